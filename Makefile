@@ -1,0 +1,64 @@
+# Everything a newcomer needs; each target sets up what it needs by itself.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.ready: pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.ready ## Make the virtual environment
+
+.PHONY: demo
+demo: setup ## The main job on the embedded local service, in under 40 seconds
+	$(BIN)/avatarpool run --interval 2
+
+.PHONY: test
+test: setup ## All tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: setup ## Run the code blocks of README and docs/
+	$(BIN)/python -m pytest -q tests/docs
+
+.PHONY: check
+check: lint test docs ## Everything that CI runs
+
+.PHONY: coverage
+coverage: setup ## Branch coverage of the package, pool and protocol first
+	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
+
+.PHONY: format
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# protoc 25 writes code that every protobuf runtime from 5.29 to 7 loads; newer
+# compilers write code that refuses runtimes two majors away.
+.PHONY: proto
+proto: ## Regenerate src/avatarpool/protocol/wire from proto/ (Python 3.11 or 3.12)
+	$(PYTHON) -m venv .venv-proto
+	.venv-proto/bin/python -m pip install --quiet 'grpcio-tools==1.62.3' 'setuptools<80'
+	.venv-proto/bin/python -m grpc_tools.protoc -Iavatarpool/protocol/wire=proto \
+		--python_out=src --pyi_out=src proto/message.proto proto/envelope.proto
+
+.PHONY: lock
+lock: setup ## Renew the pinned versions in requirements/
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-header --no-annotate --group dev --all-extras pyproject.toml -o requirements/dev.txt

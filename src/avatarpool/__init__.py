@@ -1,0 +1,1 @@
+"""avatarpool: warm avatar sessions, lent one request at a time."""

@@ -1,0 +1,240 @@
+"""What a session needs to know: one frozen value, checked before any network use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from avatarpool.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+
+PCM_SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+OPUS_SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
+
+
+class AudioFormat(str, Enum):
+    """How the audio of a session is encoded.
+
+    ``PCM_S16LE``: raw mono 16-bit little-endian samples, no header.
+    ``OGG_OPUS``: one continuous mono Ogg Opus stream per request.
+    """
+
+    PCM_S16LE = "pcm_s16le"
+    OGG_OPUS = "ogg_opus"
+
+
+@dataclass(frozen=True, slots=True)
+class OggOpusEncoderConfig:
+    """Lets ``send_audio()`` take PCM on an Ogg Opus session (extra ``opus``).
+
+    Attributes:
+        frame_duration_ms: Length of an Opus frame: 10, 20, 40 or 60 ms.
+        application: ``audio``, ``voip`` or ``restricted_lowdelay``.
+    """
+
+    frame_duration_ms: int = 20
+    application: str = "voip"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKitEgressConfig:
+    """Send the animation into a LiveKit room instead of back to this client.
+
+    Attributes:
+        url: The LiveKit server.
+        api_token: Access token for the room; preferred to key and secret.
+        api_key: LiveKit key, if no token is given.
+        api_secret: LiveKit secret, if no token is given.
+        room_name: Room to join.
+        publisher_id: Identity that publishes there.
+        extra_attributes: Attributes of that participant.
+        idle_timeout: Seconds of silence after which the egress ends; 0 is the
+            server's default.
+    """
+
+    url: str = ""
+    api_key: str = field(default="", repr=False)
+    api_secret: str = field(default="", repr=False)
+    api_token: str = field(default="", repr=False)
+    room_name: str = ""
+    publisher_id: str = ""
+    extra_attributes: Mapping[str, str] = field(default_factory=dict)
+    idle_timeout: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgoraEgressConfig:
+    """Send the animation into an Agora channel instead of back to this client.
+
+    Attributes:
+        channel_name: Channel to join.
+        token: Agora token, if the channel asks for one.
+        uid: Publisher's number; 0 lets Agora choose.
+        publisher_id: Publisher's name.
+    """
+
+    channel_name: str = ""
+    token: str = field(default="", repr=False)
+    uid: int = 0
+    publisher_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """Everything one avatar session is opened with.
+
+    The field names are the official SDKs' keyword names. The callbacks run on
+    the session's event loop and must not block; an exception in one of them is
+    logged and changes nothing else.
+
+    Attributes:
+        avatar_id: The avatar to animate.
+        api_key: Key for the console; never shown or logged.
+        app_id: The application the key belongs to.
+        console_endpoint_url: Base URL for session tokens (``http`` or ``https``).
+        ingress_endpoint_url: Base URL of the WebSocket (``http``, ``https``,
+            ``ws`` or ``wss``).
+        use_query_auth: Send the credentials in the URL's query (as browsers
+            must) and not in headers.
+        expire_at: When the session token expires, at most 24 h ahead; naive
+            times are taken as UTC. Left out: one hour from the request.
+        sample_rate: Samples per second of the audio.
+        bitrate: Bits per second for Ogg Opus; 0 lets the encoder choose.
+        audio_format: `AudioFormat` of the audio.
+        ogg_opus_encoder: Encode PCM to Ogg Opus before sending.
+        on_encoded_audio: Called with ``(req_id, ogg_bytes)`` once a request's
+            audio was encoded.
+        transport_frames: Called with ``(message_bytes, is_last)`` per frame.
+        on_playback: Called with the decoded `AnimationFrame` per frame.
+        on_playback_state: Called with each `PlaybackState` (egress only).
+        on_error: Called with errors that no call of yours can raise.
+        on_close: Called once, when the session has ended.
+        livekit_egress: Animation goes to this LiveKit room.
+        agora_egress: Animation goes to this Agora channel.
+        extra_params: Extension parameters for the handshake.
+        trace_context: W3C ``traceparent`` and ``tracestate``, sent with the
+            first audio of each request; a callable is asked per request.
+        token_request_timeout: Seconds for one token request.
+        connect_timeout: Seconds for TCP, TLS and the WebSocket upgrade.
+        handshake_timeout: Seconds for the service's answer to the configuration.
+        send_timeout: Seconds that a send may wait for a slow peer.
+        close_timeout: Seconds for the closing handshake before the socket is cut.
+        ping_interval: Seconds of silence after which the peer is pinged; None
+            pings never.
+        ping_timeout: Seconds for its answer; at most ``ping_interval``.
+        region: Accepted for compatibility; endpoints are always explicit here.
+        environment: Accepted for compatibility, as ``region``.
+    """
+
+    avatar_id: str = ""
+    api_key: str = field(default="", repr=False)
+    app_id: str = ""
+    console_endpoint_url: str = ""
+    ingress_endpoint_url: str = ""
+    use_query_auth: bool = False
+    expire_at: datetime | None = None
+    sample_rate: int = 16000
+    bitrate: int = 0
+    audio_format: AudioFormat = AudioFormat.PCM_S16LE
+    ogg_opus_encoder: OggOpusEncoderConfig | None = None
+    on_encoded_audio: Callable[[str, bytes], object] | None = None
+    transport_frames: Callable[[bytes, bool], object] | None = None
+    on_playback: Callable[[AnimationFrame], object] | None = None
+    on_playback_state: Callable[[PlaybackState], object] | None = None
+    on_error: Callable[[Exception], object] | None = None
+    on_close: Callable[[], object] | None = None
+    livekit_egress: LiveKitEgressConfig | None = None
+    agora_egress: AgoraEgressConfig | None = None
+    extra_params: Mapping[str, str] = field(default_factory=dict)
+    trace_context: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None
+    token_request_timeout: float = 10.0
+    connect_timeout: float = 10.0
+    handshake_timeout: float = 10.0
+    send_timeout: float = 10.0
+    close_timeout: float = 2.0
+    ping_interval: float | None = 20.0
+    ping_timeout: float = 20.0
+    region: str = ""
+    environment: str = ""
+
+    @property
+    def has_egress(self) -> bool:
+        """Whether frames go to a room and none will come back here."""
+        return self.livekit_egress is not None or self.agora_egress is not None
+
+    def validate(self) -> None:
+        """Raise `ConfigurationError` naming every problem at once."""
+        problems = [*self._missing(), *self._wrong()]
+        if problems:
+            raise ConfigurationError("session configuration cannot work", problems)
+
+    def _missing(self) -> list[str]:
+        required = (
+            "avatar_id",
+            "api_key",
+            "app_id",
+            "console_endpoint_url",
+            "ingress_endpoint_url",
+        )
+        return [f"{name} is missing" for name in required if not getattr(self, name)]
+
+    def _wrong(self) -> list[str]:
+        problems = []
+        for name, schemes in (
+            ("console_endpoint_url", ("http", "https")),
+            ("ingress_endpoint_url", ("http", "https", "ws", "wss")),
+        ):
+            url = getattr(self, name)
+            if url and not _is_url(url, schemes):
+                problems.append(f"{name} is no {'/'.join(schemes)} URL")
+        try:
+            opus = AudioFormat(self.audio_format) is AudioFormat.OGG_OPUS
+        except ValueError:
+            problems.append(
+                f"audio_format {self.audio_format!r} is neither 'pcm_s16le' nor 'ogg_opus'"
+            )
+            return problems
+        rates = OPUS_SAMPLE_RATES if opus else PCM_SAMPLE_RATES
+        if self.sample_rate not in rates:
+            problems.append(
+                f"sample_rate {self.sample_rate} is none of {', '.join(map(str, rates))}"
+            )
+        if self.ogg_opus_encoder is not None:
+            problems.extend(_wrong_encoder(self.ogg_opus_encoder, is_opus=opus))
+        if self.livekit_egress is not None and self.agora_egress is not None:
+            problems.append("livekit_egress and agora_egress exclude each other")
+        if not all(isinstance(v, str) for pair in self.extra_params.items() for v in pair):
+            problems.append("extra_params has a key or value that is no string")
+        if self.ping_interval is not None and self.ping_timeout > self.ping_interval:
+            problems.append(
+                f"ping_timeout {self.ping_timeout} is longer than "
+                f"ping_interval {self.ping_interval}"
+            )
+        return problems
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _wrong_encoder(encoder: OggOpusEncoderConfig, *, is_opus: bool) -> list[str]:
+    problems = []
+    if not is_opus:
+        problems.append("ogg_opus_encoder needs audio_format 'ogg_opus'")
+    if encoder.frame_duration_ms not in (10, 20, 40, 60):
+        problems.append(f"frame_duration_ms {encoder.frame_duration_ms} is none of 10, 20, 40, 60")
+    if encoder.application not in ("audio", "voip", "restricted_lowdelay"):
+        problems.append(
+            f"application {encoder.application!r} is none of audio, voip, restricted_lowdelay"
+        )
+    return problems

@@ -1,0 +1,230 @@
+"""Every error that avatarpool raises, in one small tree.
+
+::
+
+    AvatarPoolError
+    ├── ConfigurationError (ValueError)    before any network use
+    ├── AudioError (ValueError)            audio that must not be sent
+    ├── SessionStateError (RuntimeError)   a call that the session's state forbids
+    ├── RequestTimeout (TimeoutError)      a request gave no last frame in time
+    ├── AvatarSDKError                     the service or the network refused or failed
+    │   └── SessionTokenError              ... while a session token was requested
+    └── PoolError
+        ├── PoolClosed                     not open (yet, or any more)
+        ├── PoolTimeout (TimeoutError)     no connection within the borrower's timeout
+        └── TooManyRequests                ``max_waiting`` borrowers wait already
+
+Messages are one lower-case sentence with the object and the numbers in it;
+the same facts are attributes.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class AvatarPoolError(Exception):
+    """The root of the tree: catch it to catch everything avatarpool raises."""
+
+
+class ConfigurationError(AvatarPoolError, ValueError):
+    """A configuration that cannot work, found before any network use.
+
+    Attributes:
+        problems: One phrase per problem; all of them, not only the first.
+    """
+
+    def __init__(self, what: str, problems: list[str]) -> None:
+        super().__init__(f"{what}: {'; '.join(problems)}")
+        self.problems = tuple(problems)
+
+
+class AudioError(AvatarPoolError, ValueError):
+    """Audio that the service would misread; nothing of it was sent."""
+
+
+class SessionStateError(AvatarPoolError, RuntimeError):
+    """A call that the session's or the request's state forbids; nothing was sent."""
+
+
+class RequestTimeout(AvatarPoolError, TimeoutError):
+    """A request's last frame did not arrive in time.
+
+    Attributes:
+        req_id: The request, if audio was sent.
+        timeout: Seconds that the caller allowed.
+        frames: How many frames had arrived.
+    """
+
+    def __init__(self, req_id: str | None, timeout: float, frames: int) -> None:
+        name = f"request {req_id}" if req_id else "no request was sent:"
+        super().__init__(
+            f"{name} gave no last frame within {timeout:.2f} s ({frames} frames so far)"
+        )
+        self.req_id = req_id
+        self.timeout = timeout
+        self.frames = frames
+
+
+class AvatarSDKErrorCode(str, Enum):
+    """What went wrong, in names that do not change between releases or vendors."""
+
+    sessionTokenExpired = "sessionTokenExpired"
+    sessionTokenInvalid = "sessionTokenInvalid"
+    appIDUnrecognized = "appIDUnrecognized"
+    appIDMismatch = "appIDMismatch"
+    avatarNotFound = "avatarNotFound"
+    billingRequired = "billingRequired"
+    creditsExhausted = "creditsExhausted"
+    sessionDurationExceeded = "sessionDurationExceeded"
+    concurrencyLimit = "concurrencyLimit"
+    unsupportedSampleRate = "unsupportedSampleRate"
+    invalidEgressConfig = "invalidEgressConfig"
+    egressUnavailable = "egressUnavailable"
+    idleTimeout = "idleTimeout"
+    upstreamError = "upstreamError"
+    invalidRequest = "invalidRequest"
+    connectionFailed = "connectionFailed"
+    connectionClosed = "connectionClosed"
+    protocolError = "protocolError"
+    serverError = "serverError"
+    unknown = "unknown"
+
+
+class CloseCode(IntEnum):
+    """The service's own WebSocket close codes.
+
+    40xx: the request is at fault and a retry changes nothing. 45xx: the
+    server is briefly unable, and a retry with backoff may help.
+    """
+
+    CREDITS_EXHAUSTED = 4001
+    SESSION_TIMEOUT = 4002
+    CONCURRENCY_LIMIT = 4003
+    AUTH_FAILED = 4010
+    UPSTREAM_UNAVAILABLE = 4503
+
+
+# Codes that a fresh connection may cure by itself, for errors that carry no
+# close code and no HTTP status.
+_TRANSIENT = frozenset(
+    {
+        AvatarSDKErrorCode.connectionFailed,
+        AvatarSDKErrorCode.connectionClosed,
+        AvatarSDKErrorCode.sessionDurationExceeded,
+        AvatarSDKErrorCode.idleTimeout,
+        AvatarSDKErrorCode.upstreamError,
+        AvatarSDKErrorCode.serverError,
+        AvatarSDKErrorCode.protocolError,
+    }
+)
+
+
+class AvatarSDKError(AvatarPoolError):
+    """The service refused or failed, or the way to it did.
+
+    Attributes:
+        code: A stable `AvatarSDKErrorCode` to branch on.
+        message: The sentence that ``str()`` shows after the code.
+        phase: ``session_token``, ``websocket_connect``, ``websocket_handshake``,
+            ``websocket_runtime`` or ``websocket_send``.
+        http_status: Status of a refused token request or WebSocket upgrade.
+        server_code: The server's own code, as text.
+        server_title: The server's title.
+        server_detail: The server's sentence.
+        connection_id: The connection concerned, once it had a name.
+        req_id: The request concerned.
+        raw_body: The refusal's body, at most 2,048 characters.
+        close_code: WebSocket close code that ended the connection.
+        close_reason: The reason beside that code.
+    """
+
+    def __init__(
+        self,
+        code: AvatarSDKErrorCode,
+        message: str,
+        *,
+        phase: str = "unknown",
+        http_status: int | None = None,
+        server_code: str | None = None,
+        server_title: str | None = None,
+        server_detail: str | None = None,
+        connection_id: str | None = None,
+        req_id: str | None = None,
+        raw_body: str | None = None,
+        close_code: int | None = None,
+        close_reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.phase = phase
+        self.http_status = http_status
+        self.server_code = server_code
+        self.server_title = server_title
+        self.server_detail = server_detail
+        self.connection_id = connection_id
+        self.req_id = req_id
+        self.raw_body = raw_body[:2048] if raw_body else raw_body
+        self.close_code = close_code
+        self.close_reason = close_reason
+
+    def __str__(self) -> str:
+        return f"{self.code.value}: {self.message}"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a new connection may succeed where this one failed.
+
+        The service's close codes decide: 40xx no, except 4002 (the session was
+        merely old); 45xx and every other close yes. Without a close code the
+        HTTP status decides (5xx and 429 yes), and without either the code.
+        """
+        if self.close_code is not None:
+            refused = 4000 <= self.close_code < 4500
+            return not refused or self.close_code == CloseCode.SESSION_TIMEOUT
+        if self.http_status is not None:
+            return self.http_status >= 500 or self.http_status == 429
+        return self.code in _TRANSIENT
+
+
+class SessionTokenError(AvatarSDKError):
+    """No session token: the console refused, failed or could not be reached."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: AvatarSDKErrorCode = AvatarSDKErrorCode.invalidRequest,
+        http_status: int | None = None,
+        server_code: str | None = None,
+        server_title: str | None = None,
+        server_detail: str | None = None,
+        raw_body: str | None = None,
+    ) -> None:
+        super().__init__(
+            code,
+            message,
+            phase="session_token",
+            http_status=http_status,
+            server_code=server_code,
+            server_title=server_title,
+            server_detail=server_detail,
+            raw_body=raw_body,
+        )
+
+
+class PoolError(AvatarPoolError):
+    """The pool itself could not serve the borrower."""
+
+
+class PoolClosed(PoolError):
+    """The pool is not open: not initialized yet, or closed."""
+
+
+class PoolTimeout(PoolError, TimeoutError):
+    """No connection came free within the borrower's timeout."""
+
+
+class TooManyRequests(PoolError):
+    """``max_waiting`` borrowers wait already; this one was turned away at once."""

@@ -1,0 +1,1 @@
+"""Rounds of requests through a pool, and the report on them."""

@@ -1,0 +1,1 @@
+"""The pool: `state` decides, `pool` and `keeper` act."""

@@ -1,0 +1,88 @@
+"""Keyframes: FLAME parameters as plain tuples of floats, without numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.protocol.wire.message_pb2 import Flame, FlameAnimation
+
+FRAMES_PER_SECOND = 25
+"""Keyframes per second of audio, a fact of the service."""
+
+FRAME_MS = 1000 // FRAMES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """One pose of the face: 40 ms of the animation.
+
+    Shapes and units are the wire protocol's; rotations are axis-angle in
+    radians.
+
+    Attributes:
+        translation: 3 values, the head's place.
+        rotation: 3 values, the head's rotation.
+        neck_pose: 3 values.
+        jaw_pose: 3 values; the first opens the jaw.
+        eye_pose: 6 values, left eye then right eye.
+        eye_lid: 2 values, left and right: 0 open, 1 closed.
+        expression: 50 to 100 coefficients of the expression basis.
+    """
+
+    translation: tuple[float, ...] = ()
+    rotation: tuple[float, ...] = ()
+    neck_pose: tuple[float, ...] = ()
+    jaw_pose: tuple[float, ...] = ()
+    eye_pose: tuple[float, ...] = ()
+    eye_lid: tuple[float, ...] = ()
+    expression: tuple[float, ...] = ()
+
+
+def encode_keyframes(keyframes: Iterable[Keyframe]) -> bytes:
+    """Serialise keyframes as a ``FlameAnimation``."""
+    return FlameAnimation(
+        keyframes=[
+            Flame(
+                translation=k.translation,
+                rotation=k.rotation,
+                neck_pose=k.neck_pose,
+                jaw_pose=k.jaw_pose,
+                eye_pose=k.eye_pose,
+                eye_lid=k.eye_lid,
+                expression=k.expression,
+            )
+            for k in keyframes
+        ]
+    ).SerializeToString()
+
+
+def decode_keyframes(animation: bytes) -> tuple[Keyframe, ...]:
+    """Read the keyframes of a serialised ``FlameAnimation``.
+
+    Raises:
+        AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
+    """
+    try:
+        flames = FlameAnimation.FromString(animation).keyframes
+    except DecodeError as error:
+        raise AvatarSDKError(
+            AvatarSDKErrorCode.protocolError,
+            f"animation of {len(animation)} bytes cannot be decoded",
+            phase="websocket_runtime",
+        ) from error
+    return tuple(
+        Keyframe(
+            tuple(f.translation),
+            tuple(f.rotation),
+            tuple(f.neck_pose),
+            tuple(f.jaw_pose),
+            tuple(f.eye_pose),
+            tuple(f.eye_lid),
+            tuple(f.expression),
+        )
+        for f in flames
+    )

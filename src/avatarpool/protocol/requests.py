@@ -1,0 +1,117 @@
+"""The requests of one client session: which is current, which are not over yet."""
+
+from __future__ import annotations
+
+from avatarpool.exceptions import SessionStateError
+from avatarpool.protocol.request_ids import new_request_id
+from avatarpool.protocol.state import RequestEvent, RequestState, Role, next_request_state
+
+
+class RequestLog:
+    """Follows the requests of one session by the client's table; does no I/O.
+
+    A session serves one request at a time. An interrupted request does not
+    stand in the way of the next one, yet keeps the session unsettled until its
+    last frame is seen.
+
+    Args:
+        expects_frames: False where frames go to a room: then a request is over
+            as soon as its audio is sent.
+    """
+
+    def __init__(self, *, expects_frames: bool = True) -> None:
+        self._expects_frames = expects_frames
+        self._open: dict[str, RequestState] = {}
+        self.current: str | None = None  # whose audio or frames are under way
+        self.last: str | None = None  # the most recent one, over or not
+
+    def __repr__(self) -> str:
+        return f"<RequestLog current={self.current} open={len(self._open)}>"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is half-sent and no frame can come any more."""
+        return not self._open
+
+    @property
+    def is_half_sent(self) -> bool:
+        """Whether the current request's audio has begun and not ended."""
+        state = self._open.get(self.current or "")
+        return state in (RequestState.SENDING, RequestState.ANSWERED)
+
+    def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
+        """Record a piece of audio; return its request id and whether it is a new one.
+
+        Args:
+            end: Whether it is the request's last piece.
+            req_id: The id that a foreign session chose; otherwise one is made.
+
+        Raises:
+            SessionStateError: The current request's audio has ended and its
+                last frame has not come: a session serves one at a time.
+        """
+        is_new = not self.is_half_sent
+        if is_new:
+            self.check_free()
+            self.current = self.last = req_id or new_request_id()
+            self._open[self.current] = RequestState.NEW
+        assert self.current is not None
+        current = self.current
+        self._advance(current, RequestEvent.LAST_AUDIO if end else RequestEvent.AUDIO)
+        if end and not self._expects_frames:
+            self._forget(current)
+        return current, is_new
+
+    def check_free(self) -> None:
+        """Raise `SessionStateError` if a new request cannot begin now."""
+        if self.current is not None and not self.is_half_sent:
+            raise SessionStateError(
+                f"request {self.current} is still being answered: wait for its last frame "
+                "or interrupt it before the next one, or borrow another connection"
+            )
+
+    def interrupt(self) -> str:
+        """Record an interrupt of the most recent request and return its id.
+
+        Raises:
+            SessionStateError: There was no request yet.
+        """
+        if self.last is None:
+            raise SessionStateError("there is no request to interrupt")
+        if self.last in self._open:
+            self._advance(self.last, RequestEvent.INTERRUPT)
+        self.current = None
+        return self.last
+
+    def frame(self, req_id: str, *, end: bool) -> bool:
+        """Record a frame; return whether it belongs to the current request.
+
+        False means that nobody wants it: its request is unknown, over or
+        interrupted.
+        """
+        state = self._open.get(req_id)
+        if state is None or state is RequestState.ANSWERED:
+            return False
+        wanted = req_id == self.current
+        self._advance(req_id, RequestEvent.LAST_FRAME if end else RequestEvent.FRAME)
+        return wanted
+
+    def fail(self, req_id: str) -> bool:
+        """Record that the server gave a request up; return whether it was current."""
+        if req_id not in self._open:
+            return False
+        wanted = req_id == self.current
+        self._advance(req_id, RequestEvent.FAIL)
+        return wanted
+
+    def _advance(self, req_id: str, event: RequestEvent) -> None:
+        state = next_request_state(Role.CLIENT, self._open[req_id], event)
+        if state is RequestState.DONE:
+            self._forget(req_id)
+        else:
+            self._open[req_id] = state
+
+    def _forget(self, req_id: str) -> None:
+        del self._open[req_id]
+        if self.current == req_id:
+            self.current = None

@@ -1,0 +1,1 @@
+"""The local avatar service: console, ingress and lip-sync on one port."""
