@@ -1,0 +1,55 @@
+"""The look at audio before it is sent: what the service would misread is refused."""
+
+from __future__ import annotations
+
+from avatarpool.config import AudioFormat
+from avatarpool.exceptions import AudioError
+
+
+def check_audio(
+    audio: bytes | bytearray | memoryview, audio_format: AudioFormat, *, is_first: bool
+) -> None:
+    """Check one piece of a request's audio; takes the same time for any length.
+
+    An empty piece passes: it may carry a request's ``end``. That a request has
+    audio at all is for the session to see.
+
+    Args:
+        audio: The piece, as the caller gave it.
+        audio_format: What the bytes are meant to be: the session's format, or
+            PCM where the session encodes it.
+        is_first: Whether it is the first audio of its request, where a file's
+            header would show.
+
+    Raises:
+        AudioError: No bytes, half a sample, a WAV header in raw PCM, or no Ogg
+            page where one must begin.
+    """
+    if isinstance(audio, memoryview):
+        if audio.itemsize != 1 or not audio.c_contiguous:
+            raise AudioError("audio is a memoryview of something else than bytes: use .cast('B')")
+    elif not isinstance(audio, bytes | bytearray):
+        raise AudioError(f"audio must be bytes, not {type(audio).__name__}")
+    head = bytes(audio[:12]) if is_first else b""
+    if audio_format is AudioFormat.OGG_OPUS:
+        if not b"OggS".startswith(head[:4]):
+            raise AudioError(
+                f"an ogg_opus request must begin with an Ogg page, not with {head[:4]!r}: "
+                "read the file with avatarpool.audio.read_audio, or set ogg_opus_encoder "
+                "to send PCM"
+            )
+        return
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        raise AudioError(
+            "raw PCM was expected and a WAV file came, whose header would be heard as noise: "
+            "read it with avatarpool.audio.read_audio"
+        )
+    if head[:4] == b"OggS":
+        raise AudioError(
+            "raw PCM was expected and an Ogg file came: read it with "
+            "avatarpool.audio.read_audio, or set audio_format to 'ogg_opus'"
+        )
+    if len(audio) % 2:
+        raise AudioError(
+            f"{len(audio)} bytes are no whole number of 16-bit samples: cut audio at even offsets"
+        )

@@ -1,0 +1,184 @@
+"""Ogg Opus in both directions, by PyAV (the extra ``opus``)."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import itertools
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+from avatarpool.config import OPUS_SAMPLE_RATES
+from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
+
+_APPLICATIONS = {"audio": "audio", "voip": "voip", "restricted_lowdelay": "lowdelay"}
+_FRAME_DURATIONS_MS = (10, 20, 40, 60)
+
+# An Ogg page costs 28 bytes and is the smallest piece that can be sent: the
+# library's own second would hold the audio back for as long.
+_PAGE_DURATION_MS = 60
+
+
+class OpusEncoder:
+    """Encodes one request's mono PCM to one Ogg Opus stream, piece by piece.
+
+    About 10 ms of CPU for a second of speech; one encoder serves one stream.
+
+    Args:
+        sample_rate: Rate of the PCM: 8000, 12000, 16000, 24000 or 48000 Hz.
+        bitrate: Bits per second; 0 lets the encoder choose (about 64,000).
+        frame_duration_ms: Length of an Opus frame: 10, 20, 40 or 60 ms.
+        application: ``voip``, ``audio`` or ``restricted_lowdelay``.
+
+    Raises:
+        ConfigurationError: A value that Opus does not know, or PyAV is missing.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        bitrate: int = 0,
+        frame_duration_ms: int = 20,
+        application: str = "voip",
+    ) -> None:
+        problems = []
+        if sample_rate not in OPUS_SAMPLE_RATES:
+            problems.append(f"sample_rate {sample_rate} is none of {_listed(OPUS_SAMPLE_RATES)}")
+        if frame_duration_ms not in _FRAME_DURATIONS_MS:
+            problems.append(
+                f"frame_duration_ms {frame_duration_ms} is none of {_listed(_FRAME_DURATIONS_MS)}"
+            )
+        if application not in _APPLICATIONS:
+            problems.append(f"application {application!r} is none of {_listed(_APPLICATIONS)}")
+        if problems:
+            raise ConfigurationError("opus encoder cannot work", problems)
+        self._av = _import_av()
+        self._rate = sample_rate
+        self._samples = 0  # taken so far
+        self._is_open = True
+        self._pages = _Pages()
+        self._container = self._av.open(
+            self._pages,
+            "w",
+            format="ogg",
+            options={"page_duration": str(_PAGE_DURATION_MS * 1000), "flush_packets": "1"},
+        )
+        self._stream = self._container.add_stream(
+            "libopus",
+            rate=sample_rate,
+            options={
+                "application": _APPLICATIONS[application],
+                "frame_duration": str(frame_duration_ms),
+            },
+        )
+        self._stream.layout = "mono"
+        self._stream.format = "s16"
+        if bitrate:
+            self._stream.bit_rate = bitrate
+
+    def __repr__(self) -> str:
+        state = "open" if self._is_open else "ended"
+        return f"<OpusEncoder {self._rate} Hz, {self._samples} samples, {state}>"
+
+    def encode(self, pcm: bytes, *, end: bool) -> bytes:
+        """Take some PCM and return the Ogg pages that are ready, perhaps none.
+
+        At most 60 ms of audio and one Opus frame are held back until more
+        comes; ``end`` returns the rest and ends the stream.
+
+        Raises:
+            AudioError: ``pcm`` holds half a sample.
+            SessionStateError: The stream has ended.
+        """
+        if not self._is_open:
+            raise SessionStateError(f"{self!r} takes no more audio: make one per request")
+        if len(pcm) % 2:
+            raise AudioError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
+        if pcm:
+            self._mux(self._frame(pcm))
+        if end:
+            self._is_open = False
+            if self._samples:
+                self._mux(None)
+            self._container.close()
+        return self._pages.take()
+
+    def _frame(self, pcm: bytes) -> Any:
+        frame = self._av.AudioFrame("s16", "mono", len(pcm) // 2)
+        plane = frame.planes[0]
+        plane.update(bytes(pcm).ljust(plane.buffer_size, b"\0"))
+        frame.sample_rate = self._rate
+        frame.time_base = Fraction(1, self._rate)
+        frame.pts = self._samples
+        self._samples += frame.samples
+        return frame
+
+    def _mux(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+
+
+class _Pages:
+    """The file that PyAV writes to: pages wait here to be taken."""
+
+    def __init__(self) -> None:
+        self._pages = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._pages += data
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = bytes(self._pages)
+        self._pages.clear()
+        return taken
+
+
+def is_mono_opus(data: bytes) -> bool:
+    """Whether an Ogg file is the one kind a session takes as it is: mono Opus."""
+    # The first page holds the identification header and nothing else: 27 bytes
+    # and one segment length, then "OpusHead", a version and the channel count.
+    return data[:4] == b"OggS" and data[28:36] == b"OpusHead" and data[37:38] == b"\x01"
+
+
+def decode_ogg_opus(data: bytes, sample_rate: int, *, max_bytes: int) -> bytes:
+    """Decode an Ogg Opus file to mono PCM at ``sample_rate``.
+
+    Raises:
+        AudioError: It is damaged, no Opus, or longer than ``max_bytes`` of PCM.
+        ConfigurationError: PyAV is missing.
+    """
+    av = _import_av()
+    pcm = bytearray()
+    try:
+        with av.open(io.BytesIO(data), format="ogg") as container:
+            streams = container.streams.audio
+            if not streams or streams[0].codec_context.name not in ("opus", "libopus"):
+                raise AudioError("the Ogg file holds no Opus: convert it to WAV or Ogg Opus")
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate)
+            for frame in itertools.chain(container.decode(streams[0]), [None]):
+                for part in resampler.resample(frame):
+                    pcm += bytes(part.planes[0])[: part.samples * 2]
+                if len(pcm) > max_bytes:
+                    raise AudioError(
+                        f"the Ogg file is longer than {max_bytes} bytes of PCM: cut it into pieces"
+                    )
+    except av.FFmpegError as error:
+        raise AudioError(f"the Ogg file cannot be decoded ({error}): export it again") from error
+    return bytes(pcm)
+
+
+def _import_av() -> ModuleType:
+    # By name and late: importing PyAV takes 100 ms and most sessions need none.
+    try:
+        return importlib.import_module("av")
+    except ImportError as error:
+        raise ConfigurationError(
+            "Ogg Opus cannot be read or written",
+            ["PyAV is not installed (pip install 'avatarpool[opus]')"],
+        ) from error
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,53 @@
+"""The resampler keeps a tone's pitch and level, and folds nothing back."""
+
+import math
+from array import array
+
+import pytest
+
+from avatarpool.audio.resample import resample
+from avatarpool.config import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
+
+LEVEL = 16000
+
+
+def tone(frequency: float, rate: int, seconds: float = 0.2) -> array:
+    turn = 2 * math.pi * frequency / rate
+    return array("h", (round(LEVEL * math.sin(turn * n)) for n in range(int(rate * seconds))))
+
+
+def inner(samples: array) -> array:
+    """The part that the ends' fade does not touch."""
+    return samples[len(samples) // 5 : -len(samples) // 5]
+
+
+@pytest.mark.parametrize("from_rate", [8000, 11025, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("to_rate", sorted({*PCM_SAMPLE_RATES, *OPUS_SAMPLE_RATES}))
+def test_a_tone_stays_the_same_tone(from_rate, to_rate):
+    resampled = resample(tone(440, from_rate), from_rate, to_rate)
+    expected = tone(440, to_rate)
+    assert abs(len(resampled) - len(expected)) <= 1
+    pairs = zip(inner(resampled), inner(expected), strict=False)
+    assert max(abs(a - b) for a, b in pairs) < LEVEL / 500
+
+
+def test_what_the_new_rate_cannot_hold_is_gone_and_not_folded_back():
+    resampled = resample(tone(9000, 48000), 48000, 16000)
+    assert max(map(abs, inner(resampled))) < LEVEL / 1000
+
+
+def test_a_constant_stays_constant():
+    assert set(inner(resample(array("h", [1000] * 4410), 44100, 16000))) == {1000}
+
+
+def test_full_scale_does_not_wrap_round():
+    square = array("h", ([32767] * 50 + [-32768] * 50) * 20)
+    resampled = resample(square, 16000, 24000)
+    assert max(resampled) == 32767
+    assert min(resampled) == -32768
+
+
+def test_the_same_rate_and_silence_of_no_length_pass():
+    samples = array("h", [1, 2])
+    assert resample(samples, 16000, 16000) is samples
+    assert len(resample(array("h"), 16000, 8000)) == 0
