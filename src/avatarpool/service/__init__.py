@@ -1,1 +1,7 @@
 """The local avatar service: console, ingress and lip-sync on one port."""
+
+from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.limits import ServiceLimits
+from avatarpool.service.service import LocalAvatarService
+
+__all__ = ["LocalAvatarService", "ServiceCounters", "ServiceLimits"]

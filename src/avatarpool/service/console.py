@@ -1,0 +1,93 @@
+"""The console over HTTP: an API key and an expiry in, a session token out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+
+from avatarpool.service import refusals
+from avatarpool.service.accounts import Accounts
+from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.limits import ServiceLimits
+from avatarpool.service.refusals import TokenRefusal
+from avatarpool.service.tokens import TokenOffice
+
+logger = logging.getLogger("avatarpool.service")
+
+ROUTES = ("/v1/console/session-tokens", "/v1/auth/session-token")
+"""Two names of one resource: each of the official clients knows one of them."""
+
+
+class Console:
+    """Answers token requests.
+
+    Args:
+        accounts: Who may ask.
+        tokens: Issues what they ask for.
+        limits: The service's limits.
+        counters: Where tokens are counted.
+        wall_clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        tokens: TokenOffice,
+        limits: ServiceLimits,
+        counters: ServiceCounters,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._accounts = accounts
+        self._tokens = tokens
+        self._limits = limits
+        self._counters = counters
+        self._wall_clock = wall_clock
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        account = self._accounts.by_api_key(request.headers.get("X-Api-Key", ""))
+        if account is None:
+            return _refused(refusals.BAD_API_KEY)
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout):
+                body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _refused(refusals.bad_token_request("the body is too large"))
+        except TimeoutError:
+            return _refused(refusals.bad_token_request("the body did not arrive"))
+        expires_at = self._expiry(body)
+        if isinstance(expires_at, TokenRefusal):
+            return _refused(expires_at)
+        token = self._tokens.issue(account.app_id, expires_at)
+        self._counters.tokens_issued += 1
+        # One name for each of the official clients.
+        return web.json_response({"sessionToken": token, "session_token": token})
+
+    def _expiry(self, body: bytes) -> int | TokenRefusal:
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            return refusals.bad_token_request("the body is no JSON")
+        expires_at = data.get("expireAt") if isinstance(data, dict) else None
+        if not isinstance(expires_at, int) or isinstance(expires_at, bool):
+            return refusals.bad_token_request("expireAt is no whole number of Unix seconds")
+        now = self._wall_clock()
+        if not now < expires_at < now + self._limits.max_token_lifetime:
+            hours = self._limits.max_token_lifetime / 3600
+            return refusals.bad_token_request(f"expireAt is not within the next {hours:g} h")
+        return expires_at
+
+
+def _refused(refusal: TokenRefusal) -> web.Response:
+    logger.info("token request refused: %s", refusal.detail)
+    error = {
+        "status": refusal.status,
+        "code": refusal.code,
+        "title": refusal.title,
+        "detail": refusal.detail,
+    }
+    return web.json_response({"errors": [error]}, status=refusal.status)

@@ -1,0 +1,175 @@
+"""One request's work: audio in, animations out, a bounded step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
+from avatarpool.service.accounts import Account
+from avatarpool.service.decoding import AudioRefused, Decoder
+from avatarpool.service.lipsync import Driver
+
+STEPS_PER_SECOND = 10
+_SAMPLE_BYTES = 2
+
+
+class CreditsExhausted(Exception):
+    """The account has no audio left to animate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a `Pipeline` gave.
+
+    Attributes:
+        animations: Serialised keyframes, one each.
+        seconds: Audio that went into them.
+        is_hungry: Whether nothing more comes before more audio is pushed.
+        is_done: Whether that was all there will be.
+    """
+
+    animations: list[bytes]
+    seconds: float
+    is_hungry: bool
+    is_done: bool
+
+
+class Pipeline:
+    """Decoder and driver of one request; runs in a worker, knows no event loop.
+
+    Args:
+        decoder: For the session's audio format.
+        driver: For the decoder's sample rate.
+        max_seconds: Audio that one request may have.
+    """
+
+    def __init__(self, decoder: Decoder, driver: Driver, max_seconds: float) -> None:
+        self._decoder = decoder
+        self._driver = driver
+        self._rate = decoder.sample_rate
+        self._max_samples = max_seconds * self._rate
+        self._samples = 0
+        self._has_ended = False
+
+    def step(self, data: bytes, *, end: bool) -> Step:
+        """Take a piece of audio and animate at most a tenth of a second.
+
+        Raises:
+            AudioRefused: The audio is too long, or not what it should be.
+        """
+        if data:
+            self._decoder.push(data)
+        if end and not self._has_ended:
+            self._has_ended = True
+            self._decoder.finish()
+        wanted = self._rate // STEPS_PER_SECOND
+        pcm = self._decoder.pull(wanted)
+        samples = len(pcm) // _SAMPLE_BYTES
+        self._samples += samples
+        if self._samples > self._max_samples:
+            raise AudioRefused(
+                f"request audio is longer than {self._max_samples / self._rate:.0f} s"
+            )
+        keyframes = self._driver.feed(pcm) if pcm else []
+        is_hungry = self._decoder.is_drained
+        is_done = is_hungry and self._has_ended
+        if is_done:
+            keyframes += self._driver.finish()
+        return Step(_encoded(keyframes), samples / self._rate, is_hungry, is_done)
+
+
+def _encoded(keyframes: list[Keyframe]) -> list[bytes]:
+    return [encode_keyframes((keyframe,)) for keyframe in keyframes]
+
+
+class Generation:
+    """Animates one request in a worker pool, one step at a time.
+
+    At most one step of a request waits for a worker, and workers take steps in
+    the order they were asked for: so every request moves on by a tenth of a
+    second before any moves on by another.
+
+    Args:
+        pipeline: Does the work.
+        executor: Where it is done.
+        account: Pays for it.
+        audio_taken: Set whenever less audio waits than before.
+        piece_bytes: Audio that one step is given.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        executor: Executor,
+        account: Account,
+        audio_taken: asyncio.Event,
+        piece_bytes: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._executor = executor
+        self._account = account
+        self._audio_taken = audio_taken
+        self._piece_bytes = piece_bytes
+        self._buffer = bytearray()
+        self._has_ended = False
+        self._wake = asyncio.Event()  # audio, or its end, has come
+        self.received_bytes = 0  # of this request, ever
+        self.seconds = 0.0  # of audio, animated
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Audio that waits to be animated."""
+        return len(self._buffer)
+
+    def push(self, audio: bytes, *, end: bool) -> None:
+        """Take a message's audio."""
+        self._buffer += audio
+        self.received_bytes += len(audio)
+        self._has_ended = self._has_ended or end
+        self._wake.set()
+
+    async def animations(self) -> AsyncGenerator[tuple[bytes, bool], None]:
+        """Yield ``(animation, is_last)``; the last one comes exactly once.
+
+        It is empty if there is nothing left to show, as for a request without
+        any audio. Whoever takes the animations sets the pace: the next step
+        begins when all of the one before were taken.
+
+        Raises:
+            AudioRefused: The audio is at fault.
+            CreditsExhausted: The account ran out of credits.
+        """
+        loop = asyncio.get_running_loop()
+        is_hungry = True
+        while True:
+            data, end = b"", False
+            if is_hungry:
+                data, end = await self._piece()
+            if not self._account.has_credits and (data or not is_hungry):
+                raise CreditsExhausted
+            step = await loop.run_in_executor(self._executor, self._step, data, end)
+            self._account.charge(step.seconds)
+            self.seconds += step.seconds
+            is_hungry = step.is_hungry
+            last = len(step.animations) - 1
+            for i, animation in enumerate(step.animations):
+                yield animation, step.is_done and i == last
+            if step.is_done:
+                if not step.animations:
+                    yield b"", True
+                return
+
+    def _step(self, data: bytes, end: bool) -> Step:  # noqa: FBT001  # run_in_executor
+        return self._pipeline.step(data, end=end)
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        while not self._buffer and not self._has_ended:
+            self._wake.clear()
+            await self._wake.wait()
+        piece = bytes(self._buffer[: self._piece_bytes])
+        del self._buffer[: self._piece_bytes]
+        self._audio_taken.set()
+        return piece, self._has_ended and not self._buffer

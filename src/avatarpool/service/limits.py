@@ -1,0 +1,67 @@
+"""What the service allows: every size, count and time that a peer could abuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from avatarpool.exceptions import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLimits:
+    """The limits of a `LocalAvatarService`; times are in seconds.
+
+    Attributes:
+        credits: Seconds of audio that each application may have animated;
+            None is unlimited. Without any left the upgrade is refused (402);
+            running out ends the session (4001).
+        max_connections: Sessions that one application may have at once (4003).
+        max_session_duration: A session is ended after this time (4002).
+        idle_timeout: A session without audio is ended after this time (code 3).
+        handshake_timeout: Time for the configuration to arrive.
+        send_timeout: Time that a peer may leave its frames unread.
+        close_timeout: Time for the closing handshake, and for `close()`.
+        max_token_lifetime: How far ahead a token may expire.
+        max_used_tokens: Used tokens remembered until they expire; beyond it
+            the ingress answers 503, since forgetting one would let it in again.
+        max_token_request_bytes: Size of a token request's body.
+        max_message_bytes: Size of one WebSocket message (close code 1009).
+        max_buffered_bytes: Audio of one session that waits to be animated;
+            beyond it nothing more is read from the socket.
+        max_request_bytes: Audio of one request, as it came.
+        max_request_seconds: Audio of one request, as it plays.
+        max_open_requests: Unfinished requests of one session.
+        max_request_id_bytes: Length of a request id.
+        max_remembered_requests: Finished requests of one session whose ids are
+            known, so that a reused one is refused.
+    """
+
+    credits: float | None = None
+    max_connections: int = 256
+    max_session_duration: float = 3600.0
+    idle_timeout: float = 300.0
+    handshake_timeout: float = 10.0
+    send_timeout: float = 30.0
+    close_timeout: float = 2.0
+    max_token_lifetime: float = 24 * 3600.0
+    max_used_tokens: int = 100_000
+    max_token_request_bytes: int = 4096
+    max_message_bytes: int = 4 * 1024 * 1024
+    max_buffered_bytes: int = 1024 * 1024
+    max_request_bytes: int = 64 * 1024 * 1024
+    max_request_seconds: float = 600.0
+    max_open_requests: int = 8
+    max_request_id_bytes: int = 128
+    max_remembered_requests: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuse limits that would let nothing through, all at once."""
+        problems = [
+            f"{field.name} {value} is not above 0"
+            for field in fields(self)
+            if field.name != "credits" and (value := getattr(self, field.name)) <= 0
+        ]
+        if self.credits is not None and self.credits < 0:
+            problems.append(f"credits {self.credits} is below 0")
+        if problems:
+            raise ConfigurationError("service limits cannot work", problems)

@@ -1,0 +1,6 @@
+"""From speech to keyframes; no asyncio in here, and no numpy."""
+
+from avatarpool.service.lipsync.driver import Driver, DriverFactory
+from avatarpool.service.lipsync.dsp import DspDriver
+
+__all__ = ["Driver", "DriverFactory", "DspDriver"]

@@ -1,0 +1,241 @@
+"""The local avatar service as one object: start it, point clients at it, close it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from avatarpool.config import SessionConfig
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.service import console, ingress
+from avatarpool.service.accounts import Accounts
+from avatarpool.service.console import Console
+from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.ingress import Ingress
+from avatarpool.service.limits import ServiceLimits
+from avatarpool.service.lipsync import DriverFactory, DspDriver
+from avatarpool.service.session import Workshop
+from avatarpool.service.tokens import TokenOffice
+
+logger = logging.getLogger("avatarpool.service")
+
+_CONSOLE_PATH = console.ROUTES[0].rsplit("/", 1)[0]
+_INGRESS_PATH = ingress.ROUTE.rsplit("/", 1)[0]
+# Where a client finds a service that listens everywhere.
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+
+class LocalAvatarService:
+    """Console, ingress and lip-sync on one port of this machine.
+
+    An async context manager::
+
+        async with LocalAvatarService() as service:
+            pool = AvatarConnectionPool(config_factory=service.config_factory)
+
+    It starts and closes once. Audio is animated in worker threads, never on
+    the event loop.
+
+    Args:
+        host: Address to listen on; loopback unless told otherwise.
+        port: Port to listen on; 0 takes a free one.
+        limits: Everything that is bounded.
+        api_key: Key for the console; a random one by default, never shown.
+        app_id: The application that the key belongs to.
+        avatar_ids: The avatars there are, one at least.
+        other_apps: Further applications, ``{app_id: api_key}``; each has its
+            own credits and its own slots.
+        seed: Decides blinks and head motion; the same audio and seed give the
+            same frames.
+        driver: Makes the driver of each request.
+        workers: Threads that animate. The drivers' Python runs one at a time
+            whatever their number; more than one helps where decoding waits.
+        wall_clock: Unix time in seconds, for the expiry of tokens.
+
+    Raises:
+        ConfigurationError: The options cannot work together.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: ServiceLimits | None = None,
+        api_key: str | None = None,
+        app_id: str = "local-app",
+        avatar_ids: Sequence[str] = ("local-avatar",),
+        other_apps: Mapping[str, str] | None = None,
+        seed: int = 0,
+        driver: DriverFactory = DspDriver,
+        workers: int = 2,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.app_id = app_id
+        self.avatar_ids = tuple(avatar_ids)
+        self.limits = limits or ServiceLimits()
+        self.counters = ServiceCounters()
+        self._host = host
+        self._port = port  # the real one once started
+        self._api_key = secrets.token_urlsafe(24) if api_key is None else api_key
+        keys = {**(other_apps or {}), app_id: self._api_key}
+        _check(keys, self.avatar_ids, workers)
+        self._accounts = Accounts(
+            keys, balance=self.limits.credits, max_connections=self.limits.max_connections
+        )
+        self._tokens = TokenOffice(wall_clock, self.limits.max_used_tokens)
+        self._wall_clock = wall_clock
+        self._driver = driver
+        self._seed = seed
+        self._workers = workers
+        self._executor: ThreadPoolExecutor | None = None
+        self._runner: web.AppRunner | None = None
+        self._ingress: Ingress | None = None
+        self._was_started = False
+
+    def __repr__(self) -> str:
+        state = "listening" if self._runner else "closed" if self._was_started else "new"
+        return (
+            f"<LocalAvatarService {self._netloc} {state}, {self.counters.connections_open} "
+            f"connections, {self.counters.requests_open} requests>"
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen; cancelling leaves nothing behind.
+
+        Raises:
+            OSError: The address cannot be listened on.
+            RuntimeError: It was started before.
+        """
+        if self._was_started:
+            raise RuntimeError(f"{self!r} was started before: make a new one")
+        self._was_started = True
+        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="avatarpool-lipsync")
+        workshop = Workshop(self.limits, self.counters, self._executor, self._driver, self._seed)
+        self._ingress = Ingress(self._accounts, self._tokens, self.avatar_ids, workshop)
+        # No access log: its lines would hold the query, and so the tokens.
+        self._runner = web.AppRunner(
+            self._application(self._ingress),
+            access_log=None,
+            shutdown_timeout=self.limits.close_timeout,
+        )
+        try:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except BaseException:
+            await self.close()
+            raise
+        self._port = self._runner.addresses[0][1]
+        logger.info("avatar service listens on %s", self._netloc)
+
+    async def close(self) -> None:
+        """End all sessions (close code 1001) and stop listening, in bounded time."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        try:
+            for site in tuple(runner.sites):
+                await site.stop()
+            if self._ingress is not None:
+                await self._ingress.close()
+        finally:
+            await runner.cleanup()
+            if self._executor is not None:
+                # A step under way is a tenth of a second of audio: milliseconds.
+                self._executor.shutdown(cancel_futures=True)
+        logger.info("avatar service on %s closed", self._netloc)
+
+    @property
+    def console_url(self) -> str:
+        """Base URL for session tokens, as the clients take it."""
+        return f"http://{self._netloc}{_CONSOLE_PATH}"
+
+    @property
+    def ingress_url(self) -> str:
+        """Base URL of the WebSocket, as the clients take it."""
+        return f"ws://{self._netloc}{_INGRESS_PATH}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point a program here; holds the API key."""
+        return {
+            "AVATAR_API_KEY": self._api_key,
+            "AVATAR_APP_ID": self.app_id,
+            "AVATAR_CONSOLE_ENDPOINT": self.console_url,
+            "AVATAR_INGRESS_ENDPOINT": self.ingress_url,
+            "AVATAR_SESSION_AVATAR_ID": self.avatar_ids[0],
+        }
+
+    def config_factory(self, collector: object = None, **overrides: object) -> SessionConfig:
+        """Return a configuration that opens a session here.
+
+        Args:
+            collector: Ignored: whoever opens the session wires its callbacks.
+            overrides: Fields of `SessionConfig` to set otherwise.
+        """
+        del collector
+        fields: dict[str, object] = {
+            "api_key": self._api_key,
+            "app_id": self.app_id,
+            "avatar_id": self.avatar_ids[0],
+            "console_endpoint_url": self.console_url,
+            "ingress_endpoint_url": self.ingress_url,
+        }
+        return SessionConfig(**(fields | overrides))  # type: ignore[arg-type]
+
+    def top_up(self, seconds: float, app_id: str | None = None) -> None:
+        """Give an application more credits, in seconds of audio.
+
+        Raises:
+            KeyError: There is no such application.
+        """
+        account = self._accounts.by_app_id(app_id or self.app_id)
+        if account is None:
+            raise KeyError(app_id)
+        account.top_up(seconds)
+
+    @property
+    def _netloc(self) -> str:
+        host = _REACHABLE.get(self._host, self._host)
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    def _application(self, served: Ingress) -> web.Application:
+        tokens = Console(self._accounts, self._tokens, self.limits, self.counters, self._wall_clock)
+        application = web.Application(client_max_size=self.limits.max_token_request_bytes)
+        for route in console.ROUTES:
+            application.router.add_post(route, tokens.handle)
+        application.router.add_get(ingress.ROUTE, served.handle)
+        return application
+
+
+def _check(keys: Mapping[str, str], avatar_ids: Sequence[str], workers: int) -> None:
+    problems = []
+    if not all(keys) or not all(keys.values()):
+        problems.append("an app id or an API key is empty")
+    if len(set(keys.values())) < len(keys):
+        problems.append("two applications have the same API key")
+    if not avatar_ids or not all(avatar_ids):
+        problems.append("avatar_ids is empty, or one of them is")
+    if workers < 1:
+        problems.append(f"workers {workers} is below 1")
+    if problems:
+        raise ConfigurationError("the local avatar service cannot work", problems)

@@ -1,0 +1,379 @@
+"""One connection of the service: its handshake, its requests, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from aiohttp import WSMsgType, web
+
+from avatarpool.config import AudioFormat
+from avatarpool.exceptions import AvatarSDKError
+from avatarpool.protocol.codec import decode, encode
+from avatarpool.protocol.messages import (
+    AnimationFrame,
+    AudioInput,
+    ConfigureSession,
+    ConfirmSession,
+    Interrupt,
+    Message,
+    Pause,
+    Resume,
+    ServerError,
+    UnknownMessage,
+)
+from avatarpool.service import refusals
+from avatarpool.service.accounts import Account
+from avatarpool.service.configuration import refuse_configuration
+from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
+from avatarpool.service.generation import (
+    STEPS_PER_SECOND,
+    CreditsExhausted,
+    Generation,
+    Pipeline,
+)
+from avatarpool.service.limits import ServiceLimits
+from avatarpool.service.lipsync import DriverFactory
+from avatarpool.service.opus import OpusDecoder
+from avatarpool.service.refusals import Ending
+from avatarpool.service.requests import RequestRefused, RequestTable
+
+logger = logging.getLogger("avatarpool.service")
+
+_CLOSE_REASON_BYTES = 123  # RFC 6455: a control frame holds 125, the code takes 2
+_OPUS_PIECE_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all sessions of a service share.
+
+    Attributes:
+        limits: The service's limits.
+        counters: Where everything is counted.
+        executor: Where audio is decoded and animated.
+        driver: Makes the driver of a request.
+        seed: Given to every driver.
+    """
+
+    limits: ServiceLimits
+    counters: ServiceCounters
+    executor: Executor
+    driver: DriverFactory
+    seed: int
+
+
+class SessionOver(Exception):
+    """The session ends; without an `Ending` its peer has gone already."""
+
+    def __init__(self, ending: Ending | None) -> None:
+        super().__init__(ending.message if ending else "the peer has gone")
+        self.ending = ending
+
+
+class ServedSession:
+    """Serves one upgraded WebSocket until either side has had enough.
+
+    Args:
+        socket: The upgraded WebSocket.
+        transport: What it runs over; cut if the peer does not read.
+        account: Whose session it is.
+        avatar_id: The avatar it animates.
+        workshop: What all sessions share.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        account: Account,
+        avatar_id: str,
+        workshop: Workshop,
+    ) -> None:
+        self.connection_id = f"local-{secrets.token_hex(8)}"
+        self.is_closed = asyncio.Event()
+        self._socket = socket
+        self._transport = transport
+        self._account = account
+        self._avatar_id = avatar_id
+        self._workshop = workshop
+        limits = workshop.limits
+        self._limits = limits
+        self._counters = workshop.counters
+        self._loop = asyncio.get_running_loop()
+        self._requests = RequestTable(
+            max_open=limits.max_open_requests,
+            max_id_bytes=limits.max_request_id_bytes,
+            max_remembered=limits.max_remembered_requests,
+        )
+        self._configuration: ConfigureSession | None = None  # until the handshake is done
+        self._generations: dict[str, tuple[Generation, asyncio.Task[None]]] = {}
+        self._group = asyncio.TaskGroup()
+        self._opened_at = self._loop.time()
+        self._heard_at = self._opened_at  # when audio, or the configuration, last came
+        self._audio_taken = asyncio.Event()  # a generation's buffer has shrunk
+        self._is_ending = asyncio.Event()  # set with _ending, from outside
+        self._ending: Ending | None = None
+
+    def __repr__(self) -> str:
+        return f"<ServedSession {self.connection_id} {len(self._requests)} open>"
+
+    def end(self, ending: Ending) -> None:
+        """Have the session end like this, soon."""
+        self._ending = ending
+        self._is_ending.set()
+
+    async def run(self) -> None:
+        """Serve until the end; cancelling cuts the connection."""
+        ending: Ending | None = None
+        try:
+            async with self._group as group:
+                group.create_task(self._supervise())
+                group.create_task(self._converse())
+        except* SessionOver as overs:
+            ending = _first(overs)
+        except* Exception:
+            logger.exception("session %s failed", self.connection_id)
+            ending = refusals.INTERNAL_ERROR
+        finally:
+            self._counters.requests_open -= len(self._requests)
+            if self._configuration is not None:
+                self._account.free_slot()
+            if ending is None:
+                self.is_closed.set()
+        try:
+            await self._close(ending)
+        finally:
+            self.is_closed.set()
+
+    # --- the connection ------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        """Raise `SessionOver` once a time limit is reached, or `end` was called."""
+        while True:
+            try:
+                async with asyncio.timeout_at(self._next_deadline()):
+                    await self._is_ending.wait()
+            except TimeoutError:
+                overdue = self._overdue()
+                if overdue is not None:
+                    raise SessionOver(overdue) from None
+            else:
+                raise SessionOver(self._ending)
+
+    def _next_deadline(self) -> float:
+        if self._requests.is_answering:  # then it is not the client who is silent
+            self._heard_at = self._loop.time()
+        limits = self._limits
+        patience = limits.idle_timeout if self._configuration else limits.handshake_timeout
+        return min(self._opened_at + limits.max_session_duration, self._heard_at + patience)
+
+    def _overdue(self) -> Ending | None:
+        now = self._loop.time()
+        if now < self._next_deadline():
+            return None
+        if now >= self._opened_at + self._limits.max_session_duration:
+            return refusals.session_expired(self._limits.max_session_duration)
+        if self._configuration is None:
+            return refusals.no_configuration(self._limits.handshake_timeout)
+        return refusals.idle(self._limits.idle_timeout)
+
+    async def _receive(self) -> Message:
+        message = await self._socket.receive()
+        if message.type is WSMsgType.TEXT:
+            raise SessionOver(refusals.TEXT_MESSAGE)
+        if message.type is not WSMsgType.BINARY:
+            raise SessionOver(None)
+        try:
+            return decode(message.data)
+        except AvatarSDKError as error:
+            raise SessionOver(refusals.undecodable(error.message)) from error
+
+    async def _send(self, message: Message) -> None:
+        """Write a message and wait while the peer's buffers are full.
+
+        The message is written before anything is waited for, so that messages
+        go out in the order of the calls.
+        """
+        try:
+            async with asyncio.timeout(self._limits.send_timeout):
+                await self._socket.send_bytes(encode(message))
+        except TimeoutError:
+            logger.warning("session %s: the peer reads nothing, cut", self.connection_id)
+            self._transport.abort()
+            raise SessionOver(None) from None
+        except ConnectionError:
+            raise SessionOver(None) from None
+
+    async def _close(self, ending: Ending | None) -> None:
+        try:
+            async with asyncio.timeout(self._limits.close_timeout):
+                if ending is None:
+                    await self._socket.close()
+                    return
+                logger.info("session %s ends: %s", self.connection_id, ending.message)
+                if ending.code is not None:
+                    await self._send(ServerError(ending.code, ending.message, self.connection_id))
+                reason = ending.message.encode()[:_CLOSE_REASON_BYTES]
+                await self._socket.close(code=ending.close_code, message=reason)
+        except (TimeoutError, SessionOver):
+            self._transport.abort()
+        finally:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # or it would wait for a peer that does not read
+
+    # --- the conversation ----------------------------------------------------
+
+    async def _converse(self) -> None:
+        configuration = await self._handshake()
+        self._heard_at = self._loop.time()
+        while True:
+            message = await self._receive()
+            match message:
+                case AudioInput():
+                    await self._take_audio(message, configuration)
+                case Interrupt():
+                    await self._interrupt(message.req_id)
+                case Pause() | Resume() | UnknownMessage():
+                    pass  # playback exists in a room alone; the unknown is ignored
+                case _:
+                    raise SessionOver(refusals.wrong_message(type(message).__name__))
+
+    async def _handshake(self) -> ConfigureSession:
+        message = await self._receive()
+        if not isinstance(message, ConfigureSession):
+            raise SessionOver(refusals.wrong_first_message(type(message).__name__))
+        refusal = refuse_configuration(message)
+        if refusal is not None:
+            raise SessionOver(refusal)
+        if not self._account.take_slot():
+            raise SessionOver(refusals.too_many_connections(self._limits.max_connections))
+        self._configuration = message
+        self._counters.sessions_total += 1
+        await self._send(ConfirmSession(self.connection_id))
+        logger.info("session %s opened for avatar %s", self.connection_id, self._avatar_id)
+        return message
+
+    async def _take_audio(self, message: AudioInput, configuration: ConfigureSession) -> None:
+        req_id = message.req_id
+        if message.audio or message.end:
+            self._heard_at = self._loop.time()
+        is_new = req_id not in self._requests
+        try:
+            is_wanted = self._requests.audio(req_id, end=message.end)
+        except RequestRefused as refusal:
+            await self._fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
+            return
+        if not is_wanted:
+            return
+        if is_new:
+            self._begin(req_id, configuration)
+        generation, _ = self._generations[req_id]
+        generation.push(message.audio, end=message.end)
+        if generation.received_bytes > self._limits.max_request_bytes:
+            size = self._limits.max_request_bytes
+            await self._fail(
+                req_id, refusals.INVALID_ARGUMENT, f"request audio is larger than {size} bytes"
+            )
+        while self._buffered_bytes > self._limits.max_buffered_bytes:
+            self._audio_taken.clear()
+            await self._audio_taken.wait()
+
+    @property
+    def _buffered_bytes(self) -> int:
+        return sum(generation.buffered_bytes for generation, _ in self._generations.values())
+
+    def _begin(self, req_id: str, configuration: ConfigureSession) -> None:
+        decoder: Decoder
+        if configuration.audio_format is AudioFormat.OGG_OPUS:
+            decoder, piece_bytes = OpusDecoder(), _OPUS_PIECE_BYTES
+        else:
+            decoder = PcmDecoder(configuration.sample_rate)
+            piece_bytes = 2 * configuration.sample_rate // STEPS_PER_SECOND
+        driver = self._workshop.driver(decoder.sample_rate, self._workshop.seed)
+        generation = Generation(
+            Pipeline(decoder, driver, self._limits.max_request_seconds),
+            self._workshop.executor,
+            self._account,
+            self._audio_taken,
+            piece_bytes & ~1,
+        )
+        task = self._group.create_task(self._generate(req_id, generation))
+        self._generations[req_id] = generation, task
+        self._counters.requests_open += 1
+
+    async def _generate(self, req_id: str, generation: Generation) -> None:
+        try:
+            async with aclosing(generation.animations()) as animations:
+                await self._send_animations(req_id, animations)
+        except SessionOver:
+            raise
+        except CreditsExhausted:
+            raise SessionOver(refusals.CREDITS_EXHAUSTED) from None
+        except AudioRefused as refusal:
+            await self._fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
+        except Exception:
+            logger.exception("session %s: request %s failed", self.connection_id, req_id)
+            await self._fail(req_id, refusals.INTERNAL, "the request could not be animated")
+        else:
+            self._counters.requests_served += 1
+        finally:
+            self._counters.audio_seconds += generation.seconds
+            self._drop(req_id)
+
+    async def _send_animations(
+        self, req_id: str, animations: AsyncGenerator[tuple[bytes, bool], None]
+    ) -> None:
+        async for animation, is_last in animations:
+            self._requests.frame(req_id, end=is_last)
+            self._counters.frames_sent += 1
+            if is_last:
+                self._counters.requests_open -= 1
+            await self._send(self._frame(req_id, animation, end=is_last))
+
+    async def _interrupt(self, req_id: str) -> None:
+        is_open = req_id in self._requests
+        try:
+            is_owed = self._requests.interrupt(req_id)
+        except RequestRefused as refusal:
+            await self._fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
+            return
+        if not is_owed:
+            return
+        if is_open:
+            self._counters.requests_open -= 1
+            self._counters.requests_interrupted += 1
+            self._drop(req_id)
+        await self._send(self._frame(req_id, b"", end=True))
+
+    async def _fail(self, req_id: str, code: int, message: str) -> None:
+        """Give a request up, and say so: no frame of it follows."""
+        if req_id in self._requests:
+            self._requests.fail(req_id)
+            self._counters.requests_open -= 1
+            self._counters.requests_failed += 1
+            self._drop(req_id)
+        shown = req_id[: self._limits.max_request_id_bytes]
+        await self._send(ServerError(code, message, self.connection_id, shown))
+
+    def _frame(self, req_id: str, animation: bytes, *, end: bool) -> AnimationFrame:
+        return AnimationFrame(req_id, end, animation, self.connection_id, self._avatar_id)
+
+    def _drop(self, req_id: str) -> None:
+        """Forget a request's generation, and stop it unless it is the caller."""
+        _, task = self._generations.pop(req_id, (None, None))
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        self._audio_taken.set()
+
+
+def _first(overs: BaseExceptionGroup[SessionOver]) -> Ending | None:
+    first = overs.exceptions[0]
+    assert isinstance(first, SessionOver)
+    return first.ending
