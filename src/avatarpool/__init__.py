@@ -1,1 +1,68 @@
 """avatarpool: warm avatar sessions, lent one request at a time."""
+
+from importlib.metadata import version
+
+from avatarpool.collector import AnimationCollector
+from avatarpool.config import (
+    AgoraEgressConfig,
+    AudioFormat,
+    LiveKitEgressConfig,
+    OggOpusEncoderConfig,
+    SessionConfig,
+)
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarPoolError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    CloseCode,
+    ConfigurationError,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    RequestTimeout,
+    SessionStateError,
+    SessionTokenError,
+    TooManyRequests,
+)
+from avatarpool.pool import AvatarConnectionPool, LentSession, PooledConnection
+from avatarpool.protocol.keyframes import Keyframe
+from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+from avatarpool.service import LocalAvatarService
+from avatarpool.session import AvatarSession, new_avatar_session
+from avatarpool.stats import PoolStats
+
+__version__ = version("avatarpool")
+
+__all__ = [
+    "AgoraEgressConfig",
+    "AnimationCollector",
+    "AnimationFrame",
+    "AudioError",
+    "AudioFormat",
+    "AvatarConnectionPool",
+    "AvatarPoolError",
+    "AvatarSDKError",
+    "AvatarSDKErrorCode",
+    "AvatarSession",
+    "CloseCode",
+    "ConfigurationError",
+    "Keyframe",
+    "LentSession",
+    "LiveKitEgressConfig",
+    "LocalAvatarService",
+    "OggOpusEncoderConfig",
+    "PlaybackState",
+    "PoolClosed",
+    "PoolError",
+    "PoolStats",
+    "PoolTimeout",
+    "PooledConnection",
+    "RequestTimeout",
+    "SessionConfig",
+    "SessionStateError",
+    "SessionTokenError",
+    "TooManyRequests",
+    "__version__",
+    "new_avatar_session",
+]

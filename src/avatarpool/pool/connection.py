@@ -1,0 +1,283 @@
+"""A pooled connection: the pool's record of it, and the handle that is lent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from avatarpool.collector import AnimationCollector
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, SessionStateError
+from avatarpool.pool.state import Member
+from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.requests import RequestLog
+
+if TYPE_CHECKING:
+    from avatarpool.pool.pool import AvatarConnectionPool
+
+
+class PoolableSession(Protocol):
+    """What the pool asks of a session, be it ours or a vendor's behind an adapter."""
+
+    requests: RequestLog
+
+    @property
+    def connection_id(self) -> str | None:
+        """The service's name for the connection."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether audio can be sent now."""
+
+    async def init(self) -> None:
+        """Fetch a token."""
+
+    async def start(self) -> str:
+        """Open the connection and return its id."""
+
+    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio of the current request, or begin one."""
+
+    async def interrupt(self) -> str:
+        """Stop the most recent request."""
+
+    async def abandon(self) -> None:
+        """End whatever request is open."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class EventWakeup:
+    """A `Wakeup` of asyncio: one future per sleep."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def notify(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None) -> None:
+        async with asyncio.timeout(timeout):
+            await self._future
+        self._future = asyncio.get_running_loop().create_future()
+
+
+class Connection(Member):
+    """One session in the pool: follows its requests and knows its borrower.
+
+    It is the session's observer: frames go to the collector of whoever
+    borrows it now, and nobody else ever sees them.
+    """
+
+    __slots__ = ("_pool", "began_at", "borrower", "had_frame", "request_count", "session")
+
+    def __init__(self, pool: AvatarConnectionPool) -> None:
+        super().__init__(0.0, 0.0)
+        self._pool = pool
+        self.session: PoolableSession  # set once, before it is started
+        self.borrower: PooledConnection | None = None
+        self.request_count = 0  # requests answered to the last frame
+        self.began_at = 0.0  # when the current request began
+        self.had_frame = False  # whether the current request has a frame yet
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.session.connection_id} {self.phase.name.lower()}>"
+
+    @property
+    def connection_id(self) -> str:
+        return self.session.connection_id or "?"
+
+    # --- SessionObserver --------------------------------------------------------------
+
+    def request_began(self, req_id: str) -> None:
+        self.began_at = self._pool.now()
+        self.had_frame = False
+        self._pool.counters.requests_num += 1
+        if self.borrower is not None:
+            self.borrower.collector.begin(req_id)
+
+    def request_settled(self) -> None:
+        self._pool.settled(self)
+
+    def frame_received(self, frame: AnimationFrame) -> None:
+        pool = self._pool
+        if self.borrower is None:  # returned meanwhile: the request is abandoned
+            pool.counters.frames_dropped += 1
+            return
+        pool.counters.frames_received += 1
+        if not self.had_frame or frame.end:
+            elapsed = pool.now() - self.began_at
+            if not self.had_frame:
+                self.had_frame = True
+                pool.first_frame.add(elapsed)
+            if frame.end:
+                self.request_count += 1
+                pool.request_served(elapsed)
+        self.borrower.collector.add(frame)
+
+    def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
+        self._pool.counters.frames_dropped += 1
+
+    def request_failed(self, error: AvatarSDKError) -> None:
+        self._pool.counters.requests_errors += 1
+        if self.borrower is not None:
+            self.borrower.collector.finish(error)
+
+    def session_ended(self, error: AvatarSDKError | None) -> None:
+        if self.borrower is not None:
+            self.borrower.ended(error)
+        self._pool.lost(self, error)
+
+
+class PooledConnection:
+    """A connection while it is lent: made by ``pool.borrow()``, dead after its return.
+
+    Use `session` to send and `collector` to receive. What the collector has
+    gathered stays readable after the return; sending raises.
+    """
+
+    __slots__ = ("_collector", "_connection", "_pool", "_returned", "session")
+
+    def __init__(self, pool: AvatarConnectionPool, connection: Connection) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._returned = False
+        self._collector: AnimationCollector | None = None
+        self.session = LentSession(self)
+        connection.borrower = self
+
+    def __repr__(self) -> str:
+        state = "returned" if self._returned else "lent"
+        return f"<PooledConnection {self.connection_id} {state}>"
+
+    @property
+    def connection_id(self) -> str:
+        """The service's name for the connection."""
+        return self._connection.connection_id
+
+    @property
+    def collector(self) -> AnimationCollector:
+        """The frames of this borrower's requests."""
+        if self._collector is None:  # not every borrower needs one
+            self._collector = AnimationCollector(
+                EventWakeup, default_timeout=self._pool.request_timeout
+            )
+        return self._collector
+
+    async def ready(self) -> Connection:
+        """Return the connection to send on.
+
+        One that died between being lent and its first audio is exchanged for
+        another one: nothing was sent, so nothing can be doubled.
+        """
+        if self._returned:
+            raise SessionStateError(
+                f"connection {self.connection_id} was returned to pool {self._pool.name!r}: "
+                "borrow another one"
+            )
+        if not self._connection.session.is_open and self.is_unused:
+            self._connection = await self._pool.exchange(self._connection)
+            self._connection.borrower = self
+        return self._connection
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing was sent in this borrow yet."""
+        return self._collector is None or self._collector.req_id is None
+
+    def ended(self, error: AvatarSDKError | None) -> None:
+        """The connection died under the borrower."""
+        if self.is_unused:
+            return
+        collector = self.collector
+        if not collector.is_done:
+            self._pool.counters.requests_errors += 1
+            collector.finish(
+                error
+                or AvatarSDKError(
+                    AvatarSDKErrorCode.connectionClosed,
+                    "the connection was closed before the last frame",
+                    phase="websocket_runtime",
+                    connection_id=self.connection_id,
+                    req_id=collector.req_id,
+                )
+            )
+
+    def give_back(self) -> Connection:
+        """Kill the handle; return the connection it stood for."""
+        self._returned = True
+        connection = self._connection
+        if connection.borrower is self:
+            connection.borrower = None
+        collector = self._collector
+        if collector is not None and not collector.is_done:
+            if collector.req_id is not None:
+                self._pool.counters.requests_errors += 1
+            collector.finish(
+                SessionStateError(
+                    f"connection {self.connection_id} was returned before the last frame"
+                )
+            )
+        return connection
+
+
+class LentSession:
+    """The session of a lent connection: what a borrower may do with it.
+
+    Opening and closing are the pool's; everything else behaves as on
+    `AvatarSession`.
+    """
+
+    __slots__ = ("_is_sending", "_lent")
+
+    def __init__(self, lent: PooledConnection) -> None:
+        self._lent = lent
+        self._is_sending = False  # whether a request's audio has begun and not ended
+
+    def __repr__(self) -> str:
+        return f"<LentSession of {self._lent!r}>"
+
+    @property
+    def connection_id(self) -> str:
+        """The service's name for the connection."""
+        return self._lent.connection_id
+
+    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio of the current request, or begin one; return its request id.
+
+        The first audio after the last request starts a fresh collection in
+        ``conn.collector``. Cancelling leaves the request half-sent; the pool
+        cleans up on return.
+
+        Raises:
+            AudioError: The audio is not what the session was opened for.
+            SessionStateError: The connection was returned, or the previous
+                request is still being answered.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        lent = self._lent
+        if self._is_sending and lent.collector.error is not None:
+            # The rest of a failed request's audio must not become a request.
+            self._is_sending = False
+            raise lent.collector.error
+        connection = await lent.ready()
+        self._is_sending = not end
+        return await connection.session.send_audio(audio, end)
+
+    async def interrupt(self) -> str:
+        """Stop the current request; its collection is over at once.
+
+        Raises:
+            SessionStateError: The connection was returned, or there is no request.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        lent = self._lent
+        connection = await lent.ready()
+        if lent.is_unused:
+            raise SessionStateError("there is no request to interrupt")
+        self._is_sending = False
+        lent.collector.finish()
+        return await connection.session.interrupt()

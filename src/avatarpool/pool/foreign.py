@@ -1,0 +1,258 @@
+"""A vendor's session behind our interface, with our guarantees."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar, cast
+
+from avatarpool.audio import check_audio
+from avatarpool.collector import AnimationCollector
+from avatarpool.config import AudioFormat
+from avatarpool.exceptions import (
+    AvatarPoolError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    ConfigurationError,
+)
+from avatarpool.protocol.codec import decode
+from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.requests import RequestLog
+from avatarpool.session import SessionObserver
+
+T = TypeVar("T")
+
+_FACTS = (
+    "http_status",
+    "server_code",
+    "server_title",
+    "server_detail",
+    "connection_id",
+    "req_id",
+    "raw_body",
+    "close_code",
+    "close_reason",
+)
+
+
+class VendorSession(Protocol):
+    """The calls that every official SDK's session has."""
+
+    async def init(self) -> None:
+        """Fetch a token."""
+
+    async def start(self) -> str:
+        """Open the connection and return its id."""
+
+    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio; return the request id."""
+
+    async def interrupt(self) -> str:
+        """Stop the most recent request."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class ForeignSession:
+    """Adapts an official SDK's session: routes its frames, translates its errors.
+
+    The SDK chooses request ids and delivers raw messages; this adapter keeps
+    its own `RequestLog` of them, so that one request at a time, late frames and
+    half-sent audio are treated as on our own session.
+
+    Args:
+        factory: The SDK's ``new_avatar_session``.
+        options: Its keywords, as the user's factory gave them.
+        wiring: The collector that the user's factory was called with.
+        observer: Who follows the requests.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[..., object],
+        options: Mapping[str, object],
+        wiring: AnimationCollector,
+        observer: SessionObserver,
+    ) -> None:
+        has_egress = any(options.get(key) is not None for key in ("livekit_egress", "agora_egress"))
+        self.requests = RequestLog(expects_frames=not has_egress)
+        self._observer = observer
+        self._connection_id: str | None = None
+        self._is_open = False
+        # Ids of requests that are over: a late frame of one of them must not
+        # be taken for the request whose id the SDK has yet to tell.
+        self._past: deque[str] = deque(maxlen=64)
+        self._is_beginning = False
+        callbacks = {
+            name: _both(options.get(name), entry, wiring)
+            for name, entry in (
+                ("transport_frames", wiring.transport_frame),
+                ("on_error", wiring.on_error),
+                ("on_close", wiring.on_close),
+            )
+        }
+        wiring.sink = self
+        self._audio_format = AudioFormat(cast("str", options.get("audio_format", "pcm_s16le")))
+        if options.get("ogg_opus_encoder") is not None:
+            self._audio_format = AudioFormat.PCM_S16LE  # the SDK encodes
+        self._session = cast("VendorSession", factory(**{**options, **callbacks}))
+
+    def __repr__(self) -> str:
+        return f"<ForeignSession {self._connection_id} over {type(self._session).__module__}>"
+
+    @property
+    def connection_id(self) -> str | None:
+        return self._connection_id
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    async def init(self) -> None:
+        await _translated(self._session.init(), "session_token")
+
+    async def start(self) -> str:
+        try:
+            self._connection_id = await _translated(self._session.start(), "websocket_connect")
+        except BaseException:
+            # The SDKs close their socket after an error but not when cancelled.
+            await self._session.close()
+            raise
+        self._is_open = True
+        return self._connection_id
+
+    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        is_new = not self.requests.is_half_sent
+        if is_new:
+            self.requests.check_free()
+        check_audio(audio, self._audio_format, is_first=is_new)
+        self._is_beginning = is_new
+        try:
+            req_id = await _translated(self._session.send_audio(audio, end), "websocket_send")
+        finally:
+            self._is_beginning = False
+        if is_new and req_id != self.requests.last:
+            self._begin(req_id)
+        self._audio_sent(end=end)
+        return req_id
+
+    async def interrupt(self) -> str:
+        self._remember(self.requests.interrupt())
+        return await _translated(self._session.interrupt(), "websocket_send")
+
+    async def abandon(self) -> None:
+        if self.requests.is_half_sent:
+            await self.send_audio(b"", end=True)
+        if not self.requests.is_settled:
+            await self.interrupt()
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self._session.close()
+
+    # --- CallbackSink ----------------------------------------------------------------
+
+    def message(self, data: bytes) -> None:
+        """Route a raw message of the SDK's ``transport_frames``."""
+        try:
+            frame = decode(data)
+        except AvatarSDKError as error:
+            self.failed(error)
+            return
+        if not isinstance(frame, AnimationFrame):
+            return
+        if self._is_beginning and self._is_news(frame.req_id):
+            self._begin(frame.req_id)
+        wanted = self.requests.frame(frame.req_id, end=frame.end)
+        if wanted:
+            self._observer.frame_received(frame)
+        else:
+            self._observer.frame_dropped(frame)
+        if frame.end:
+            self._remember(frame.req_id)
+            if self.requests.is_settled:
+                self._observer.request_settled()
+
+    def failed(self, error: Exception) -> None:
+        """Take an error of the SDK's ``on_error``."""
+        translated = _translate(error, "websocket_runtime")
+        req_id = translated.req_id or self.requests.current
+        if req_id is not None and self.requests.fail(req_id):
+            self._remember(req_id)
+            self._observer.request_failed(translated)
+        if self.requests.is_settled:
+            self._observer.request_settled()
+
+    def ended(self) -> None:
+        """Take the SDK's ``on_close``; it may call more than once."""
+        if self._is_open:
+            self._is_open = False
+            self._observer.session_ended(None)
+
+    # --- request ids that the SDK chooses -----------------------------------------------
+
+    def _is_news(self, req_id: str) -> bool:
+        return req_id != self.requests.last and req_id not in self._past
+
+    def _begin(self, req_id: str) -> None:
+        self.requests.audio(end=False, req_id=req_id)
+        self._observer.request_began(req_id)
+
+    def _audio_sent(self, *, end: bool) -> None:
+        if end and self.requests.is_half_sent:
+            self.requests.audio(end=True)
+            if self.requests.is_settled:
+                self._observer.request_settled()
+
+    def _remember(self, req_id: str) -> None:
+        self._past.append(req_id)
+
+
+def _both(
+    own: object, entry: Callable[..., None], wiring: AnimationCollector
+) -> Callable[..., None]:
+    """Call the user's own callback and, unless it passed the call on, the collector's."""
+    if own is None or own == entry:
+        return entry
+
+    def callback(*args: object) -> None:
+        calls = wiring.calls
+        try:
+            cast("Callable[..., object]", own)(*args)
+        finally:
+            if wiring.calls == calls:
+                entry(*args)
+
+    return callback
+
+
+async def _translated(call: Awaitable[T], phase: str) -> T:
+    try:
+        return await call
+    except (AvatarPoolError, AssertionError):
+        raise
+    except Exception as error:
+        raise _translate(error, phase) from error
+
+
+def _translate(error: Exception, phase: str) -> AvatarSDKError:
+    """Say a vendor's error in our words; its facts are kept."""
+    if isinstance(error, AvatarSDKError):
+        return error
+    name = getattr(getattr(error, "code", None), "value", None)
+    known = name in {code.value for code in AvatarSDKErrorCode}
+    if known:
+        code = AvatarSDKErrorCode(name)
+    elif isinstance(error, ValueError) and phase in ("session_token", "websocket_connect"):
+        raise ConfigurationError("the session cannot be opened", [str(error)]) from error
+    else:
+        # The SDKs raise ValueError on a session that has died.
+        code = AvatarSDKErrorCode.connectionFailed
+    facts = {fact: getattr(error, fact, None) for fact in _FACTS}
+    return AvatarSDKError(
+        code,
+        str(getattr(error, "message", None) or error or type(error).__name__),
+        phase=getattr(error, "phase", phase),
+        **facts,
+    )

@@ -1,0 +1,186 @@
+"""The pool's tasks: they open, drain and close what `PoolState` has decided."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+
+from avatarpool.exceptions import AvatarPoolError
+from avatarpool.pool.connection import Connection
+from avatarpool.pool.opening import OpeningPolicy
+from avatarpool.pool.state import PoolState
+from avatarpool.stats import Counters
+
+log = logging.getLogger("avatarpool.pool")
+
+
+class Keeper:
+    """Acts on the pool's state; owns every task that does.
+
+    Args:
+        name: The pool's, for its log lines.
+        state: What to act on.
+        counters: Where to count what was done.
+        new_connection: Opens one connection; raises if it cannot.
+        joined: Told of each connection that opened.
+        drained: Told when a returned connection's open request was ended.
+        opening_failed: Told of each attempt that failed.
+        num_workers: Connections opened at the same time, at the most.
+        reconnect_timeout: Seconds of failing after which `reconnect_failed` is called.
+        reconnect_failed: Called once per outage.
+        sweep_interval: Seconds between looks at ages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: PoolState[Connection],
+        counters: Counters,
+        *,
+        new_connection: Callable[[], Awaitable[Connection]],
+        joined: Callable[[Connection], None],
+        drained: Callable[[Connection], None],
+        opening_failed: Callable[[Exception], None],
+        num_workers: int,
+        reconnect_timeout: float,
+        reconnect_failed: Callable[[], object],
+        sweep_interval: float,
+    ) -> None:
+        self.policy = OpeningPolicy(random.Random())  # noqa: S311  # jitter, no secret
+        self._name = name
+        self._state = state
+        self._counters = counters
+        self._new_connection = new_connection
+        self._joined = joined
+        self._drained = drained
+        self._opening_failed = opening_failed
+        self._num_workers = num_workers
+        self._reconnect_timeout = reconnect_timeout
+        self._reconnect_failed = reconnect_failed
+        self._sweep_interval = sweep_interval
+        self._loop = asyncio.get_running_loop()
+        self._openers: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()  # that drain and close
+        self._timer: asyncio.TimerHandle | None = None  # the next sweep
+        self._retry: asyncio.TimerHandle | None = None  # the next opening step
+        self._outage_told = False
+
+    def start(self) -> None:
+        """Begin to keep the pool at its size."""
+        self._sweep()
+
+    def act(self) -> None:
+        """Do what the state has decided: close what is to be closed, open what is missing."""
+        state = self._state
+        while state.to_close:
+            connection = state.to_close.pop()
+            self._counters.connections_retired += 1
+            log.info("pool %r retires connection %s", self._name, connection.connection_id)
+            self._own(connection.session.close(), self._others)
+        free = self._num_workers - state.opening
+        now = self._loop.time()
+        missing = min(state.missing, free)
+        for _ in range(self.policy.take(now, missing, state.opening)):
+            state.opening += 1
+            self._own(self._open(self.policy.step), self._openers)
+        if state.missing and self.policy.next_at > now:
+            self._retry_at(self.policy.next_at)
+
+    def drain(self, connection: Connection) -> None:
+        """End a returned connection's open request; it is in quarantine meanwhile."""
+        self._own(self._drain(connection), self._others)
+
+    def stop(self) -> None:
+        """Open nothing any more."""
+        for handle in (self._timer, self._retry):
+            if handle is not None:
+                handle.cancel()
+        for task in self._openers:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Wait until everything that is being closed is closed. Cancelling cuts."""
+        try:
+            while self._openers or self._others:
+                await asyncio.wait(self._openers | self._others)
+        except BaseException:
+            for task in self._openers | self._others:
+                task.cancel()
+            raise
+
+    def _own(self, work: Coroutine[object, object, None], owner: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(_quietly(work))
+        owner.add(task)
+        task.add_done_callback(owner.discard)
+
+    async def _open(self, step: int) -> None:
+        state, policy = self._state, self.policy
+        self._counters.connections_num += 1
+        began = self._loop.time()
+        try:
+            connection = await self._new_connection()
+        except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
+            self._counters.connections_errors += 1
+            state.opening -= 1
+            now = self._loop.time()
+            policy.failed(error, step=step, now=now)
+            log.warning("pool %r could not open a connection: %s", self._name, error)
+            self._opening_failed(error)
+            self._tell_outage(now)
+        except BaseException:
+            state.opening -= 1
+            raise
+        else:
+            state.opening -= 1
+            self._counters.connections_ms += (self._loop.time() - began) * 1000.0
+            policy.succeeded()
+            self._outage_told = False
+            self._joined(connection)
+        self.act()
+
+    async def _drain(self, connection: Connection) -> None:
+        try:
+            await connection.session.abandon()
+        except AvatarPoolError as error:
+            log.warning("pool %r could not drain %s: %s", self._name, connection, error)
+            self._state.retire(connection)
+            self.act()
+        else:
+            self._drained(connection)
+
+    def _tell_outage(self, now: float) -> None:
+        since = self.policy.failing_since
+        if self._outage_told or since is None or now - since < self._reconnect_timeout:
+            return
+        self._outage_told = True
+        log.warning("pool %r is failing for %.0f s", self._name, now - since)
+        try:
+            self._reconnect_failed()
+        except Exception:
+            log.exception("reconnect_failed of pool %r failed", self._name)
+
+    def _sweep(self) -> None:
+        self._state.sweep(self._loop.time())
+        self.act()
+        self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
+
+    def _retry_at(self, when: float) -> None:
+        if self._retry is not None:
+            if not self._retry.cancelled() and self._retry.when() == when:
+                return
+            self._retry.cancel()
+        self._retry = self._loop.call_at(when, self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry = None
+        self.act()
+
+
+async def _quietly(work: Coroutine[object, object, None]) -> None:
+    """Run work whose failure nobody waits for: it is logged."""
+    try:
+        await work
+    except Exception:
+        log.exception("a task of the pool failed")

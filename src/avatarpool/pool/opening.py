@@ -1,0 +1,93 @@
+"""When connections may be opened: backoff, and a breaker after a refusal. Pure."""
+
+from __future__ import annotations
+
+import random
+
+from avatarpool.exceptions import AvatarSDKError
+
+FIRST_DELAY = 0.5
+"""Seconds before the first retry; doubled per step."""
+
+MAX_DELAY = 30.0
+"""Seconds between retries at the most."""
+
+
+class OpeningPolicy:
+    """Decides how many attempts may start now.
+
+    Attempts that run side by side belong to one step: however many of them
+    fail, the delay grows once. After a transient failure the next step may
+    try every missing connection once. After a refusal (the service said no in
+    a way that a retry does not change: credits, a bad key, the plan's limit)
+    the breaker is open: one probe per step, until one succeeds.
+
+    Args:
+        rng: Source of the jitter; each delay is scaled by 0.5 to 1, so that
+            pools which failed together do not return together.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._step = 0
+        self._failures = 0  # steps that failed in a row
+        self._attempts_left: int | None = None  # None: as many as are missing
+        self.next_at = 0.0  # when the next attempt may start
+        self.failing_since: float | None = None
+        self.error: Exception | None = None  # the latest, until one succeeds
+        self.refusal: Exception | None = None  # while the breaker is open
+
+    def __repr__(self) -> str:
+        breaker = "open" if self.refusal else "closed"
+        return f"<OpeningPolicy breaker {breaker}, {self._failures} steps failed>"
+
+    def take(self, now: float, missing: int, opening: int) -> int:
+        """Return how many attempts to start now."""
+        if missing <= 0 or now < self.next_at:
+            return 0
+        if self.refusal is not None:
+            number = 0 if opening else 1
+        elif self._failures:
+            if self._attempts_left is None:
+                self._attempts_left = missing
+            number = min(missing, self._attempts_left)
+            self._attempts_left -= number
+        else:
+            number = missing
+        return number
+
+    @property
+    def step(self) -> int:
+        """The step that an attempt started now belongs to."""
+        return self._step
+
+    def succeeded(self) -> None:
+        """An attempt gave a connection: all is well again."""
+        self._failures = 0
+        self._attempts_left = None
+        self.next_at = 0.0
+        self.failing_since = self.error = self.refusal = None
+
+    def failed(self, error: Exception, *, step: int, now: float) -> None:
+        """An attempt of ``step`` failed."""
+        self.error = error
+        if self.failing_since is None:
+            self.failing_since = now
+        if is_refusal(error):
+            self.refusal = error
+        if step != self._step:
+            return
+        self._step += 1
+        self._failures += 1
+        self._attempts_left = None
+        delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures - 1, 16))
+        self.next_at = now + delay * self._rng.uniform(0.5, 1.0)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether trying again at once and at every missing place would be hammering.
+
+    Everything that is not known to be transient counts: a wrong configuration
+    does not heal by itself either.
+    """
+    return not (isinstance(error, AvatarSDKError) and error.retryable)

@@ -1,0 +1,651 @@
+"""The pool: warm sessions, lent one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import Self, cast
+
+from avatarpool.collector import AnimationCollector
+from avatarpool.config import SessionConfig
+from avatarpool.console import ConsoleClient
+from avatarpool.exceptions import (
+    AvatarSDKError,
+    ConfigurationError,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+)
+from avatarpool.pool.connection import Connection, EventWakeup, PoolableSession, PooledConnection
+from avatarpool.pool.foreign import ForeignSession
+from avatarpool.pool.keeper import Keeper
+from avatarpool.pool.state import Phase, PoolState
+from avatarpool.protocol.refusals import connection_closed
+from avatarpool.session import AvatarSession, new_avatar_session
+from avatarpool.stats import ConnectionStats, Counters, Latency, PoolLatencies, PoolStats
+
+ConfigFactory = (
+    Callable[[AnimationCollector], SessionConfig | Mapping[str, object]]
+    | Callable[[], SessionConfig | Mapping[str, object]]
+)
+
+log = logging.getLogger("avatarpool.pool")
+
+_pool_numbers = itertools.count(1)
+
+
+class AvatarConnectionPool:
+    """Keeps avatar sessions warm and lends them, one request at a time.
+
+    ::
+
+        async with AvatarConnectionPool(pool_size=3, config_factory=factory) as pool:
+            async with pool.borrow() as conn:
+                await conn.session.send_audio(audio, end=True)
+                frames = await conn.collector.wait()
+
+    It belongs to the event loop that initialized it. All times are seconds.
+
+    Args:
+        pool_size: Sessions to keep open; sets ``min_size`` and ``max_size``.
+        config_factory: Makes each session's configuration: a `SessionConfig`
+            or a mapping of its fields. Called with a collector whose methods
+            may be wired to the session's callbacks, or without arguments.
+        session_ttl_minutes: Lifetime of a session's token, and of the session
+            unless ``max_lifetime`` says otherwise.
+        min_size: Sessions to keep open.
+        max_size: Sessions to grow to while borrowers wait.
+        timeout: How long `borrow` waits, unless it is told.
+        request_timeout: How long ``collector.wait()`` waits, unless it is told. A
+            session whose remaining life is shorter is not lent.
+        max_waiting: Borrowers that may wait; 0 for any number.
+        max_lifetime: Age at which a session is replaced, less up to 10 %, so
+            that sessions opened together do not expire together.
+        max_idle: Time after which an idle session beyond ``min_size`` is closed.
+        quarantine_timeout: How long a session may take to finish a request
+            that its borrower left; then it is replaced.
+        num_workers: Sessions opened at the same time, at the most.
+        reconnect_timeout: Time of failing to open sessions after which
+            ``reconnect_failed`` is called; the pool goes on trying.
+        reconnect_failed: Called with the pool, once per outage.
+        name: Shown in messages and logs.
+        session_factory: `new_avatar_session`, ours or an official SDK's.
+
+    Raises:
+        ConfigurationError: The numbers cannot work.
+    """
+
+    def __init__(
+        self,
+        pool_size: int = 3,
+        config_factory: ConfigFactory | None = None,
+        session_ttl_minutes: float = 5,
+        *,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        timeout: float = 30.0,
+        request_timeout: float = 45.0,
+        max_waiting: int = 0,
+        max_lifetime: float | None = None,
+        max_idle: float = 600.0,
+        quarantine_timeout: float = 5.0,
+        num_workers: int = 8,
+        reconnect_timeout: float = 300.0,
+        reconnect_failed: Callable[[AvatarConnectionPool], object] | None = None,
+        name: str | None = None,
+        session_factory: Callable[..., object] = new_avatar_session,
+    ) -> None:
+        self.name = name or f"pool-{next(_pool_numbers)}"
+        self.timeout = timeout
+        self.request_timeout = request_timeout
+        self.counters = Counters()
+        self.first_frame = Latency()
+        self._wait = Latency()
+        self._duration = Latency()
+        self._served = 0  # requests answered to the last frame, ever
+        self._ttl = timedelta(minutes=session_ttl_minutes)
+        self._max_lifetime = self._ttl.total_seconds() if max_lifetime is None else max_lifetime
+        self._check_times(num_workers)
+        if config_factory is None:
+            raise ConfigurationError(
+                f"pool {self.name!r} cannot work", ["config_factory is missing"]
+            )
+        self._config_factory = config_factory
+        self._session_factory = session_factory
+        low = pool_size if min_size is None else min_size
+        high = max(pool_size, low) if max_size is None else max_size
+        self._state: PoolState[Connection] = PoolState(
+            min_size=min(low, high) if min_size is None else low,
+            max_size=high,
+            max_waiting=max_waiting,
+            max_idle=max_idle,
+            quarantine_timeout=quarantine_timeout,
+        )
+        self._num_workers = num_workers
+        self._reconnect_timeout = reconnect_timeout
+        self._reconnect_failed = reconnect_failed
+        self._rng = random.Random()  # noqa: S311  # jitter, no secret
+        self._console = ConsoleClient()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: Keeper | None = None  # from initialize() on
+        self._progress: asyncio.Event | None = None  # set when a connection comes or goes
+        self._closed: asyncio.Future[None] | None = None  # from close() on
+
+    def _check_times(self, num_workers: int) -> None:
+        problems = []
+        if self._max_lifetime <= self.request_timeout:
+            problems.append(
+                f"sessions live {self._max_lifetime:.2f} s, which holds no request of "
+                f"{self.request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
+                "or lower request_timeout"
+            )
+        if self._ttl > timedelta(hours=24):
+            problems.append("session_ttl_minutes is over the service's 24 h")
+        if num_workers < 1:
+            problems.append(f"num_workers {num_workers} is not at least 1")
+        if problems:
+            raise ConfigurationError(f"pool {self.name!r} cannot work", problems)
+
+    def __repr__(self) -> str:
+        state = self._state
+        if self._closed is not None:
+            return f"<AvatarConnectionPool {self.name!r} closed>"
+        return (
+            f"<AvatarConnectionPool {self.name!r} {state.idle} idle, "
+            f"{state.count(Phase.LENT)} lent, {state.waiting} waiting>"
+        )
+
+    # --- what it holds -------------------------------------------------------------------
+
+    @property
+    def available_count(self) -> int:
+        """Sessions ready to be lent."""
+        return self._state.idle
+
+    @property
+    def total_count(self) -> int:
+        """Open sessions: idle, lent and draining."""
+        return len(self._state.members)
+
+    @property
+    def last_open_error(self) -> Exception | None:
+        """Why the latest attempt to open a session failed; None after a success."""
+        return self._keeper.policy.error if self._keeper else None
+
+    def get_stats(self) -> PoolStats:
+        """Return the pool's numbers; `PoolStats` describes each with its unit."""
+        state, counters = self._state, self.counters
+        now = self.now() if self._loop else 0.0
+        counts = {field.name: getattr(counters, field.name) for field in fields(counters)}
+        return cast(
+            "PoolStats",
+            {
+                "total_connections": len(state.members),
+                "available_connections": state.idle,
+                "connections_lent": state.count(Phase.LENT),
+                "connections_draining": state.count(Phase.DRAINING),
+                "connections_opening": state.opening,
+                "requests_waiting": state.waiting,
+                "pool_min": state.min_size,
+                "pool_max": state.max_size,
+                "connections": [
+                    ConnectionStats(
+                        connection_id=connection.connection_id,
+                        request_count=connection.request_count,
+                        age_seconds=now - connection.opened_at,
+                    )
+                    for connection in sorted(state.members, key=lambda member: member.opened_at)
+                ],
+                "total_requests_served": self._served,
+                **counts,
+                "latency": PoolLatencies(
+                    wait_ms=self._wait.summary(),
+                    first_frame_ms=self.first_frame.summary(),
+                    duration_ms=self._duration.summary(),
+                ),
+            },
+        )
+
+    def pop_stats(self) -> PoolStats:
+        """Return the pool's numbers and start the counters and latencies anew."""
+        stats = self.get_stats()
+        self.counters.reset()
+        for latency in (self._wait, self.first_frame, self._duration):
+            latency.reset()
+        return stats
+
+    # --- opening and closing --------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def initialize(self, timeout: float = 30.0) -> None:
+        """Open ``min_size`` sessions, and keep them open from now on.
+
+        Returns when they are up, or with fewer once ``timeout`` has passed or
+        the service has refused more; those are opened in the background as
+        soon as it lets us. Initializing an open pool does nothing. Cancelling
+        closes the pool.
+
+        Raises:
+            ConfigurationError: The configuration cannot work.
+            PoolError: No session could be opened; the message has the reason.
+                The pool is closed: make a new one to try again.
+            PoolClosed: It is closed already.
+        """
+        if self._closed is not None:
+            raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
+        if self._keeper is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._progress = asyncio.Event()
+        self._keeper = Keeper(
+            self.name,
+            self._state,
+            self.counters,
+            new_connection=self._open_connection,
+            joined=self._join,
+            drained=self.settled,
+            opening_failed=self._opening_failed,
+            num_workers=self._num_workers,
+            reconnect_timeout=self._reconnect_timeout,
+            reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
+            sweep_interval=self._sweep_interval(),
+        )
+        self._keeper.start()
+        try:
+            await self._first_connections(timeout)
+        except BaseException:
+            await self.close(timeout=0.0)
+            raise
+
+    async def _first_connections(self, timeout: float) -> None:
+        keeper, state, progress = self._keeper, self._state, self._progress
+        assert keeper is not None
+        assert progress is not None
+        try:
+            async with asyncio.timeout(timeout):
+                while len(state.members) < state.min_size:
+                    if self._closed is not None:
+                        raise PoolClosed(f"pool {self.name!r} was closed while it opened")
+                    if keeper.policy.refusal is not None and not state.opening:
+                        break
+                    await progress.wait()
+                    progress.clear()
+        except TimeoutError:
+            pass
+        if state.members or not state.min_size:
+            return
+        error = keeper.policy.error
+        if isinstance(error, ConfigurationError):
+            raise error
+        raise PoolError(
+            f"pool {self.name!r} could open none of its {state.min_size} connections: "
+            f"{error or f'no answer within {timeout:.2f} s'}"
+        ) from error
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Close the pool: waiters learn it at once, borrowers have ``timeout`` seconds.
+
+        Connections still lent after that are cut. Safe to call twice, and
+        while `initialize` runs; whoever calls second waits for the first.
+        Cancelling cuts everything at once.
+        """
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        loop = asyncio.get_running_loop()
+        self._closed = loop.create_future()
+        try:
+            self._state.close(PoolClosed(f"pool {self.name!r} was closed while waiting"))
+            if self._keeper is not None:
+                assert self._progress is not None
+                self._progress.set()  # initialize() looks up
+                self._keeper.stop()
+                self._keeper.act()
+                await self._until_returned(loop.time() + timeout)
+                self._cut()
+                await self._keeper.close()
+        finally:
+            self._cut()
+            await self._console.close()
+            if not self._closed.done():
+                self._closed.set_result(None)
+
+    async def _until_returned(self, deadline: float) -> None:
+        progress = self._progress
+        assert progress is not None
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._state.members:
+                    await progress.wait()
+                    progress.clear()
+        except TimeoutError:
+            pass
+
+    def _cut(self) -> None:
+        """Close what is still lent: its borrower's request fails at once."""
+        for connection in list(self._state.members):
+            self._state.retire(connection)
+        if self._keeper is not None:
+            self._keeper.act()
+
+    def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the pool's size; it opens and closes sessions in the background.
+
+        Raises:
+            ConfigurationError: The numbers cannot work.
+        """
+        self._state.resize(min_size, min_size if max_size is None else max_size)
+        self._state.shrink()
+        self._act()
+
+    def drain(self) -> None:
+        """Replace every session: idle ones now, lent ones on their return."""
+        self._state.expire(self.now())
+        self._act()
+
+    # --- borrowing ------------------------------------------------------------------------
+
+    def borrow(self, timeout: float | None = None) -> Borrow:
+        """Lend a connection for the length of an ``async with``.
+
+        Borrowers are served in the order they came. Cancelling while waiting
+        leaves the queue; no connection is lost. Leaving the block returns the
+        connection without waiting for anything: if its request is not over,
+        the pool finishes it in the background before anybody else gets it.
+
+        Args:
+            timeout: Seconds to wait; left out, the pool's ``timeout``.
+
+        Raises:
+            PoolTimeout: No connection came free in time.
+            TooManyRequests: ``max_waiting`` borrowers wait already.
+            PoolClosed: The pool is not open.
+            AvatarSDKError: No session is open, and the service refuses new ones.
+        """
+        return Borrow(self, self.timeout if timeout is None else timeout)
+
+    async def acquire(self, timeout: float) -> Connection:
+        """Take a connection out; `Borrow` and `exchange` give it back."""
+        self.counters.borrows_num += 1
+        began = self.now()
+        try:
+            connection = self._lend(began) or await self._queue(began, timeout)
+        except BaseException:
+            self.counters.borrows_errors += 1
+            raise
+        self._wait.add(self.now() - began)
+        return connection
+
+    def _lend(self, now: float) -> Connection | None:
+        keeper = self._keeper
+        if keeper is None or self._closed is not None:
+            state = "closed" if self._closed is not None else "not open: call initialize() first"
+            raise PoolClosed(f"pool {self.name!r} is {state}")
+        connection = self._state.lend(now)
+        while connection is not None and not connection.session.is_open:
+            # It is closing this very moment, and its end will be told next.
+            self._state.retire(connection)
+            connection = self._state.lend(now)
+        if self._state.to_close:
+            keeper.act()
+        return connection
+
+    async def _queue(self, began: float, timeout: float) -> Connection:
+        state, keeper = self._state, self._keeper
+        assert keeper is not None
+        self._raise_refusal()
+        self.counters.borrows_queued += 1
+        waiter = QueuedBorrower()
+        state.enqueue(waiter)
+        keeper.act()  # one more borrower may be a reason to grow
+        try:
+            async with asyncio.timeout_at(began + timeout):
+                return await waiter.future
+        except TimeoutError as error:
+            self._withdraw(waiter)
+            raise PoolTimeout(
+                f"pool {self.name!r} gave no connection within {timeout:.2f} s "
+                f"({state.waiting} waiting, {len(state.members)} open)"
+            ) from error
+        except BaseException:
+            self._withdraw(waiter)
+            raise
+        finally:
+            self.counters.borrows_wait_ms += (self.now() - began) * 1000.0
+
+    def _withdraw(self, waiter: QueuedBorrower) -> None:
+        """Leave the queue; a connection that was handed over meanwhile goes back."""
+        self._state.leave(waiter)
+        future = waiter.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self.put_back(future.result())
+
+    def _raise_refusal(self) -> None:
+        """Fail at once where no connection is to be had until the service relents."""
+        keeper = self._keeper
+        assert keeper is not None
+        if keeper.policy.refusal is not None and not self._state.members:
+            raise keeper.policy.refusal.with_traceback(None)
+
+    async def exchange(self, dead: Connection) -> Connection:
+        """Give a borrower another connection for one that died unused."""
+        connection = await self.acquire(self.timeout)
+        dead.borrower = None
+        return connection
+
+    def put_back(self, connection: Connection) -> None:
+        """Take a connection back: lend it on, drain it or let it go."""
+        state, now = self._state, self.now()
+        session = connection.session
+        self.counters.usage_ms += (now - connection.since) * 1000.0
+        if connection.phase is not Phase.LENT:
+            return  # it died meanwhile, or the pool cut it
+        if not session.is_open:
+            state.retire(connection)
+        elif session.requests.is_settled:
+            state.recycle(connection, now)
+        else:
+            self.counters.returns_unsettled += 1
+            if state.quarantine(connection, now) and self._keeper is not None:
+                self._keeper.drain(connection)
+        if self._state.is_closed:
+            self._told()
+        if state.to_close:
+            self._act()
+
+    # --- told by connections and the keeper ---------------------------------------------------
+
+    def now(self) -> float:
+        """Return the event loop's time."""
+        assert self._loop is not None
+        return self._loop.time()
+
+    def request_served(self, seconds: float) -> None:
+        """Count a request that was answered to its last frame."""
+        self._served += 1
+        self._duration.add(seconds)
+
+    def settled(self, connection: Connection) -> None:
+        """A connection's requests may be over: then out of quarantine with it."""
+        if connection.phase is Phase.DRAINING and connection.session.requests.is_settled:
+            self._state.recycle(connection, self.now())
+            self._act()
+
+    def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
+        """A connection ended: replace it."""
+        if self._state.lose(connection):
+            self.counters.connections_lost += 1
+            log.warning(
+                "pool %r lost connection %s: %s", self.name, connection.connection_id, error
+            )
+        self._told()
+        self._act()
+
+    def _join(self, connection: Connection) -> None:
+        now = self.now()
+        connection.opened_at = now
+        life = self._max_lifetime * self._rng.uniform(0.9, 1.0)
+        connection.retire_at = now + max(life - self.request_timeout, 0.0)
+        self._state.join(connection, now)
+        self._told()
+
+    def _opening_failed(self, error: Exception) -> None:
+        if not self._state.members and self._keeper and self._keeper.policy.refusal is error:
+            self._state.fail_waiters(error)
+        self._told()
+
+    def _told(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+
+    def _act(self) -> None:
+        if self._keeper is not None:
+            self._keeper.act()
+
+    def _sweep_interval(self) -> float:
+        """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
+        limits = (self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout)
+        return min(1.0, max(0.01, min(limits) / 20.0))
+
+    # --- making sessions ------------------------------------------------------------------------
+
+    async def _open_connection(self) -> Connection:
+        connection = Connection(self)
+        session = self._new_session(connection)
+        connection.session = session
+        try:
+            await session.init()
+            await session.start()
+            if not session.is_open:
+                raise connection_closed(None, "as soon as it was open", phase="websocket_runtime")
+        except BaseException:
+            await session.close()
+            raise
+        return connection
+
+    def _new_session(self, connection: Connection) -> PoolableSession:
+        wiring = AnimationCollector(EventWakeup)
+        config = _call_factory(self._config_factory, wiring)
+        if self._session_factory is new_avatar_session:
+            own = _without_wiring(_as_config(config), wiring)
+            if own.expire_at is None:
+                own = replace(own, expire_at=datetime.now(timezone.utc) + self._ttl)
+            return AvatarSession(own, console=self._console, observer=connection)
+        options = dict(config) if isinstance(config, Mapping) else _changed_fields(config)
+        options.setdefault("expire_at", datetime.now(timezone.utc) + self._ttl)
+        return ForeignSession(self._session_factory, options, wiring, connection)
+
+
+class QueuedBorrower:
+    """A borrower in the queue: its place is a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+
+    def hand_over(self, member: Connection) -> bool:
+        """Take the connection; False if the borrower is gone."""
+        if self.future.done():
+            return False
+        self.future.set_result(member)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """Learn that none will come."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Borrow:
+    """What ``pool.borrow()`` returns: enter it once to have a connection."""
+
+    __slots__ = ("_lent", "_pool", "_timeout")
+
+    def __init__(self, pool: AvatarConnectionPool, timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._lent: PooledConnection | None = None
+
+    async def __aenter__(self) -> PooledConnection:
+        connection = await self._pool.acquire(self._timeout)
+        self._lent = PooledConnection(self._pool, connection)
+        return self._lent
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            self._pool.put_back(lent.give_back())
+
+
+def _call_factory(
+    factory: ConfigFactory, wiring: AnimationCollector
+) -> SessionConfig | Mapping[str, object]:
+    try:
+        takes_collector = bool(inspect.signature(factory).parameters)
+    except ValueError:  # a builtin without a signature
+        takes_collector = True
+    if takes_collector:
+        return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
+    return cast("Callable[[], SessionConfig]", factory)()
+
+
+def _as_config(given: object) -> SessionConfig:
+    """Take what a factory returned: ours, a mapping, or a vendor's dataclass."""
+    if isinstance(given, SessionConfig):
+        return given
+    if is_dataclass(given):
+        given = _changed_fields(given)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            "config_factory cannot work",
+            [f"it returned {type(given).__name__}, not a SessionConfig or a mapping"],
+        )
+    unknown = sorted(set(given) - {field.name for field in fields(SessionConfig)})
+    if unknown:
+        raise ConfigurationError(
+            "config_factory cannot work", [f"SessionConfig has no field {name}" for name in unknown]
+        )
+    return SessionConfig(**given)
+
+
+def _without_wiring(config: SessionConfig, wiring: AnimationCollector) -> SessionConfig:
+    """Drop callbacks that lead to the collector: our session reports to the pool directly."""
+    wired = {
+        name: None
+        for name in ("transport_frames", "on_error", "on_close")
+        if getattr(getattr(config, name), "__self__", None) is wiring
+    }
+    return replace(config, **wired) if wired else config  # type: ignore[arg-type]
+
+
+def _changed_fields(config: object) -> dict[str, object]:
+    """A dataclass's fields that are not at their defaults, for a vendor's keywords."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in fields(cast("SessionConfig", config))
+        if getattr(config, field.name) not in (field.default, None, {})
+    }

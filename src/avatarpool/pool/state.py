@@ -1,0 +1,252 @@
+"""What the pool decides: pure, synchronous, without I/O and without a clock.
+
+Every event is one method; what it decides is in the phases of the members it
+touched, in the waiters it served, and in `to_close`, which the caller empties.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar
+
+from avatarpool.exceptions import ConfigurationError, TooManyRequests
+
+
+class Phase(Enum):
+    """Where a member of the pool stands."""
+
+    IDLE = auto()
+    LENT = auto()
+    DRAINING = auto()  # returned, but its request is not known to be over
+    OUT = auto()  # closed, lost or about to be closed: never lent again
+
+
+class Member:
+    """One connection as the state sees it.
+
+    Attributes:
+        phase: Where it stands.
+        opened_at: When it joined, on the event loop's clock.
+        retire_at: When it is too old to be lent.
+        since: When it entered its phase.
+    """
+
+    __slots__ = ("opened_at", "phase", "retire_at", "since")
+
+    def __init__(self, opened_at: float, retire_at: float) -> None:
+        self.phase = Phase.OUT
+        self.opened_at = opened_at
+        self.retire_at = retire_at
+        self.since = opened_at
+
+
+M = TypeVar("M", bound=Member)
+M_contra = TypeVar("M_contra", bound=Member, contravariant=True)
+
+
+class Waiter(Protocol[M_contra]):
+    """A borrower in the queue."""
+
+    def hand_over(self, member: M_contra) -> bool:
+        """Take the member; False: the borrower is gone, try the next one."""
+
+    def fail(self, error: Exception) -> None:
+        """Learn that no connection will come."""
+
+
+class PoolState(Generic[M]):
+    """The members, the queue of waiters and every decision about them.
+
+    Idle members are lent first in, first out, which spreads the use; waiters
+    are served first come, first served. While anyone waits nothing is idle.
+
+    Args:
+        min_size: Members to keep, if the service lets us.
+        max_size: Members to grow to while borrowers wait.
+        max_waiting: Borrowers that may wait; 0 for any number.
+        max_idle: Seconds after which an idle member beyond ``min_size`` goes.
+        quarantine_timeout: Seconds that a member may drain.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_size: int,
+        max_size: int,
+        max_waiting: int,
+        max_idle: float,
+        quarantine_timeout: float,
+    ) -> None:
+        self.resize(min_size, max_size)
+        self.max_waiting = max_waiting
+        self.max_idle = max_idle
+        self.quarantine_timeout = quarantine_timeout
+        self.is_closed = False
+        self.opening = 0  # connections being opened, not members yet
+        self.members: dict[M, None] = {}  # a set that keeps the order of arrival
+        self.to_close: list[M] = []
+        self._idle: deque[M] = deque()
+        # Ordered, with removal from the middle and the front at constant cost.
+        self._waiters: OrderedDict[Waiter[M], None] = OrderedDict()
+
+    # --- what one may ask ------------------------------------------------------------
+
+    @property
+    def idle(self) -> int:
+        """Members ready to be lent."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Borrowers in the queue."""
+        return len(self._waiters)
+
+    def count(self, phase: Phase) -> int:
+        """Members in a phase."""
+        return sum(member.phase is phase for member in self.members)
+
+    @property
+    def missing(self) -> int:
+        """Connections to open now, beyond those being opened."""
+        if self.is_closed:
+            return 0
+        have = len(self.members) + self.opening
+        # One for each waiter that no opening connection will serve yet.
+        wanted = max(self.min_size - have, len(self._waiters) - self.opening)
+        return max(0, min(wanted, self.max_size - have))
+
+    # --- borrowing ---------------------------------------------------------------------
+
+    def lend(self, now: float) -> M | None:
+        """Take the longest idle member; None: wait for one."""
+        while self._idle:
+            member = self._idle.popleft()
+            if member.retire_at > now:
+                member.phase = Phase.LENT
+                member.since = now
+                return member
+            self.retire(member)
+        return None
+
+    def enqueue(self, waiter: Waiter[M]) -> None:
+        """Put a borrower at the end of the queue.
+
+        Raises:
+            TooManyRequests: ``max_waiting`` borrowers wait already.
+        """
+        if self.max_waiting and len(self._waiters) >= self.max_waiting:
+            raise TooManyRequests(f"{len(self._waiters)} borrowers wait already, the most allowed")
+        self._waiters[waiter] = None
+
+    def leave(self, waiter: Waiter[M]) -> None:
+        """Take a borrower out of the queue; harmless if it is not there."""
+        self._waiters.pop(waiter, None)
+
+    def fail_waiters(self, error: Exception) -> None:
+        """Send every waiter away."""
+        while self._waiters:
+            waiter, _ = self._waiters.popitem(last=False)
+            waiter.fail(error)
+
+    # --- members come and go -----------------------------------------------------------
+
+    def join(self, member: M, now: float) -> None:
+        """Take in a connection that has just opened."""
+        self.members[member] = None
+        self.recycle(member, now)
+
+    def recycle(self, member: M, now: float) -> None:
+        """A clean member is free: hand it to the next waiter, or keep it idle."""
+        if self.is_closed or member.retire_at <= now:
+            self.retire(member)
+            return
+        member.since = now
+        while self._waiters:
+            waiter, _ = self._waiters.popitem(last=False)
+            member.phase = Phase.LENT
+            if waiter.hand_over(member):
+                return
+        member.phase = Phase.IDLE
+        self._idle.append(member)
+
+    def quarantine(self, member: M, now: float) -> bool:
+        """A member came back with its request not over: keep it from everybody.
+
+        False: there is no time for that any more, and it was retired.
+        """
+        if self.is_closed:
+            self.retire(member)
+            return False
+        member.phase = Phase.DRAINING
+        member.since = now
+        return True
+
+    def retire(self, member: M) -> None:
+        """Let a member go and have it closed."""
+        if self._remove(member):
+            self.to_close.append(member)
+
+    def lose(self, member: M) -> bool:
+        """A member's connection died; False: it was not ours any more."""
+        return self._remove(member)
+
+    def sweep(self, now: float) -> None:
+        """Retire what is too old, too long idle, or did not drain in time."""
+        spare = len(self.members) - self.min_size
+        for member in list(self.members):
+            age_in_phase = now - member.since
+            if member.phase is Phase.IDLE:
+                is_spare = spare > 0 and age_in_phase >= self.max_idle
+                if is_spare or member.retire_at <= now:
+                    self.retire(member)
+                    spare -= 1
+            elif member.phase is Phase.DRAINING and age_in_phase >= self.quarantine_timeout:
+                self.retire(member)
+                spare -= 1
+
+    def expire(self, now: float) -> None:
+        """Make every member too old: idle ones go now, lent ones on their return."""
+        for member in self.members:
+            member.retire_at = min(member.retire_at, now)
+        self.sweep(now)
+
+    def resize(self, min_size: int, max_size: int) -> None:
+        """Set the bounds.
+
+        Raises:
+            ConfigurationError: They are no bounds.
+        """
+        problems = []
+        if min_size < 0:
+            problems.append(f"min_size {min_size} is negative")
+        if max_size < 1:
+            problems.append(f"max_size {max_size} is not at least 1")
+        if max_size < min_size:
+            problems.append(f"max_size {max_size} is smaller than min_size {min_size}")
+        if problems:
+            raise ConfigurationError("the pool's size cannot work", problems)
+        self.min_size = min_size
+        self.max_size = max_size
+
+    def shrink(self) -> None:
+        """Retire idle members beyond ``max_size``, the longest idle first."""
+        while self._idle and len(self.members) > self.max_size:
+            self.retire(self._idle[0])
+
+    def close(self, error: Exception) -> None:
+        """Send waiters away and retire all that is not lent; nothing is lent again."""
+        self.is_closed = True
+        self.fail_waiters(error)
+        for member in list(self.members):
+            if member.phase is not Phase.LENT:
+                self.retire(member)
+
+    def _remove(self, member: M) -> bool:
+        if member not in self.members:
+            return False
+        del self.members[member]
+        if member.phase is Phase.IDLE and member in self._idle:
+            self._idle.remove(member)
+        member.phase = Phase.OUT
+        return True

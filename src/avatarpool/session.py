@@ -1,0 +1,544 @@
+"""One avatar session: a token, a connection, requests one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from avatarpool.audio import OpusEncoder, check_audio
+from avatarpool.config import AudioFormat, SessionConfig
+from avatarpool.console import ConsoleClient
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    SessionStateError,
+)
+from avatarpool.protocol.codec import decode, encode, encode_audio
+from avatarpool.protocol.messages import (
+    AnimationFrame,
+    ConfigureSession,
+    ConfirmSession,
+    Interrupt,
+    Message,
+    PlaybackState,
+    ServerError,
+)
+from avatarpool.protocol.refusals import connection_closed, server_error
+from avatarpool.protocol.requests import RequestLog
+from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
+from avatarpool.transport.websocket import Ended, WebSocket, connect
+
+log = logging.getLogger("avatarpool.session")
+
+# Audio leaves in messages of this size. A piece is queued whole or not at all,
+# so cancelling between pieces leaves a clean stream; and the WebSocket's write
+# buffer never grows past one piece, which it would keep for good (a message of
+# 560 kB in one go leaves 576 kB behind, pieces of 16 kB leave 45). Even, so
+# that no PCM sample is torn.
+AUDIO_PIECE_BYTES = 16 * 1024
+
+# A keyframe is at most some 500 bytes; this leaves room for minutes of them.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+class SessionObserver(Protocol):
+    """Who follows a session's requests; called from the event loop, never blocks."""
+
+    def request_began(self, req_id: str) -> None:
+        """A new request's first audio is about to be sent."""
+
+    def request_settled(self) -> None:
+        """The session's requests may all be over now."""
+
+    def frame_received(self, frame: AnimationFrame) -> None:
+        """A frame of the current request came."""
+
+    def frame_dropped(self, frame: AnimationFrame) -> None:
+        """A frame came that nobody waits for."""
+
+    def request_failed(self, error: AvatarSDKError) -> None:
+        """The service gave the current request up."""
+
+    def session_ended(self, error: AvatarSDKError | None) -> None:
+        """The connection is gone; the error says why, None: it was closed from here."""
+
+
+class AvatarSession:
+    """A session with the avatar service; single-use, for one event loop.
+
+    ``init()`` fetches a token, ``start()`` opens the connection, `send_audio`
+    and the configuration's callbacks do the work, ``close()`` ends it; or
+    ``async with``, which does the first two and the last. One request at a
+    time: the next may begin once the last frame of the current one has come,
+    or once it was interrupted.
+
+    Args:
+        config: What to open and whom to call back.
+        console: A token client to share; without one the session has its own.
+        observer: Who follows the requests beside the configuration's callbacks.
+
+    Raises:
+        ConfigurationError: The configuration cannot work; all reasons at once.
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        *,
+        console: ConsoleClient | None = None,
+        observer: SessionObserver | None = None,
+    ) -> None:
+        config.validate()
+        self.requests = RequestLog(expects_frames=not config.has_egress)
+        self._config = config
+        self._console = console
+        self._observer = observer
+        self._state = SessionState.NEW
+        self._token: str | None = None
+        self._websocket: WebSocket | None = None
+        self._confirmed: asyncio.Future[None] | None = None  # during the handshake
+        self._connection_id: str | None = None
+        self._capabilities: tuple[str, ...] = ()
+        self._encoder: OpusEncoder | None = None  # of the current request
+        self._encoded = bytearray()  # its output, where the user asked for it
+        self._failure: AvatarSDKError | None = None  # what ended the connection
+
+    def __repr__(self) -> str:
+        return f"<AvatarSession {self._connection_id} {self._state.name.lower()}>"
+
+    @property
+    def config(self) -> SessionConfig:
+        """The configuration the session was made with."""
+        return self._config
+
+    @property
+    def connection_id(self) -> str | None:
+        """The service's name for the connection, once it is open."""
+        return self._connection_id
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What the service said it can do beyond the basics."""
+        return self._capabilities
+
+    @property
+    def is_open(self) -> bool:
+        """Whether audio can be sent now."""
+        return (
+            self._state is SessionState.OPEN
+            and self._websocket is not None
+            and self._websocket.is_open
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.init()
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def init(self) -> None:
+        """Fetch a token for one connection. Cancelling drops the request.
+
+        Raises:
+            SessionTokenError: The console refused, failed or was not reached.
+            SessionStateError: The session was started already.
+        """
+        if self._state is not SessionState.NEW:
+            raise SessionStateError(f"the session is {self._state.name.lower()}: make a new one")
+        if self._console is not None:
+            self._token = await self._console.request_token(self._config)
+        else:
+            async with ConsoleClient() as console:
+                self._token = await console.request_token(self._config)
+
+    async def start(self) -> str:
+        """Open the connection, configure the session, return its connection id.
+
+        A session that failed to start is closed; make a new one. Cancelling
+        leaves no socket and no half-open session.
+
+        Raises:
+            AvatarSDKError: The ingress refused, failed, or did not answer in time.
+            SessionStateError: ``init()`` was not called, or the session was
+                started already.
+        """
+        if self._token is None and self._state is SessionState.NEW:
+            raise SessionStateError("the session has no token yet: call init() first")
+        self._advance(SessionEvent.START)
+        token, self._token = self._token, None  # a token opens one connection
+        try:
+            await self._open(token or "")
+        except BaseException:
+            self._state = SessionState.CLOSED
+            if self._websocket is not None:
+                self._websocket.abort()
+            raise
+        assert self._connection_id is not None
+        log.info("session %s opened", self._connection_id)
+        return self._connection_id
+
+    async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio of the current request, or begin one; return its request id.
+
+        Cancelling stops between two pieces of 16 kB: the request is then
+        half-sent, and `interrupt()` or a call with ``end=True`` ends it.
+
+        Args:
+            audio: Samples or Ogg Opus bytes in the session's format, of any size.
+            end: Whether the request's audio is complete with this.
+
+        Raises:
+            AudioError: The audio is not what the session was opened for.
+            SessionStateError: The session is not open, or the previous request
+                is still being answered.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        self._check_open()
+        is_first = not self.requests.is_half_sent
+        if is_first:
+            self.requests.check_free()
+            if not audio:
+                raise AudioError("a request needs audio: its first piece is empty")
+        encodes = self._config.ogg_opus_encoder is not None
+        sent_format = AudioFormat.PCM_S16LE if encodes else self._config.audio_format
+        check_audio(audio, AudioFormat(sent_format), is_first=is_first)
+        if encodes:
+            audio = self._encode(bytes(audio), end=end, is_first=is_first)
+        for piece, is_last in _pieces(audio, end=end):
+            await self._send_piece(piece, end=is_last)
+        req_id = self.requests.last
+        assert req_id is not None
+        if end:
+            self._audio_ended(req_id)
+        return req_id
+
+    async def interrupt(self) -> str:
+        """Stop the most recent request, sent or half-sent; return its id.
+
+        Its frames are dropped from now on, and the next request may begin.
+        Cancelling does not take the interrupt back.
+
+        Raises:
+            SessionStateError: There was no request, or the session is not open.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        self._check_open()
+        req_id = self.requests.interrupt()
+        self._forget_encoder()
+        await self._write(encode(Interrupt(req_id)), req_id)
+        return req_id
+
+    async def abandon(self) -> None:
+        """End whatever request is open, so that the connection comes clean.
+
+        Half-sent audio is ended before it is interrupted: a service may take
+        an interrupt of an open request for a pause in the audio.
+        """
+        if self.requests.is_half_sent and self.is_open:
+            await self._send_piece(b"", end=True)
+        if not self.requests.is_settled and self.is_open:
+            await self.interrupt()
+
+    async def close(self) -> None:
+        """Close the connection; safe to call at any time and more than once.
+
+        Takes at most ``close_timeout`` seconds. Cancelling cuts the connection
+        at once.
+        """
+        was_open = self._state is SessionState.OPEN
+        self._advance(SessionEvent.CLOSE)
+        if self._websocket is None:
+            return
+        if was_open:
+            await self._websocket.close(timeout=self._config.close_timeout)
+        else:
+            self._websocket.abort()
+
+    # --- opening ---------------------------------------------------------------
+
+    async def _open(self, token: str) -> None:
+        config = self._config
+        url, headers = _ingress_target(config, token)
+        self._websocket = await connect(
+            url,
+            self,
+            headers=headers,
+            timeout=config.connect_timeout,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+        )
+        if self._state is not SessionState.OPENING:
+            raise SessionStateError("the session was closed while it opened")
+        self._confirmed = asyncio.get_running_loop().create_future()
+        self._websocket.write(encode(_configuration(config)))
+        try:
+            async with asyncio.timeout(config.handshake_timeout):
+                await self._confirmed
+        except TimeoutError as error:
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionFailed,
+                f"the service did not confirm the session within {config.handshake_timeout:.2f} s",
+                phase="websocket_handshake",
+            ) from error
+
+    def _advance(self, event: SessionEvent) -> None:
+        self._state = next_session_state(self._state, event)
+
+    # --- sending -----------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self.is_open:
+            return
+        why = self._failure
+        if why is not None:
+            raise AvatarSDKError(
+                why.code,
+                why.message,
+                phase="websocket_send",
+                connection_id=self._connection_id,
+                close_code=why.close_code,
+                close_reason=why.close_reason,
+            ) from why
+        raise SessionStateError(f"the session is {self._state.name.lower()}")
+
+    async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> None:
+        self._check_open()
+        req_id, is_new = self.requests.audio(end=end)
+        trace: dict[str, str] = {}
+        if is_new:
+            if self._observer is not None:
+                self._observer.request_began(req_id)
+            trace = _trace_context(self._config)
+        await self._write(encode_audio(req_id, audio, end=end, **trace), req_id)
+        if end and self.requests.is_settled and self._observer is not None:
+            self._observer.request_settled()
+
+    async def _write(self, data: bytes, req_id: str) -> None:
+        assert self._websocket is not None
+        self._websocket.write(data)
+        try:
+            await self._websocket.drain(self._config.send_timeout)
+        except TimeoutError as error:
+            self._websocket.abort()
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionFailed,
+                f"the peer took no data for {self._config.send_timeout:.2f} s",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+                req_id=req_id,
+            ) from error
+
+    def _encode(self, pcm: bytes, *, end: bool, is_first: bool) -> bytes:
+        if is_first or self._encoder is None:
+            self._forget_encoder()
+            settings = self._config.ogg_opus_encoder
+            assert settings is not None
+            self._encoder = OpusEncoder(
+                self._config.sample_rate,
+                self._config.bitrate,
+                settings.frame_duration_ms,
+                settings.application,
+            )
+        encoded = self._encoder.encode(pcm, end=end)
+        if self._config.on_encoded_audio is not None:
+            self._encoded += encoded
+        return encoded
+
+    def _audio_ended(self, req_id: str) -> None:
+        if self._encoder is not None:
+            _call(self._config.on_encoded_audio, req_id, bytes(self._encoded))
+            self._forget_encoder()
+
+    def _forget_encoder(self) -> None:
+        self._encoder = None
+        self._encoded = bytearray()
+
+    # --- receiving: called by the WebSocket ------------------------------------------
+
+    def message_received(self, data: memoryview | bytes) -> None:
+        """Route one message of the service."""
+        try:
+            message = decode(data)
+            if self._state is SessionState.OPENING:
+                self._handshake_answered(message)
+            elif isinstance(message, AnimationFrame):
+                self._frame_received(message, data)
+            elif isinstance(message, ServerError):
+                self._error_received(server_error(message, phase="websocket_runtime"))
+            elif isinstance(message, PlaybackState):
+                _call(self._config.on_playback_state, message)
+            elif isinstance(message, ConfirmSession):
+                raise _violation("the service confirmed the session a second time")
+        except AvatarSDKError as error:
+            assert self._websocket is not None
+            self._websocket.fail(1002, error.message)
+
+    def _handshake_answered(self, message: Message) -> None:
+        confirmed = self._confirmed
+        if confirmed is None or confirmed.done():
+            return
+        if isinstance(message, ServerError):
+            confirmed.set_exception(server_error(message, phase="websocket_handshake"))
+        elif not isinstance(message, ConfirmSession):
+            confirmed.set_exception(
+                _violation(f"the handshake was answered with {type(message).__name__}", "handshake")
+            )
+        elif not message.connection_id:
+            confirmed.set_exception(_violation("the connection id is empty", "handshake"))
+        else:
+            # Open from here, not from where start() wakes up: the service's
+            # next message may come in the same packet.
+            self._advance(SessionEvent.CONFIRM)
+            self._connection_id = message.connection_id
+            self._capabilities = message.capabilities
+            confirmed.set_result(None)
+
+    def _frame_received(self, frame: AnimationFrame, data: memoryview | bytes) -> None:
+        config, observer = self._config, self._observer
+        wanted = self.requests.frame(frame.req_id, end=frame.end)
+        if observer is not None:
+            if wanted:
+                observer.frame_received(frame)
+            else:
+                observer.frame_dropped(frame)
+            if frame.end and self.requests.is_settled:
+                observer.request_settled()
+        if wanted or config.has_egress:
+            if config.transport_frames is not None:
+                _call(config.transport_frames, bytes(data), frame.end)
+            if config.on_playback is not None:
+                _call(config.on_playback, frame)
+
+    def _error_received(self, error: AvatarSDKError) -> None:
+        # An error that names no request is about whichever is under way.
+        req_id = error.req_id or self.requests.current
+        wanted = req_id is not None and self.requests.fail(req_id)
+        if wanted:
+            self._forget_encoder()
+        if self._observer is not None:
+            if wanted:
+                self._observer.request_failed(error)
+            if self.requests.is_settled:
+                self._observer.request_settled()
+        _call(self._config.on_error, error)
+
+    def connection_lost(self, ended: Ended) -> None:
+        """Take the end of the connection; tell everyone why, once."""
+        error = None if ended.is_local else self._why(ended)
+        self._failure = error
+        self._state = SessionState.CLOSED
+        if self._confirmed is not None and not self._confirmed.done():
+            self._confirmed.set_exception(
+                error or SessionStateError("the session was closed while it opened")
+            )
+        if self._connection_id is None:
+            return  # it never opened: start() raises, and nobody else has heard of it
+        log.info("session %s closed: %s", self._connection_id, error or "from here")
+        if self._observer is not None:
+            self._observer.session_ended(error)
+        if error is not None:
+            _call(self._config.on_error, error)
+        _call(self._config.on_close)
+
+    def _why(self, ended: Ended) -> AvatarSDKError:
+        is_opening = self._state is SessionState.OPENING
+        phase = "websocket_handshake" if is_opening else "websocket_runtime"
+        if ended.is_violation:
+            return _violation(ended.reason, phase.removeprefix("websocket_"), self._connection_id)
+        return connection_closed(
+            ended.code,
+            ended.reason,
+            phase=phase,
+            connection_id=self._connection_id,
+            req_id=self.requests.current,
+        )
+
+
+def new_avatar_session(**options: object) -> AvatarSession:
+    """Make a session from the fields of `SessionConfig` as keywords."""
+    return AvatarSession(SessionConfig(**options))  # type: ignore[arg-type]
+
+
+def _ingress_target(config: SessionConfig, token: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(config.ingress_endpoint_url)
+    query = [*parse_qsl(parts.query, keep_blank_values=True), ("id", config.avatar_id)]
+    headers = {}
+    if config.use_query_auth:
+        query += [("appId", config.app_id), ("sessionKey", token)]
+    else:
+        headers = {"X-App-ID": config.app_id, "X-Session-Key": token}
+    path = parts.path.rstrip("/") + "/websocket"
+    scheme = _SCHEMES[parts.scheme.lower()]
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), "")), headers
+
+
+def _configuration(config: SessionConfig) -> ConfigureSession:
+    return ConfigureSession(
+        sample_rate=config.sample_rate,
+        audio_format=AudioFormat(config.audio_format),
+        bitrate=config.bitrate,
+        livekit_egress=config.livekit_egress,
+        agora_egress=config.agora_egress,
+        extra_params=config.extra_params,
+    )
+
+
+def _trace_context(config: SessionConfig) -> dict[str, str]:
+    context = config.trace_context
+    if callable(context):
+        context = context()
+    return {
+        key: context[key] for key in ("traceparent", "tracestate") if context and key in context
+    }
+
+
+def _pieces(
+    audio: bytes | bytearray | memoryview, *, end: bool
+) -> Iterator[tuple[bytes | memoryview, bool]]:
+    """Cut audio for the wire; a bare end is one empty piece."""
+    view = memoryview(audio)
+    if end and not view:
+        yield b"", True
+    for start in range(0, len(view), AUDIO_PIECE_BYTES):
+        stop = start + AUDIO_PIECE_BYTES
+        yield view[start:stop], end and stop >= len(view)
+
+
+def _call(callback: Callable[..., object] | None, *args: object) -> None:
+    """Call a user's callback; what it raises is logged and goes no further."""
+    if callback is None:
+        return
+    try:
+        callback(*args)
+    except Exception:
+        log.exception("callback %r failed", getattr(callback, "__qualname__", callback))
+
+
+def _violation(
+    message: str, phase: str = "runtime", connection_id: str | None = None
+) -> AvatarSDKError:
+    return AvatarSDKError(
+        AvatarSDKErrorCode.protocolError,
+        message,
+        phase=f"websocket_{phase}",
+        connection_id=connection_id,
+    )

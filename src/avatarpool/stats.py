@@ -1,0 +1,156 @@
+"""Numbers about a pool, with their units in their names."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import TypedDict
+
+# Percentiles speak of the most recent values only: an hour-old outage should
+# not hide what happens now.
+_WINDOW = 2048
+
+
+class ConnectionStats(TypedDict):
+    """One open connection."""
+
+    connection_id: str
+    request_count: int
+    """Requests answered to the last frame."""
+    age_seconds: float
+
+
+class LatencyStats(TypedDict):
+    """Milliseconds over the last 2,048 values; zeros while there are none."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    count: int
+    """Values since the start or the last ``pop_stats()``."""
+
+
+class PoolLatencies(TypedDict):
+    """How long things took."""
+
+    wait_ms: LatencyStats
+    """From asking for a connection to having it."""
+    first_frame_ms: LatencyStats
+    """From a request's first audio to its first frame."""
+    duration_ms: LatencyStats
+    """From a request's first audio to its last frame."""
+
+
+class PoolStats(TypedDict):
+    """What ``get_stats()`` returns. Counters run since the start or ``pop_stats()``."""
+
+    # Now
+    total_connections: int
+    """Open connections: idle, lent and draining."""
+    available_connections: int
+    """Idle connections."""
+    connections_lent: int
+    connections_draining: int
+    """Returned connections whose request is not known to be over."""
+    connections_opening: int
+    requests_waiting: int
+    """Borrowers in the queue."""
+    pool_min: int
+    pool_max: int
+    connections: list[ConnectionStats]
+    # Counters
+    total_requests_served: int
+    """Requests answered to the last frame; ``pop_stats()`` leaves it alone."""
+    borrows_num: int
+    """Connections asked for."""
+    borrows_queued: int
+    """... that had to wait."""
+    borrows_wait_ms: float
+    """Milliseconds waited by all of them together."""
+    borrows_errors: int
+    """... that got none: timeout, refusal, too many waiting, pool closed."""
+    usage_ms: float
+    """Milliseconds that connections were lent."""
+    requests_num: int
+    """Requests begun."""
+    requests_errors: int
+    """Requests that failed or were cut off."""
+    frames_received: int
+    frames_dropped: int
+    """Frames of interrupted, abandoned or unknown requests."""
+    returns_unsettled: int
+    """Connections returned before their request was over."""
+    connections_num: int
+    """Attempts to open a connection."""
+    connections_ms: float
+    """Milliseconds that the successful ones took together."""
+    connections_errors: int
+    """Attempts that failed."""
+    connections_lost: int
+    """Connections that died."""
+    connections_retired: int
+    """Connections closed for age, idleness, size or an unfinished request."""
+    latency: PoolLatencies
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counters of `PoolStats`, as the pool keeps them."""
+
+    borrows_num: int = 0
+    borrows_queued: int = 0
+    borrows_wait_ms: float = 0.0
+    borrows_errors: int = 0
+    usage_ms: float = 0.0
+    requests_num: int = 0
+    requests_errors: int = 0
+    frames_received: int = 0
+    frames_dropped: int = 0
+    returns_unsettled: int = 0
+    connections_num: int = 0
+    connections_ms: float = 0.0
+    connections_errors: int = 0
+    connections_lost: int = 0
+    connections_retired: int = 0
+
+    def reset(self) -> None:
+        """Start again from zero."""
+        for field in fields(self):
+            setattr(self, field.name, field.default)
+
+
+class Latency:
+    """Percentiles over the most recent values of one duration."""
+
+    __slots__ = ("_recent", "count")
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=_WINDOW)
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Record one duration."""
+        self._recent.append(seconds)
+        self.count += 1
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._recent.clear()
+        self.count = 0
+
+    def summary(self) -> LatencyStats:
+        """Return the percentiles, by the nearest-rank method."""
+        values = sorted(self._recent) or [0.0]
+
+        def percentile(percent: int) -> float:
+            rank = -(-percent * len(values) // 100)  # rounded up, from 1
+            return values[rank - 1] * 1000.0
+
+        return LatencyStats(
+            p50=percentile(50),
+            p95=percentile(95),
+            p99=percentile(99),
+            max=values[-1] * 1000.0,
+            count=self.count,
+        )

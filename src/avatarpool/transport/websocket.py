@@ -1,0 +1,308 @@
+"""A WebSocket client over picows that hands over whole messages and why it ended.
+
+picows delivers frames; this shell reassembles fragmented messages within a
+bound, refuses text, answers the closing handshake, holds senders back while
+the peer is slow, and turns every way to fail into an `AvatarSDKError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, cast
+
+import aiohappyeyeballs
+import picows
+from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
+from picows.url import WSParsedURL
+
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.protocol.refusals import upgrade_refused
+
+# picows logs upgrade requests, and with them session keys, at its debug
+# levels; this logger keeps to warnings whatever the application has set.
+_picows_log = logging.getLogger("avatarpool.transport.picows")
+_picows_log.setLevel(logging.WARNING)
+
+# The smallest initial read buffer that picows takes is 2 kB: 1 kB asks for it.
+# The buffer grows by itself, and its 16 kB default is paid per idle connection.
+_READ_BUFFER_BYTES = 1024
+
+# RFC 8305 recommends 250 ms between attempts at a host's addresses.
+_HAPPY_EYEBALLS_DELAY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a WebSocket ended.
+
+    Attributes:
+        code: The peer's close code; None where it sent no close frame.
+        reason: The peer's reason, or what this side found wrong.
+        is_violation: Whether the peer broke the WebSocket protocol.
+        is_local: Whether this side asked for the end.
+    """
+
+    code: int | None = None
+    reason: str = ""
+    is_violation: bool = False
+    is_local: bool = False
+
+
+class MessageHandler(Protocol):
+    """Who gets a WebSocket's messages; called from the event loop, never blocks."""
+
+    def message_received(self, data: memoryview | bytes) -> None:
+        """Take one binary message; the buffer is valid during the call only."""
+
+    def connection_lost(self, ended: Ended) -> None:
+        """Take the news, once, that no message will come any more."""
+
+
+class WebSocket(WSListener):
+    """One open WebSocket; made by `connect()`."""
+
+    def __init__(self, handler: MessageHandler, *, max_message_bytes: int) -> None:
+        super().__init__()
+        self._handler = handler
+        self._max_message_bytes = max_message_bytes
+        self._transport: WSTransport | None = None
+        self._pieces = bytearray()  # of a fragmented message under way
+        self._is_fragmented = False
+        self._violation = ""  # what the peer did wrong, if we end it for that
+        self._is_local = False  # whether close() or abort() was called
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._writable: asyncio.Future[None] | None = None  # while writing is paused
+        self._farewell: asyncio.Task[None] | None = None  # kept from the garbage collector
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {'open' if self.is_open else 'ended'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be sent."""
+        transport = self._transport
+        return transport is not None and not (
+            transport.is_disconnected or transport.is_close_frame_sent
+        )
+
+    def write(self, data: bytes) -> None:
+        """Queue one binary message; follow with `drain()` to be held back.
+
+        Does nothing on an ended WebSocket: whoever writes asks `is_open` first.
+        """
+        assert self._transport is not None
+        self._transport.send(WSMsgType.BINARY, data)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until the peer has taken enough of what was written.
+
+        Cancelling leaves the WebSocket as it is: messages are queued whole.
+
+        Raises:
+            TimeoutError: It did not within ``timeout`` seconds.
+        """
+        if self._writable is not None:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._writable)
+
+    async def close(self, code: int = 1000, reason: str = "", *, timeout: float) -> None:
+        """Do the closing handshake within ``timeout`` seconds, then cut.
+
+        Cancelling cuts at once.
+        """
+        transport = self._transport
+        if transport is None or transport.is_disconnected:
+            return
+        self._is_local = True
+        try:
+            if not transport.is_close_frame_sent:
+                transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await asyncio.shield(self._ended)
+        finally:
+            transport.disconnect(graceful=False)
+
+    def abort(self) -> None:
+        """Cut the connection without a word."""
+        self._is_local = True
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    def fail(self, code: int, reason: str, *, linger: float = 1.0) -> None:
+        """End a WebSocket whose peer broke the rules: say why, then cut."""
+        transport = self._transport
+        if transport is None or transport.is_disconnected or self._violation:
+            return
+        self._violation = reason
+        transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
+        self._loop.call_later(linger, transport.disconnect, False)
+
+    # --- called by picows ----------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if self._violation:
+            return
+        if kind == WSMsgType.BINARY and frame.fin and not self._is_fragmented:
+            if frame.payload_size > self._max_message_bytes:
+                self._too_big(frame.payload_size)
+            else:
+                self._handler.message_received(frame.get_payload_as_memoryview())
+        elif kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._reassemble(frame, is_start=kind == WSMsgType.BINARY)
+        elif kind == WSMsgType.TEXT:
+            self.fail(1003, "text message where only binary ones are expected")
+        elif kind == WSMsgType.CLOSE:
+            if not transport.is_close_frame_sent:
+                # Echo the code; a close frame without one has the code 0 here.
+                transport.send_close(frame.get_close_code() or WSCloseCode.OK)
+            transport.disconnect()
+            # Data that the peer no longer reads must not keep the socket.
+            self._loop.call_later(1.0, transport.disconnect, False)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        handshake = transport.close_handshake
+        received = handshake.recv if handshake else None
+        sent = handshake.sent if handshake else None
+        if self._violation:
+            ended = Ended(None, self._violation, is_violation=True)
+        elif received is not None:
+            code = cast("int", received.code)  # typed as an enum that lacks 4xxx
+            ended = Ended(code or 1005, received.reason or "", is_local=self._is_local)
+        elif self._is_local or sent is None:
+            ended = Ended(is_local=self._is_local)
+        else:  # picows ended it: a broken frame, or a ping that was not answered
+            ended = Ended(None, sent.reason, is_violation=sent.code != WSCloseCode.GOING_AWAY)
+        if sent is not None and not self._is_local:
+            self._farewell = self._loop.create_task(_retrieve(transport))
+        self.resume_writing()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._handler.connection_lost(ended)
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    def _reassemble(self, frame: WSFrame, *, is_start: bool) -> None:
+        if is_start is self._is_fragmented:
+            self.fail(1002, "fragments of messages out of order")
+            return
+        size = len(self._pieces) + frame.payload_size
+        if size > self._max_message_bytes:
+            self._too_big(size)
+            return
+        self._pieces += frame.get_payload_as_memoryview()
+        self._is_fragmented = not frame.fin
+        if frame.fin:
+            message = bytes(self._pieces)
+            self._pieces = bytearray()
+            self._handler.message_received(message)
+
+    def _too_big(self, size: int) -> None:
+        self._pieces = bytearray()
+        self.fail(1009, f"message of {size} bytes is over {self._max_message_bytes}")
+
+
+async def connect(
+    url: str,
+    handler: MessageHandler,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    max_message_bytes: int,
+    ping_interval: float | None,
+    ping_timeout: float,
+) -> WebSocket:
+    """Open a WebSocket within ``timeout`` seconds; TLS certificates are verified.
+
+    Cancelling leaves no socket behind.
+
+    Raises:
+        AvatarSDKError: The peer refused the upgrade, or could not be reached
+            (phase ``websocket_connect``).
+    """
+    sock: socket.socket | None = None
+
+    async def open_socket(target: WSParsedURL) -> socket.socket:
+        # Opened here and not by picows, which keeps its transport to itself
+        # until the upgrade is done and would leave it open when cancelled.
+        nonlocal sock
+        loop = asyncio.get_running_loop()
+        infos = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(
+            infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY
+        )
+        return sock
+
+    websocket: WebSocket | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            _, listener = await picows.ws_connect(
+                lambda: WebSocket(handler, max_message_bytes=max_message_bytes),
+                url,
+                ssl_context=_tls_context() if url.startswith("wss:") else None,
+                websocket_handshake_timeout=timeout,
+                logger_name=_picows_log,
+                enable_auto_ping=ping_interval is not None,
+                auto_ping_idle_timeout=ping_interval or 0.0,
+                auto_ping_reply_timeout=ping_timeout if ping_interval is not None else 0.0,
+                max_frame_size=max_message_bytes,
+                extra_headers=dict(headers),
+                max_redirects=0,  # a redirect would carry the credentials elsewhere
+                read_buffer_init_size=_READ_BUFFER_BYTES,
+                socket_factory=open_socket,
+            )
+            websocket = cast("WebSocket", listener)
+    except WSHandshakeError as error:
+        if error.response is None:
+            raise _unreachable("the peer did not answer as a WebSocket server") from error
+        body = (error.raw_body or b"").decode(errors="replace")
+        raise upgrade_refused(int(error.response.status), body) from error
+    except TimeoutError as error:
+        raise _unreachable(f"no WebSocket connection within {timeout:.2f} s") from error
+    except (OSError, ssl.SSLError) as error:
+        raise _unreachable(f"the ingress could not be reached: {error}") from error
+    finally:
+        if websocket is None and sock is not None:
+            # Its transport sees the end of the stream and closes itself.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+    assert websocket is not None
+    return websocket
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    # Made once: loading the certificates costs some 20 ms.
+    return ssl.create_default_context()
+
+
+async def _retrieve(transport: WSTransport) -> None:
+    """Take the exception that picows keeps for whoever awaits the end.
+
+    It was reported as `Ended` already; left there, asyncio complains of it.
+    """
+    with contextlib.suppress(Exception):
+        await transport.wait_disconnected()
+
+
+def _unreachable(message: str) -> AvatarSDKError:
+    return AvatarSDKError(AvatarSDKErrorCode.connectionFailed, message, phase="websocket_connect")
