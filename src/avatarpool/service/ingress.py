@@ -66,7 +66,7 @@ class Ingress:
         admitted = self._admit(request, can_upgrade=bool(socket.can_prepare(request)))
         if isinstance(admitted, UpgradeRefusal):
             counters.upgrades_refused += 1
-            logger.info("upgrade refused: %d %s", admitted.status, admitted.message)
+            logger.info("upgrade refused: %d %r", admitted.status, admitted.message)
             return _refused(admitted)
         await socket.prepare(request)
         transport = request.transport

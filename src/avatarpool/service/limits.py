@@ -27,7 +27,7 @@ class ServiceLimits:
         max_token_request_bytes: Size of a token request's body.
         max_message_bytes: Size of one WebSocket message (close code 1009).
         max_buffered_bytes: Audio of one session that waits to be animated;
-            beyond it nothing more is read from the socket.
+            beyond it, and one message more, nothing is read from the socket.
         max_request_bytes: Audio of one request, as it came.
         max_request_seconds: Audio of one request, as it plays.
         max_open_requests: Unfinished requests of one session.

@@ -29,7 +29,7 @@ logger = logging.getLogger("avatarpool.service")
 _CONSOLE_PATH = console.ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = ingress.ROUTE.rsplit("/", 1)[0]
 # Where a client finds a service that listens everywhere.
-_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class LocalAvatarService:
@@ -144,7 +144,8 @@ class LocalAvatarService:
         except BaseException:
             await self.close()
             raise
-        self._port = self._runner.addresses[0][1]
+        # The address itself: a name may stand for several, each with a port of its own.
+        self._host, self._port = self._runner.addresses[0][:2]
         logger.info("avatar service listens on %s", self._netloc)
 
     async def close(self) -> None:
@@ -158,10 +159,12 @@ class LocalAvatarService:
             if self._ingress is not None:
                 await self._ingress.close()
         finally:
-            await runner.cleanup()
-            if self._executor is not None:
-                # A step under way is a tenth of a second of audio: milliseconds.
-                self._executor.shutdown(cancel_futures=True)
+            try:
+                await runner.cleanup()
+            finally:
+                if self._executor is not None:
+                    # A step under way is a tenth of a second of audio: milliseconds.
+                    self._executor.shutdown(cancel_futures=True)
         logger.info("avatar service on %s closed", self._netloc)
 
     @property

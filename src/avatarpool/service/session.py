@@ -115,8 +115,7 @@ class ServedSession:
         self._configuration: ConfigureSession | None = None  # until the handshake is done
         self._generations: dict[str, tuple[Generation, asyncio.Task[None]]] = {}
         self._group = asyncio.TaskGroup()
-        self._opened_at = self._loop.time()
-        self._heard_at = self._opened_at  # when audio, or the configuration, last came
+        self._heard_at = 0.0  # when audio, or the configuration, last came
         self._audio_taken = asyncio.Event()  # a generation's buffer has shrunk
         self._is_ending = asyncio.Event()  # set with _ending, from outside
         self._ending: Ending | None = None
@@ -131,10 +130,18 @@ class ServedSession:
 
     async def run(self) -> None:
         """Serve until the end; cancelling cuts the connection."""
+        try:
+            await self._close(await self._serve())
+        finally:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # or it would wait for a peer that does not read
+            self.is_closed.set()
+
+    async def _serve(self) -> Ending | None:
         ending: Ending | None = None
         try:
             async with self._group as group:
-                group.create_task(self._supervise())
+                group.create_task(self._await_ending())
                 group.create_task(self._converse())
         except* SessionOver as overs:
             ending = _first(overs)
@@ -142,47 +149,31 @@ class ServedSession:
             logger.exception("session %s failed", self.connection_id)
             ending = refusals.INTERNAL_ERROR
         finally:
+            # Before the closing handshake: who is told to come back may do so.
             self._counters.requests_open -= len(self._requests)
             if self._configuration is not None:
                 self._account.free_slot()
-            if ending is None:
-                self.is_closed.set()
-        try:
-            await self._close(ending)
-        finally:
-            self.is_closed.set()
+        return ending
 
     # --- the connection ------------------------------------------------------
 
-    async def _supervise(self) -> None:
-        """Raise `SessionOver` once a time limit is reached, or `end` was called."""
-        while True:
-            try:
-                async with asyncio.timeout_at(self._next_deadline()):
-                    await self._is_ending.wait()
-            except TimeoutError:
-                overdue = self._overdue()
-                if overdue is not None:
-                    raise SessionOver(overdue) from None
-            else:
-                raise SessionOver(self._ending)
+    async def _await_ending(self) -> None:
+        """Raise `SessionOver` once `end` was called, or the session is too old."""
+        try:
+            async with asyncio.timeout(self._limits.max_session_duration):
+                await self._is_ending.wait()
+        except TimeoutError:
+            raise SessionOver(refusals.session_expired(self._limits.max_session_duration)) from None
+        raise SessionOver(self._ending)
 
-    def _next_deadline(self) -> float:
-        if self._requests.is_answering:  # then it is not the client who is silent
-            self._heard_at = self._loop.time()
-        limits = self._limits
-        patience = limits.idle_timeout if self._configuration else limits.handshake_timeout
-        return min(self._opened_at + limits.max_session_duration, self._heard_at + patience)
-
-    def _overdue(self) -> Ending | None:
-        now = self._loop.time()
-        if now < self._next_deadline():
-            return None
-        if now >= self._opened_at + self._limits.max_session_duration:
-            return refusals.session_expired(self._limits.max_session_duration)
-        if self._configuration is None:
-            return refusals.no_configuration(self._limits.handshake_timeout)
-        return refusals.idle(self._limits.idle_timeout)
+    async def _await_silence(self) -> None:
+        """Raise `SessionOver` once no audio came for too long."""
+        patience = self._limits.idle_timeout
+        while (left := self._heard_at + patience - self._loop.time()) > 0:
+            await asyncio.sleep(left)
+            if self._requests.is_answering:  # then it is not the client who is silent
+                self._heard_at = self._loop.time()
+        raise SessionOver(refusals.idle(patience))
 
     async def _receive(self) -> Message:
         message = await self._socket.receive()
@@ -224,15 +215,13 @@ class ServedSession:
                 await self._socket.close(code=ending.close_code, message=reason)
         except (TimeoutError, SessionOver):
             self._transport.abort()
-        finally:
-            if self._transport.get_write_buffer_size():
-                self._transport.abort()  # or it would wait for a peer that does not read
 
     # --- the conversation ----------------------------------------------------
 
     async def _converse(self) -> None:
         configuration = await self._handshake()
         self._heard_at = self._loop.time()
+        self._group.create_task(self._await_silence())
         while True:
             message = await self._receive()
             match message:
@@ -246,7 +235,11 @@ class ServedSession:
                     raise SessionOver(refusals.wrong_message(type(message).__name__))
 
     async def _handshake(self) -> ConfigureSession:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout):
+                message = await self._receive()
+        except TimeoutError:
+            raise SessionOver(refusals.no_configuration(self._limits.handshake_timeout)) from None
         if not isinstance(message, ConfigureSession):
             raise SessionOver(refusals.wrong_first_message(type(message).__name__))
         refusal = refuse_configuration(message)
@@ -261,6 +254,11 @@ class ServedSession:
         return message
 
     async def _take_audio(self, message: AudioInput, configuration: ConfigureSession) -> None:
+        # Waiting here and not after taking it lets an interrupt overtake audio
+        # that waits to be animated.
+        while self._buffered_bytes > self._limits.max_buffered_bytes:
+            self._audio_taken.clear()
+            await self._audio_taken.wait()
         req_id = message.req_id
         if message.audio or message.end:
             self._heard_at = self._loop.time()
@@ -281,9 +279,6 @@ class ServedSession:
             await self._fail(
                 req_id, refusals.INVALID_ARGUMENT, f"request audio is larger than {size} bytes"
             )
-        while self._buffered_bytes > self._limits.max_buffered_bytes:
-            self._audio_taken.clear()
-            await self._audio_taken.wait()
 
     @property
     def _buffered_bytes(self) -> int:
