@@ -1,0 +1,150 @@
+"""``avatarpool doctor``: one request, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from time import perf_counter
+
+from avatarpool.cli.advice import advice
+from avatarpool.cli.settings import Settings, read_settings
+from avatarpool.cli.signals import INTERRUPTED, Interruptible
+from avatarpool.cli.target import avatar_service
+from avatarpool.config import SessionConfig
+from avatarpool.exceptions import (
+    AvatarPoolError,
+    AvatarSDKError,
+    ConfigurationError,
+    RequestTimeout,
+)
+from avatarpool.load import load_speech_clip
+from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.session import AvatarSession
+
+
+async def examine(timeout: float) -> int:
+    """Walk the steps, print each one and return the command's exit code."""
+    try:
+        with _step("environment") as say:
+            settings = read_settings()
+            say("none set" if settings.is_empty else "all variables set")
+        async with Interruptible() as scope, avatar_service(settings) as target:
+            await _walk(target, timeout)
+    except ConfigurationError:
+        return _failed("Set what is named above, or unset all AVATAR_* variables.")
+    except AvatarPoolError as error:
+        return _failed(advice(error))
+    if scope.was_interrupted:
+        return INTERRUPTED
+    print("Everything works.")  # noqa: T201
+    return 0
+
+
+async def _walk(target: Settings, timeout: float) -> None:
+    answer = _Answer()
+    config = replace(
+        target.session_config(),
+        token_request_timeout=timeout,
+        connect_timeout=timeout,
+        handshake_timeout=timeout,
+        send_timeout=timeout,
+        on_playback=answer.add,
+        on_error=answer.fail,
+    )
+    session = AvatarSession(config)
+    try:
+        with _step("token") as say:
+            await session.init()
+            say(config.console_endpoint_url)
+        await _connect(session, config)
+        with _step("request") as say:
+            req_id = await session.send_audio(load_speech_clip(), end=True)
+            await answer.wait(req_id, timeout)
+            say(f"{answer.frames} frames")
+    finally:
+        await session.close()
+
+
+async def _connect(session: AvatarSession, config: SessionConfig) -> None:
+    """Open the connection, which is two steps to whoever has to repair one of them."""
+    started = perf_counter()
+    try:
+        connection_id = await session.start()
+    except AvatarSDKError as error:
+        spent_ms = 1000 * (perf_counter() - started)
+        if error.phase == "websocket_connect":
+            _show("connection", "FAILED", spent_ms, str(error))
+        else:
+            _show("connection", "ok", None, config.ingress_endpoint_url)
+            _show("handshake", "FAILED", spent_ms, str(error))
+        raise
+    spent_ms = 1000 * (perf_counter() - started)
+    _show("connection", "ok", None, config.ingress_endpoint_url)
+    _show("handshake", "ok", spent_ms, f"connection_id={connection_id}, time of both")
+
+
+class _Answer:
+    """What comes back for the doctor's one request."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._error: Exception | None = None
+        self._is_over = asyncio.Event()
+
+    def add(self, frame: AnimationFrame) -> None:
+        """Take a frame; the last one ends the waiting."""
+        self.frames += 1
+        if frame.end:
+            self._is_over.set()
+
+    def fail(self, error: Exception) -> None:
+        """Take an error, which ends the waiting too."""
+        if not self._is_over.is_set():
+            self._error = error
+            self._is_over.set()
+
+    async def wait(self, req_id: str, timeout: float) -> None:
+        """Wait for the last frame."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._is_over.wait()
+        except TimeoutError as error:
+            raise RequestTimeout(req_id, timeout, self.frames) from error
+        if self._error is not None:
+            raise self._error
+
+
+class _Words:
+    """What a step says of itself when it went well."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def __call__(self, text: str) -> None:
+        self.text = text
+
+
+@contextmanager
+def _step(name: str) -> Iterator[_Words]:
+    """Time a step and print its line, however it ends."""
+    started = perf_counter()
+    words = _Words()
+    try:
+        yield words
+    except AvatarPoolError as error:
+        _show(name, "FAILED", 1000 * (perf_counter() - started), str(error))
+        raise
+    _show(name, "ok", 1000 * (perf_counter() - started), words.text)
+
+
+def _show(name: str, outcome: str, spent_ms: float | None, text: str) -> None:
+    spent = "" if spent_ms is None else f"{spent_ms:.1f} ms"
+    print(f"{name:<12} {outcome:<7} {spent:>11}  {text}", flush=True)  # noqa: T201
+
+
+def _failed(what_to_do: str) -> int:
+    print(what_to_do, file=sys.stderr)  # noqa: T201
+    return 1

@@ -1,0 +1,173 @@
+"""The command ``avatarpool``.
+
+Each command imports what it needs when it runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatarpool.exceptions import AvatarPoolError, ConfigurationError
+
+app = typer.Typer(
+    name="avatarpool",
+    no_args_is_help=True,
+    add_completion=False,
+    # With locals in tracebacks, keys and tokens would be shown.
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+MISUSED = 2
+"""Exit code for options or variables that cannot work."""
+
+
+def main() -> None:
+    """Run the command line; what is expected to fail fails in one sentence."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except AvatarPoolError as error:
+        typer.echo(f"avatarpool: {error}", err=True)
+        sys.exit(MISUSED if isinstance(error, ConfigurationError) else 1)
+    except OSError as error:
+        typer.echo(f"avatarpool: {error}", err=True)
+        sys.exit(1)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        typer.echo(f"avatarpool {version('avatarpool')}")
+        raise typer.Exit
+
+
+@app.callback()
+def avatarpool(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Warm avatar sessions, lent one request at a time.
+
+    Commands use the service that the AVATAR_* environment variables name. With
+    none of them set, they start a local one: no account is needed.
+
+    \b
+    Examples:
+      avatarpool run --interval 2
+      avatarpool service
+      avatarpool doctor
+    """  # noqa: D301 - \b tells click to keep the lines
+
+
+@app.command()
+def run(
+    *,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, one after another.")] = 10,
+    requests: Annotated[int, typer.Option(min=1, help="Concurrent requests per round.")] = 5,
+    interval: Annotated[float, typer.Option(min=0, help="Seconds between rounds.")] = 30.0,
+    pool_size: Annotated[int, typer.Option(min=1, help="Connections to maintain.")] = 3,
+    ttl: Annotated[float, typer.Option(min=1, help="Session time-to-live in minutes.")] = 10,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 45,
+    audio: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="WAV, Ogg Opus, or raw .pcm to send."),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, writable=True, help="Write the results to this file too."),
+    ] = None,
+) -> None:
+    """Send rounds of requests through a pool, and report.
+
+    Exits 0 if every request succeeded, 1 if any failed, 130 after Ctrl-C, which
+    closes the pool and still prints the summary.
+
+    \b
+    Examples:
+      avatarpool run                    five minutes, as the defaults say
+      avatarpool run --interval 2       the same work in half a minute
+      avatarpool run --rounds 1 --requests 200 --pool-size 20
+      avatarpool run --audio clip.wav --json results.json
+    """  # noqa: D301 - \b tells click to keep the lines
+    if json is not None and not json.parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {json.parent}", param_hint="--json")
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
+    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.load import LoadPlan  # noqa: PLC0415
+
+    options = RunOptions(LoadPlan(rounds, requests, interval, pool_size), ttl, timeout, audio, json)
+    raise typer.Exit(run_in_loop(run(options, read_settings())))
+
+
+@app.command()
+def service(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 is any free one.")] = 8765,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="Sessions at once; beyond it 4003.")
+    ] = 256,
+    max_session_duration: Annotated[
+        float, typer.Option(min=0.001, help="Seconds until a session is ended with 4002.")
+    ] = 3600.0,
+    idle_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds without audio until a session is ended.")
+    ] = 300.0,
+    credits: Annotated[  # noqa: A002 - the option's name
+        float | None,
+        typer.Option(min=0, help="Seconds of audio until 4001; left out: unlimited."),
+    ] = None,
+) -> None:
+    """Run the local avatar service until Ctrl-C.
+
+    The lines that it prints to standard output set a shell up for it; notes go
+    to standard error.
+
+    \b
+    Examples:
+      avatarpool service
+      avatarpool service --port 0 --max-connections 2
+      avatarpool service > service.env &     then: . ./service.env
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.service import serve  # noqa: PLC0415
+    from avatarpool.service import ServiceLimits  # noqa: PLC0415
+
+    limits = ServiceLimits(
+        max_connections=max_connections,
+        max_session_duration=max_session_duration,
+        idle_timeout=idle_timeout,
+        credits=credits,
+    )
+    raise typer.Exit(run_in_loop(serve(host, port, limits)))
+
+
+@app.command()
+def doctor(
+    *,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each step.")] = 10.0,
+) -> None:
+    """Say which step to an answer fails, and what to do.
+
+    The steps: environment, token, connection, handshake, one request. Exits 0
+    if all of them work.
+
+    \b
+    Examples:
+      avatarpool doctor
+      avatarpool doctor --timeout 3
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.doctor import examine  # noqa: PLC0415
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+
+    raise typer.Exit(run_in_loop(examine(timeout)))

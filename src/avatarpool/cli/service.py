@@ -1,0 +1,50 @@
+"""``avatarpool service``: the local avatar service until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import shlex
+import sys
+
+from avatarpool.cli.signals import Interruptible
+from avatarpool.service import LocalAvatarService, ServiceLimits
+
+
+async def serve(host: str, port: int, limits: ServiceLimits) -> int:
+    """Serve until a signal comes and return the command's exit code."""
+    if not is_loopback(host):
+        _note(
+            f"Warning: {host} is no loopback address: everyone who can reach it can use this "
+            "service, and its traffic is not encrypted."
+        )
+    try:
+        async with Interruptible(), LocalAvatarService(host=host, port=port, limits=limits) as it:
+            for name, value in it.environment.items():
+                print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
+            _note("Paste these lines into another shell. Ctrl-C stops the service.")
+            await asyncio.get_running_loop().create_future()
+    except OSError as error:
+        _note(_why_not(error, host, port))
+        return 1
+    _note("Service stopped.")
+    return 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach the host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is taken: choose another with --port, 0 for any free one."
+    return f"The service cannot listen on {host} port {port}: {error.strerror or error}."
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,21 @@
+"""Where a command finds its avatar service."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from avatarpool.cli.settings import Settings, settings_from
+from avatarpool.service import LocalAvatarService
+
+
+@asynccontextmanager
+async def avatar_service(settings: Settings) -> AsyncIterator[Settings]:
+    """Yield the settings of the named service, or of a local one if none is named."""
+    if not settings.is_empty:
+        yield settings
+        return
+    print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)  # noqa: T201
+    async with LocalAvatarService() as service:
+        yield settings_from(service.environment)

@@ -1,0 +1,83 @@
+"""``avatarpool service``, in a process of its own."""
+
+import signal
+import socket
+
+import pytest
+from avatar_command import VARIABLES, read_exports
+
+from avatarpool.cli.service import is_loopback
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_the_lines_to_paste_and_ends_well_on_a_signal(command, number):
+    process = command.start("service", "--port", 0)
+    environment = read_exports(process)
+    assert tuple(environment) == VARIABLES
+    assert all(environment.values())
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert stdout == ""
+    assert stderr.splitlines() == [
+        "Paste these lines into another shell. Ctrl-C stops the service.",
+        "Service stopped.",
+    ]
+
+
+def test_it_closes_with_sessions_open(command):
+    service = command.start("service", "--port", 0)
+    environment = read_exports(service)
+    run = command.start("run", "--requests", 1, "--interval", 60, env=environment)
+    for line in run.stdout:
+        if line.startswith("  Waiting"):
+            break
+    service.send_signal(signal.SIGINT)
+    _, stderr = service.communicate(timeout=20)
+    assert service.returncode == 0
+    assert "Traceback" not in stderr
+
+
+def test_a_limit_given_as_an_option_holds(command):
+    service = command.start("service", "--port", 0, "--max-connections", 1)
+    environment = read_exports(service)
+    result = command("run", "--rounds", 1, "--requests", 2, env=environment)
+    assert "Pool initialized with 1/3 connections\n" in result.stdout
+    assert "  Connection 1: FAILED (concurrencyLimit: " in result.stdout
+    assert "  Successful: 2 (100.0%)\n" in result.stdout
+    assert result.returncode == 0
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_exit_1(command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = command("service", "--port", port)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"Port {port} of 127.0.0.1 is taken: choose another with --port, 0 for any free one.\n"
+    )
+
+
+def test_an_address_of_another_machine_is_one_sentence_and_exit_1(command):
+    result = command("service", "--host", "192.0.2.1")
+    assert result.returncode == 1
+    warning, sentence = result.stderr.splitlines()
+    assert warning.startswith("Warning: 192.0.2.1 is no loopback address")
+    assert sentence.startswith("The service cannot listen on 192.0.2.1 port 8765")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("", False),
+        ("example.com", False),
+    ],
+)
+def test_only_loopback_addresses_need_no_warning(host, expected):
+    assert is_loopback(host) is expected
