@@ -1,0 +1,129 @@
+"""Speech in, face animation out, over HTTP: the pool in an aiohttp application.
+
+``python main.py``, then ``curl --data-binary @speech.wav localhost:8080/animate``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+
+from aiohttp import web
+
+from avatarpool import AvatarConnectionPool, SessionConfig
+from avatarpool.audio import read_audio
+from avatarpool.exceptions import AudioError, AvatarSDKError, PoolError, RequestTimeout
+from avatarpool.service import LocalAvatarService
+
+HOST, PORT = "127.0.0.1", 8080
+POOL_SIZE = 3  # WebSocket connections to maintain
+BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
+REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
+MAX_BODY_BYTES = 10 * 1024 * 1024
+
+VARIABLES = (
+    "AVATAR_API_KEY",
+    "AVATAR_APP_ID",
+    "AVATAR_CONSOLE_ENDPOINT",
+    "AVATAR_INGRESS_ENDPOINT",
+    "AVATAR_SESSION_AVATAR_ID",
+)
+
+routes = web.RouteTableDef()
+avatar_pool = web.AppKey("avatar_pool", AvatarConnectionPool)
+
+
+@routes.post("/animate")
+async def animate(request: web.Request) -> web.Response:
+    """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
+    audio = await request.read()
+    if request.content_type != "audio/pcm":
+        audio = await asyncio.to_thread(read_audio, audio)
+    async with request.app[avatar_pool].borrow(timeout=BORROW_TIMEOUT) as conn:
+        request_id = await conn.session.send_audio(audio, end=True)
+        frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
+    answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
+    if request.query.get("keyframes") == "1":
+        answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
+    return web.json_response(answer)
+
+
+@routes.get("/stats")
+async def stats(request: web.Request) -> web.Response:
+    """Show what the pool is doing."""
+    return web.json_response(request.app[avatar_pool].get_stats())
+
+
+@web.middleware
+async def errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer what is expected to fail with a status that tells whose turn it is."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, f"the audio is larger than {MAX_BODY_BYTES} bytes")
+    except AudioError as error:
+        return _error(400, error)
+    except PoolError as error:  # no connection came free: try again soon
+        return _error(503, error, {"Retry-After": "1"})
+    except RequestTimeout as error:
+        return _error(504, error)
+    except AvatarSDKError as error:  # the avatar service failed, not this one
+        return _error(502, error)
+
+
+def _error(status: int, error: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": str(error)}, status=status, headers=headers)
+
+
+async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
+    """Open the pool when the application starts and close it when it stops."""
+    async with AsyncExitStack() as stack:
+        environment = read_environment()
+        if not environment:
+            print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)
+            service = await stack.enter_async_context(LocalAvatarService())
+            environment = service.environment
+        config = session_config(environment)
+        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=lambda: config)
+        app[avatar_pool] = await stack.enter_async_context(pool)
+        yield
+
+
+def read_environment() -> Mapping[str, str]:
+    """Return the service's variables; an empty mapping if none is set."""
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    if 0 < len(missing) < len(VARIABLES):
+        print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
+        sys.exit(2)
+    return {} if missing else os.environ
+
+
+def session_config(environment: Mapping[str, str]) -> SessionConfig:
+    """Describe the sessions that the pool opens."""
+    return SessionConfig(
+        api_key=environment["AVATAR_API_KEY"],
+        app_id=environment["AVATAR_APP_ID"],
+        console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
+        ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
+        avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
+        use_query_auth=environment.get("AVATAR_USE_QUERY_AUTH", "").lower() == "true",
+    )
+
+
+def create_app() -> web.Application:
+    """Put the application together."""
+    app = web.Application(middlewares=[errors_as_json], client_max_size=MAX_BODY_BYTES)
+    app.add_routes(routes)
+    app.cleanup_ctx.append(pool_of_application)
+    return app
+
+
+if __name__ == "__main__":
+    read_environment()  # an incomplete one ends here, before anything starts
+    web.run_app(create_app(), host=HOST, port=PORT)

@@ -1,0 +1,151 @@
+"""Speech in, face animation out, over HTTP: the pool in a FastAPI application.
+
+``python main.py``, then ``curl --data-binary @speech.wav localhost:8080/animate``.
+The lifespan is Starlette's, and works the same without FastAPI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from typing import TypedDict
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from avatarpool import AvatarConnectionPool, SessionConfig
+from avatarpool.audio import read_audio
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarPoolError,
+    AvatarSDKError,
+    PoolError,
+    RequestTimeout,
+)
+from avatarpool.service import LocalAvatarService
+
+HOST, PORT = "127.0.0.1", 8080
+POOL_SIZE = 3  # WebSocket connections to maintain
+BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
+REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
+MAX_BODY_BYTES = 10 * 1024 * 1024
+
+VARIABLES = (
+    "AVATAR_API_KEY",
+    "AVATAR_APP_ID",
+    "AVATAR_CONSOLE_ENDPOINT",
+    "AVATAR_INGRESS_ENDPOINT",
+    "AVATAR_SESSION_AVATAR_ID",
+)
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request."""
+
+    pool: AvatarConnectionPool
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    """Open the pool when the application starts and close it when it stops."""
+    async with AsyncExitStack() as stack:
+        environment = read_environment()
+        if not environment:
+            print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)
+            service = await stack.enter_async_context(LocalAvatarService())
+            environment = service.environment
+        config = session_config(environment)
+        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=lambda: config)
+        await stack.enter_async_context(pool)
+        yield {"pool": pool}
+
+
+app = FastAPI(title="avatarpool", lifespan=lifespan)
+
+
+@app.post("/animate")
+async def animate(request: Request, *, keyframes: bool = False) -> dict[str, object]:
+    """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
+    audio = await read_body(request)
+    if request.headers.get("content-type") != "audio/pcm":
+        audio = await asyncio.to_thread(read_audio, audio)
+    pool: AvatarConnectionPool = request.state.pool
+    async with pool.borrow(timeout=BORROW_TIMEOUT) as conn:
+        request_id = await conn.session.send_audio(audio, end=True)
+        frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
+    answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
+    if keyframes:
+        answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
+    return answer
+
+
+@app.get("/stats")
+async def stats(request: Request) -> dict[str, object]:
+    """Show what the pool is doing."""
+    pool: AvatarConnectionPool = request.state.pool
+    return dict(pool.get_stats())
+
+
+@app.exception_handler(AvatarPoolError)
+async def error_as_json(_request: Request, error: Exception) -> JSONResponse:
+    """Answer what is expected to fail with a status that tells whose turn it is."""
+    headers = {}
+    if isinstance(error, AudioError):
+        status = 400
+    elif isinstance(error, PoolError):  # no connection came free: try again soon
+        status, headers = 503, {"Retry-After": "1"}
+    elif isinstance(error, RequestTimeout):
+        status = 504
+    elif isinstance(error, AvatarSDKError):  # the avatar service failed, not this one
+        status = 502
+    else:
+        status = 500
+    return JSONResponse({"error": str(error)}, status, headers)
+
+
+@app.exception_handler(HTTPException)
+async def http_error_as_json(_request: Request, error: HTTPException) -> JSONResponse:
+    """Give HTTP's own errors the same shape."""
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the request's body, up to the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the audio is larger than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def read_environment() -> Mapping[str, str]:
+    """Return the service's variables; an empty mapping if none is set."""
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    if 0 < len(missing) < len(VARIABLES):
+        print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
+        sys.exit(2)
+    return {} if missing else os.environ
+
+
+def session_config(environment: Mapping[str, str]) -> SessionConfig:
+    """Describe the sessions that the pool opens."""
+    return SessionConfig(
+        api_key=environment["AVATAR_API_KEY"],
+        app_id=environment["AVATAR_APP_ID"],
+        console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
+        ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
+        avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
+        use_query_auth=environment.get("AVATAR_USE_QUERY_AUTH", "").lower() == "true",
+    )
+
+
+if __name__ == "__main__":
+    read_environment()  # an incomplete one ends here, before anything starts
+    uvicorn.run(app, host=HOST, port=PORT)
