@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -184,57 +184,87 @@ class SessionConfig:
         )
         return [f"{name} is missing" for name in required if not getattr(self, name)]
 
-    def _wrong(self) -> list[str]:
-        problems = []
+    def _wrong(self) -> Iterator[str]:
+        yield from self._wrong_access()
+        yield from self._wrong_audio()
+        yield from self._wrong_egress()
+        if not _are_strings(self.extra_params):
+            yield "extra_params has a key or value that is no string"
+        yield from self._wrong_times()
+
+    def _wrong_access(self) -> Iterator[str]:
+        for name in ("api_key", "app_id"):
+            value = getattr(self, name)
+            if value and not (value.isascii() and value.isprintable() and value == value.strip()):
+                # The value itself may be a secret.
+                yield f"{name} has a space at an end or a character that no HTTP header carries"
         for name, schemes in (
             ("console_endpoint_url", ("http", "https")),
             ("ingress_endpoint_url", ("http", "https", "ws", "wss")),
         ):
             url = getattr(self, name)
             if url and not _is_url(url, schemes):
-                problems.append(f"{name} is no {'/'.join(schemes)} URL")
-        try:
-            opus = AudioFormat(self.audio_format) is AudioFormat.OGG_OPUS
-        except ValueError:
-            problems.append(
-                f"audio_format {self.audio_format!r} is neither 'pcm_s16le' nor 'ogg_opus'"
-            )
-            return problems
-        rates = OPUS_SAMPLE_RATES if opus else PCM_SAMPLE_RATES
-        if self.sample_rate not in rates:
-            problems.append(
-                f"sample_rate {self.sample_rate} is none of {', '.join(map(str, rates))}"
-            )
-        if self.ogg_opus_encoder is not None:
-            problems.extend(_wrong_encoder(self.ogg_opus_encoder, is_opus=opus))
-        if self.livekit_egress is not None and self.agora_egress is not None:
-            problems.append("livekit_egress and agora_egress exclude each other")
-        if not all(isinstance(v, str) for pair in self.extra_params.items() for v in pair):
-            problems.append("extra_params has a key or value that is no string")
+                yield f"{name} is no {'/'.join(schemes)} URL"
+
+    def _wrong_audio(self) -> Iterator[str]:
+        known = self.audio_format in tuple(AudioFormat)
+        if not known:
+            yield f"audio_format {self.audio_format!r} is neither 'pcm_s16le' nor 'ogg_opus'"
+        is_opus = self.audio_format == AudioFormat.OGG_OPUS
+        rates = OPUS_SAMPLE_RATES if is_opus else PCM_SAMPLE_RATES
+        if known and self.sample_rate not in rates:
+            yield f"sample_rate {self.sample_rate} is none of {', '.join(map(str, rates))}"
+        if not 0 <= self.bitrate < 2**31:
+            yield f"bitrate {self.bitrate} is no number of bits per second"
+        encoder = self.ogg_opus_encoder
+        if encoder is None:
+            return
+        if known and not is_opus:
+            yield "ogg_opus_encoder needs audio_format 'ogg_opus'"
+        if encoder.frame_duration_ms not in (10, 20, 40, 60):
+            yield f"frame_duration_ms {encoder.frame_duration_ms} is none of 10, 20, 40, 60"
+        if encoder.application not in ("audio", "voip", "restricted_lowdelay"):
+            yield f"application {encoder.application!r} is none of audio, voip, restricted_lowdelay"
+
+    def _wrong_egress(self) -> Iterator[str]:
+        livekit, agora = self.livekit_egress, self.agora_egress
+        if livekit is not None and agora is not None:
+            yield "livekit_egress and agora_egress exclude each other"
+        if livekit is not None and not 0 <= livekit.idle_timeout < 2**31:
+            yield f"livekit_egress.idle_timeout {livekit.idle_timeout} is no number of seconds"
+        if livekit is not None and not _are_strings(livekit.extra_attributes):
+            yield "livekit_egress.extra_attributes has a key or value that is no string"
+        if agora is not None and not 0 <= agora.uid < 2**32:
+            yield f"agora_egress.uid {agora.uid} is no 32-bit number"
+
+    def _wrong_times(self) -> Iterator[str]:
+        for name in (
+            "token_request_timeout",
+            "connect_timeout",
+            "handshake_timeout",
+            "send_timeout",
+            "ping_interval",
+            "ping_timeout",
+        ):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                yield f"{name} {seconds} is not positive"
         if self.ping_interval is not None and self.ping_timeout > self.ping_interval:
-            problems.append(
+            yield (
                 f"ping_timeout {self.ping_timeout} is longer than "
                 f"ping_interval {self.ping_interval}"
             )
-        return problems
 
 
 def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme.lower() in schemes and bool(parts.hostname) and parts.port != 0
+        host = (parts.hostname or "").encode("idna")  # a name that DNS can carry
+        is_whole = not any(map(str.isspace, url))
+        return parts.scheme in schemes and bool(host) and parts.port != 0 and is_whole
     except ValueError:
         return False
 
 
-def _wrong_encoder(encoder: OggOpusEncoderConfig, *, is_opus: bool) -> list[str]:
-    problems = []
-    if not is_opus:
-        problems.append("ogg_opus_encoder needs audio_format 'ogg_opus'")
-    if encoder.frame_duration_ms not in (10, 20, 40, 60):
-        problems.append(f"frame_duration_ms {encoder.frame_duration_ms} is none of 10, 20, 40, 60")
-    if encoder.application not in ("audio", "voip", "restricted_lowdelay"):
-        problems.append(
-            f"application {encoder.application!r} is none of audio, voip, restricted_lowdelay"
-        )
-    return problems
+def _are_strings(mapping: Mapping[str, str]) -> bool:
+    return all(isinstance(value, str) for pair in mapping.items() for value in pair)

@@ -75,7 +75,9 @@ class ConsoleClient:
                 status = response.status
                 raw = bytearray()
                 async for chunk in response.content.iter_any():
-                    raw += chunk[: _MAX_BODY_BYTES - len(raw)]
+                    raw += chunk
+                    if len(raw) > _MAX_BODY_BYTES:
+                        break
         except TimeoutError as error:
             raise _failed(
                 f"the console gave no token within {config.token_request_timeout:.2f} s"

@@ -57,9 +57,10 @@ class RequestTimeout(AvatarPoolError, TimeoutError):
     """
 
     def __init__(self, req_id: str | None, timeout: float, frames: int) -> None:
-        name = f"request {req_id}" if req_id else "no request was sent:"
         super().__init__(
-            f"{name} gave no last frame within {timeout:.2f} s ({frames} frames so far)"
+            f"request {req_id} gave no last frame within {timeout:.2f} s ({frames} frames so far)"
+            if req_id
+            else f"no request was sent within {timeout:.2f} s"
         )
         self.req_id = req_id
         self.timeout = timeout

@@ -46,16 +46,11 @@ def decode(data: bytes | memoryview) -> Message:
     except DecodeError as error:
         raise _undecodable(f"message of {len(data)} bytes cannot be decoded") from error
     kind = envelope.type
-    if kind == pb.MESSAGE_SERVER_RESPONSE_ANIMATION:  # the hot path, tested first
-        frame = envelope.server_response_animation
-        return AnimationFrame(
-            frame.req_id, frame.end, frame.animation, frame.connection_id, frame.avatar_id
-        )
     reader = _READERS.get(kind)
     if reader is None:
         return UnknownMessage(kind)
     field, read = reader
-    if envelope.WhichOneof("data") != field:
+    if not envelope.HasField(field):
         raise _undecodable(f"message of type {kind} does not carry {field}")
     return read(getattr(envelope, field))
 
@@ -163,6 +158,10 @@ def _read_error(body: pb.ServerError) -> ServerError:
     return ServerError(body.code, body.message, body.connection_id, body.req_id)
 
 
+def _read_animation(body: OpaqueAnimation) -> AnimationFrame:
+    return AnimationFrame(body.req_id, body.end, body.animation, body.connection_id, body.avatar_id)
+
+
 def _read_playback(body: pb.ServerPlaybackState) -> PlaybackState:
     known = 0 <= body.state < len(_PLAYBACK_STATES)
     state = _PLAYBACK_STATES[body.state if known else 0]
@@ -174,6 +173,7 @@ _READERS: dict[int, tuple[str, Callable[..., Message]]] = {
     pb.MESSAGE_SERVER_CONFIRM_SESSION: ("server_confirm_session", _read_confirm),
     pb.MESSAGE_CLIENT_AUDIO_INPUT: ("client_audio_input", _read_audio),
     pb.MESSAGE_SERVER_ERROR: ("server_error", _read_error),
+    pb.MESSAGE_SERVER_RESPONSE_ANIMATION: ("server_response_animation", _read_animation),
     pb.MESSAGE_CLIENT_INTERRUPT: ("client_interrupt", lambda body: Interrupt(body.req_id)),
     pb.MESSAGE_CLIENT_PAUSE: ("client_pause", lambda body: Pause(body.req_id)),
     pb.MESSAGE_CLIENT_RESUME: ("client_resume", lambda body: Resume(body.req_id)),

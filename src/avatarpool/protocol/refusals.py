@@ -39,13 +39,14 @@ _SENTENCES: tuple[tuple[str, Code], ...] = (
     ("token is expired", Code.sessionTokenExpired),
     ("session token expired", Code.sessionTokenExpired),
     ("app id unrecognized", Code.appIDUnrecognized),
+    ("appidunrecognized", Code.appIDUnrecognized),  # as the console's own code
     ("avatar not found", Code.avatarNotFound),
     ("unsupported sample rate", Code.unsupportedSampleRate),
     ("no audio input for", Code.idleTimeout),
     ("silence timeout", Code.idleTimeout),
     ("egress client is not configured", Code.egressUnavailable),
     ("failed to create egress connection", Code.egressUnavailable),
-    ("egress", Code.invalidEgressConfig),
+    ("invalid egress", Code.invalidEgressConfig),
     ("unexpected message type", Code.protocolError),
     ("driven server", Code.upstreamError),
 )
@@ -55,8 +56,13 @@ _GRPC: dict[int, Code] = {
     3: Code.invalidRequest,
     13: Code.upstreamError,
     14: Code.egressUnavailable,
-    16: Code.invalidEgressConfig,
 }
+
+# The same where the sentence is about a room: who refused it depends on the code.
+_GRPC_EGRESS: dict[int, Code] = {**_GRPC, 3: Code.invalidEgressConfig, 13: Code.egressUnavailable}
+
+# These say it all: code 16 speaks of the room's token and never of the session's.
+_CERTAIN: dict[int, Code] = {**CLOSE_CODES, 16: Code.invalidEgressConfig}
 
 _CONNECT_STATUS: dict[int, Code] = {
     400: Code.sessionTokenInvalid,
@@ -66,9 +72,9 @@ _CONNECT_STATUS: dict[int, Code] = {
     429: Code.concurrencyLimit,
 }
 
-# For the console a 401 is the key and not the token: no token exists yet. The
-# official clients call it an expired token or an invalid one; we keep to the
-# newest one's word.
+# For the console a 401 is the key and not the token: no token exists yet. Two
+# of the official clients call it an expired token and the newest an invalid
+# one; we keep to the newest one's word, for 403 as well.
 _TOKEN_STATUS: dict[int, Code] = {
     401: Code.sessionTokenInvalid,
     402: Code.billingRequired,
@@ -91,17 +97,17 @@ def read_refusal(body: str) -> RefusalBody:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
         return RefusalBody(detail=body.strip()[:500] or None)
-    if isinstance(data, dict):
-        errors = data.get("errors")
-        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-            data = errors[0]
-        return RefusalBody(
-            _text(data.get("code")),
-            _text(data.get("title")),
-            _text(data.get("detail")) or _text(data.get("message")),
-        )
-    return RefusalBody(detail=body.strip()[:500] or None)
+    errors = data.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        data = errors[0]
+    return RefusalBody(
+        _text(data.get("code")),
+        _text(data.get("title")),
+        _text(data.get("detail")) or _text(data.get("message")),
+    )
 
 
 def _text(value: object) -> str | None:
@@ -142,12 +148,7 @@ def upgrade_refused(status: int, body: str) -> AvatarSDKError:
 def server_error(error: ServerError, *, phase: str) -> AvatarSDKError:
     """The service sent a ServerError."""
     said = RefusalBody(detail=error.message or None)
-    code = (
-        CLOSE_CODES.get(error.code)
-        or _by_sentence(said)
-        or _GRPC.get(error.code)
-        or Code.serverError
-    )
+    code = _CERTAIN.get(error.code) or _by_sentence(said) or _by_grpc(error) or Code.serverError
     return AvatarSDKError(
         code,
         f"the service reported error {error.code}{_colon(said)}",
@@ -187,6 +188,12 @@ def connection_closed(
 def _by_sentence(said: RefusalBody) -> Code | None:
     text = " | ".join(part.lower() for part in (said.code, said.title, said.detail) if part)
     return next((code for sentence, code in _SENTENCES if sentence in text), None)
+
+
+def _by_grpc(error: ServerError) -> Code | None:
+    text = error.message.lower()
+    is_egress = any(word in text for word in ("egress", "livekit", "agora"))
+    return (_GRPC_EGRESS if is_egress else _GRPC).get(error.code)
 
 
 def _by_status(status: int, table: dict[int, Code]) -> Code:

@@ -16,11 +16,11 @@ class RequestLog:
 
     Args:
         expects_frames: False where frames go to a room: then a request is over
-            as soon as its audio is sent.
+            as soon as its audio is sent or interrupted.
     """
 
     def __init__(self, *, expects_frames: bool = True) -> None:
-        self._expects_frames = expects_frames
+        self.expects_frames = expects_frames
         self._open: dict[str, RequestState] = {}
         self.current: str | None = None  # whose audio or frames are under way
         self.last: str | None = None  # the most recent one, over or not
@@ -58,8 +58,6 @@ class RequestLog:
         assert self.current is not None
         current = self.current
         self._advance(current, RequestEvent.LAST_AUDIO if end else RequestEvent.AUDIO)
-        if end and not self._expects_frames:
-            self._forget(current)
         return current, is_new
 
     def check_free(self) -> None:
@@ -106,12 +104,10 @@ class RequestLog:
 
     def _advance(self, req_id: str, event: RequestEvent) -> None:
         state = next_request_state(Role.CLIENT, self._open[req_id], event)
-        if state is RequestState.DONE:
-            self._forget(req_id)
+        waits = state in (RequestState.SENT, RequestState.INTERRUPTED)
+        if state is RequestState.DONE or (waits and not self.expects_frames):
+            del self._open[req_id]
+            if self.current == req_id:
+                self.current = None
         else:
             self._open[req_id] = state
-
-    def _forget(self, req_id: str) -> None:
-        del self._open[req_id]
-        if self.current == req_id:
-            self.current = None

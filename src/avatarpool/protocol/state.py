@@ -57,8 +57,8 @@ REQUESTS: dict[Role, dict[RequestState, dict[RequestEvent, RequestState]]] = {
             E.INTERRUPT: S.INTERRUPTED,
             E.FAIL: S.DONE,
         },
-        # The server has closed the request, yet our audio is half sent: only
-        # sending its end makes the connection clean again.
+        # The server has closed the request, yet our audio is half sent: its end,
+        # or an interrupt in its place, makes the connection clean again.
         S.ANSWERED: {
             E.AUDIO: S.ANSWERED,
             E.LAST_AUDIO: S.DONE,
