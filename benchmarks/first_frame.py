@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import wave
+from collections.abc import Sequence
 from importlib.resources import files
 
 import aiohttp
@@ -106,7 +107,7 @@ async def measure(environment: dict[str, str], requests: int, clip: bytes) -> No
             await socket.close()
 
 
-def report(name: str, seconds: list[float]) -> None:
+def report(name: str, seconds: Sequence[float]) -> None:
     """Print one line."""
     ms = sorted(1000 * value for value in seconds)
     p95 = ms[min(len(ms) - 1, int(0.95 * len(ms)))]

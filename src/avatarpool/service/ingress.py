@@ -74,6 +74,8 @@ class Ingress:
         avatar_id = request.query["id"]
         session = ServedSession(socket, transport, admitted, avatar_id, self._workshop)
         self._sessions.add(session)
+        if self._is_closing:  # since it was admitted
+            session.end(refusals.SERVICE_CLOSED)
         counters.connections_open += 1
         counters.connections_total += 1
         try:

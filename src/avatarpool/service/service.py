@@ -137,6 +137,7 @@ class LocalAvatarService:
             self._application(self._ingress),
             access_log=None,
             shutdown_timeout=self.limits.close_timeout,
+            lingering_time=0.0,  # a body that was refused is not waited for
         )
         try:
             await self._runner.setup()

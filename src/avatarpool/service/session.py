@@ -171,7 +171,8 @@ class ServedSession:
         patience = self._limits.idle_timeout
         while (left := self._heard_at + patience - self._loop.time()) > 0:
             await asyncio.sleep(left)
-            if self._requests.is_answering:  # then it is not the client who is silent
+            if self._requests.is_answering or self._buffered_bytes:
+                # Then it is not the client who is silent.
                 self._heard_at = self._loop.time()
         raise SessionOver(refusals.idle(patience))
 

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import time
+
+import aiohttp
+import pytest
+from raw_client import ask_for_token
+
+from avatarpool.service import LocalAvatarService, ServiceLimits
+
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def refused(http, service, token, *, app_id=None, avatar_id=None, headers=UPGRADE):
+    """The status and body that a plain GET with an upgrade's headers gets."""
+    url = f"{service.ingress_url}/websocket".replace("ws:", "http:")
+    credentials = {"X-App-ID": app_id or service.app_id, "X-Session-Key": token}
+    query = {"id": avatar_id or service.avatar_ids[0]}
+    async with http.get(url, params=query, headers=headers | credentials) as answer:
+        assert answer.content_type == "application/json"
+        return answer.status, await answer.text()
+
+
+async def test_a_token_that_is_none_is_400(service, http):
+    assert await refused(http, service, "nonsense") == (
+        400,
+        '{"message":"Invalid session token"}\n',
+    )
+    assert service.counters.upgrades_refused == 1
+
+
+async def test_no_token_at_all_is_400(service, http):
+    assert await refused(http, service, "") == (400, '{"message":"Invalid session token"}\n')
+
+
+async def test_a_used_token_is_400(service, http):
+    token = await ask_for_token(http, service)
+    url = f"{service.ingress_url}/websocket?id={service.avatar_ids[0]}"
+    credentials = {"X-App-ID": service.app_id, "X-Session-Key": token}
+    async with http.ws_connect(url, headers=credentials):
+        pass
+
+    assert await refused(http, service, token) == (400, '{"message":"Invalid session token"}\n')
+
+
+async def test_an_expired_token_is_401(http):
+    now = [time.time()]
+    async with LocalAvatarService(wall_clock=lambda: now[0]) as service:
+        token = await ask_for_token(http, service)
+        now[0] += 3600
+
+        assert await refused(http, service, token) == (
+            401,
+            '{"message":"Session token is expired"}\n',
+        )
+
+
+async def test_another_application_s_token_is_400(http):
+    async with LocalAvatarService(other_apps={"other-app": "other-key"}) as service:
+        token = await ask_for_token(http, service, "other-key")
+
+        assert await refused(http, service, token) == (400, '{"message":"app id mismatch"}\n')
+
+
+async def test_an_unknown_application_is_404(service, http):
+    token = await ask_for_token(http, service)
+
+    assert await refused(http, service, token, app_id="nobody") == (
+        404,
+        '{"message":"app id unrecognized"}\n',
+    )
+
+
+async def test_an_unknown_avatar_is_404(service, http):
+    token = await ask_for_token(http, service)
+
+    assert await refused(http, service, token, avatar_id="nobody") == (
+        404,
+        '{"message":"Avatar not found: nobody"}\n',
+    )
+
+
+async def test_an_account_without_credits_is_402_until_topped_up(http):
+    async with LocalAvatarService(limits=ServiceLimits(credits=0)) as service:
+        token = await ask_for_token(http, service)
+        assert await refused(http, service, token) == (
+            402,
+            '{"message":"session denied: no credits are left on this account"}\n',
+        )
+
+        service.top_up(1.0)
+        token = await ask_for_token(http, service)
+        url = f"{service.ingress_url}/websocket?id={service.avatar_ids[0]}"
+        credentials = {"X-App-ID": service.app_id, "X-Session-Key": token}
+        async with http.ws_connect(url, headers=credentials):
+            pass
+
+
+async def test_used_tokens_beyond_memory_are_503(http):
+    async with LocalAvatarService(limits=ServiceLimits(max_used_tokens=1)) as service:
+        for expected in (404, 503):
+            token = await ask_for_token(http, service)
+            status, _ = await refused(http, service, token, app_id="nobody")
+            assert status == expected
+
+
+async def test_a_plain_get_is_426_and_costs_no_token(service, http):
+    token = await ask_for_token(http, service)
+
+    status, body = await refused(http, service, token, headers={})
+    assert (status, body) == (426, '{"message":"this is a WebSocket endpoint"}\n')
+    status, _ = await refused(http, service, token, avatar_id="nobody")
+    assert status == 404
+
+
+async def test_credentials_may_come_in_the_query(service, http):
+    token = await ask_for_token(http, service)
+    query = {"id": service.avatar_ids[0], "appId": service.app_id, "sessionKey": token}
+
+    async with http.ws_connect(f"{service.ingress_url}/websocket", params=query) as socket:
+        assert not socket.closed
+
+
+async def test_compression_is_not_negotiated(service, http):
+    token = await ask_for_token(http, service)
+    query = {"id": service.avatar_ids[0], "appId": service.app_id, "sessionKey": token}
+    url = f"{service.ingress_url}/websocket"
+
+    async with http.ws_connect(url, params=query, compress=15) as socket:
+        assert not socket.compress
