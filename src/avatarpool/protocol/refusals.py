@@ -111,7 +111,7 @@ def read_refusal(body: str) -> RefusalBody:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)[:500]
+    return None if value in (None, "") else str(value)[:500]
 
 
 def token_refused(status: int, body: str) -> SessionTokenError:
