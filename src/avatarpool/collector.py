@@ -145,9 +145,10 @@ class AnimationCollector:
             try:
                 await wakeup.wait(timeout)
             except TimeoutError as error:
-                raise RequestTimeout(
-                    collection.req_id, timeout or 0.0, len(collection.frames)
-                ) from error
+                if not collection.is_done:  # it may have ended in the very last moment
+                    raise RequestTimeout(
+                        collection.req_id, timeout or 0.0, len(collection.frames)
+                    ) from error
             finally:
                 collection.done_waiters.remove(wakeup)
         if collection.error is not None:

@@ -1,0 +1,332 @@
+"""No event loop here: a hand-made `Wakeup`, and coroutines stepped by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+
+import pytest
+
+from avatarpool.collector import AnimationCollector
+from avatarpool.exceptions import (
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    RequestTimeout,
+    SessionStateError,
+)
+from avatarpool.protocol.messages import AnimationFrame
+
+
+class Bell:
+    """A `Wakeup` that sleeps for one step of its coroutine."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self.timeout: float | None = None
+
+    def notify(self) -> None:
+        self.rings += 1
+
+    async def wait(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        await Step()
+
+
+class Step:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Bells:
+    """Makes bells and keeps them."""
+
+    def __init__(self) -> None:
+        self.made: list[Bell] = []
+
+    def __call__(self) -> Bell:
+        self.made.append(Bell())
+        return self.made[-1]
+
+
+def step(coroutine):
+    """Run a coroutine until it sleeps (None) or returns its value."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    return None
+
+
+def frame(number: int, *, end: bool = False) -> AnimationFrame:
+    return AnimationFrame("r-1", end, animation=bytes([number]))
+
+
+FAILURE = AvatarSDKError(AvatarSDKErrorCode.upstreamError, "gone")
+
+
+@pytest.fixture
+def bells() -> Bells:
+    return Bells()
+
+
+@pytest.fixture
+def collector(bells: Bells) -> AnimationCollector:
+    return AnimationCollector(bells, default_timeout=9.0)
+
+
+# --- waiting ---------------------------------------------------------------------
+
+
+def test_waiting_ends_with_the_last_frame_and_wakes_once(collector, bells):
+    collector.begin("r-1")
+    waiting = collector.wait(2.0)
+    assert step(waiting) is None
+    (bell,) = bells.made
+    assert bell.timeout == 2.0
+    for number in range(3):
+        collector.add(frame(number))
+    assert bell.rings == 0
+    collector.add(frame(3, end=True))
+    assert bell.rings == 1
+    assert step(waiting) == [frame(0), frame(1), frame(2), frame(3, end=True)]
+
+
+def test_waiting_may_begin_before_the_request_does(collector):
+    waiting = collector.wait()
+    step(waiting)
+    collector.begin("r-1")
+    collector.add(frame(0, end=True))
+    assert step(waiting) == [frame(0, end=True)]
+
+
+def test_waiting_for_what_is_over_needs_no_wakeup(collector, bells):
+    collector.begin("r-1")
+    collector.add(frame(0, end=True))
+    assert step(collector.wait()) == [frame(0, end=True)]
+    assert bells.made == []
+
+
+def test_the_default_timeout_is_the_pools(collector, bells):
+    waiting = collector.wait()
+    step(waiting)
+    assert bells.made[0].timeout == 9.0
+    waiting.close()
+
+
+def test_a_timeout_names_the_request_the_number_and_what_had_come(collector):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    waiting = collector.wait(2.5)
+    step(waiting)
+    with pytest.raises(RequestTimeout, match="request r-1") as caught:
+        waiting.throw(TimeoutError())
+    error = caught.value
+    assert (error.req_id, error.timeout, error.frames) == ("r-1", 2.5, 1)
+    assert isinstance(error, TimeoutError)
+
+
+def test_a_timeout_without_a_request_says_that_none_was_sent(collector):
+    waiting = collector.wait(0.0)
+    step(waiting)
+    with pytest.raises(RequestTimeout, match=r"no request was sent within 0\.00 s"):
+        waiting.throw(TimeoutError())
+
+
+def test_a_last_frame_in_the_moment_of_the_timeout_counts(collector):
+    collector.begin("r-1")
+    waiting = collector.wait(1.0)
+    step(waiting)
+    collector.add(frame(0, end=True))
+    with pytest.raises(StopIteration) as returned:
+        waiting.throw(TimeoutError())
+    assert returned.value.value == [frame(0, end=True)]
+
+
+def test_a_request_goes_on_after_a_timeout(collector):
+    collector.begin("r-1")
+    waiting = collector.wait(1.0)
+    step(waiting)
+    with pytest.raises(RequestTimeout):
+        waiting.throw(TimeoutError())
+    collector.add(frame(0, end=True))
+    assert step(collector.wait()) == [frame(0, end=True)]
+
+
+def test_cancelling_the_waiting_leaves_no_waiter_behind(collector, bells):
+    collector.begin("r-1")
+    waiting = collector.wait()
+    step(waiting)
+    with pytest.raises(asyncio.CancelledError):
+        waiting.throw(asyncio.CancelledError())
+    collector.add(frame(0, end=True))
+    assert bells.made[0].rings == 0
+
+
+def test_a_failure_reaches_every_waiter(collector):
+    collector.begin("r-1")
+    waiting = [collector.wait(), collector.wait()]
+    for one in waiting:
+        step(one)
+    collector.finish(FAILURE)
+    assert collector.error is FAILURE
+    for one in [*waiting, collector.wait()]:
+        with pytest.raises(AvatarSDKError, match="gone"):
+            step(one)
+
+
+def test_what_has_come_stays_readable_after_a_failure(collector):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    collector.finish(FAILURE)
+    assert collector.frames == [frame(0)]
+
+
+def test_a_collection_ends_once(collector):
+    collector.begin("r-1")
+    collector.add(frame(0, end=True))
+    collector.finish(FAILURE)
+    assert collector.error is None
+
+
+def test_a_finish_without_an_error_gives_what_has_come(collector):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    collector.finish()
+    assert step(collector.wait()) == [frame(0)]
+
+
+# --- one request after another ---------------------------------------------------
+
+
+def test_a_new_request_starts_a_fresh_collection(collector):
+    collector.begin("r-1")
+    collector.add(frame(0, end=True))
+    first = collector.frames
+    collector.begin("r-2")
+    assert collector.req_id == "r-2"
+    assert collector.frames == []
+    assert not collector.is_done
+    assert first == [frame(0, end=True)]
+
+
+def test_whoever_waits_for_a_request_that_was_left_behind_is_told(collector):
+    collector.begin("r-1")
+    waiting = collector.wait()
+    step(waiting)
+    collector.begin("r-2")
+    with pytest.raises(SessionStateError, match="request r-1 was followed by r-2"):
+        step(waiting)
+    assert collector.error is None
+
+
+# --- iterating -------------------------------------------------------------------
+
+
+def test_frames_are_given_as_they_arrive(collector):
+    iterator = aiter(collector)
+    first = anext(iterator)
+    assert step(first) is None
+    collector.begin("r-1")
+    collector.add(frame(0))
+    collector.add(frame(1, end=True))
+    assert step(first) == frame(0)
+    assert step(anext(iterator)) == frame(1, end=True)
+    with pytest.raises(StopAsyncIteration):
+        step(anext(iterator))
+
+
+def test_iterating_over_what_is_over_gives_all_of_it(collector):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    collector.add(frame(1, end=True))
+    iterator = aiter(collector)
+    assert [step(anext(iterator)), step(anext(iterator))] == collector.frames
+
+
+def test_iterating_gives_what_has_come_and_then_the_error(collector):
+    collector.begin("r-1")
+    iterator = aiter(collector)
+    first = anext(iterator)
+    step(first)
+    collector.add(frame(0))
+    collector.finish(FAILURE)
+    assert step(first) == frame(0)
+    with pytest.raises(AvatarSDKError, match="gone"):
+        step(anext(iterator))
+
+
+def test_a_spurious_wakeup_gives_no_frame(collector):
+    iterator = aiter(collector)
+    first = anext(iterator)
+    step(first)
+    assert step(first) is None
+    collector.add(frame(0, end=True))
+    assert step(first) == frame(0, end=True)
+
+
+def test_an_iteration_stays_with_its_request(collector):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    iterator = aiter(collector)
+    step(anext(iterator))
+    collector.add(frame(1, end=True))
+    collector.begin("r-2")
+    collector.add(frame(9))
+    assert step(anext(iterator)) == frame(1, end=True)
+    with pytest.raises(StopAsyncIteration):
+        step(anext(iterator))
+
+
+def test_leaving_an_iteration_leaves_no_waiter_behind(collector, bells):
+    collector.begin("r-1")
+    collector.add(frame(0))
+    iterator = aiter(collector)
+    step(anext(iterator))
+    step(iterator.aclose())
+    collector.add(frame(1))
+    assert bells.made[0].rings == 0
+
+
+# --- a foreign session's callbacks ----------------------------------------------
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def message(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def failed(self, error: Exception) -> None:
+        self.heard.append(error)
+
+    def ended(self) -> None:
+        self.heard.append("ended")
+
+
+def test_callbacks_lead_to_the_sink_and_are_counted(collector):
+    collector.sink = sink = Sink()
+    collector.transport_frame(b"message", False)
+    collector.on_error(FAILURE)
+    collector.on_close()
+    assert sink.heard == [b"message", FAILURE, "ended"]
+    assert collector.calls == 3
+
+
+def test_callbacks_without_a_sink_do_nothing(collector):
+    collector.transport_frame(b"message", True)
+    collector.on_error(FAILURE)
+    collector.on_close()
+    assert collector.calls == 3
+    assert collector.frames == []
+    assert collector.error is None
+
+
+def test_a_collector_shows_what_it_collects(collector):
+    assert repr(collector) == "<AnimationCollector None collecting, 0 frames>"
+    collector.begin("r-1")
+    collector.add(frame(0, end=True))
+    assert repr(collector) == "<AnimationCollector r-1 done, 1 frames>"
+    collector.begin("r-2")
+    collector.finish(FAILURE)
+    assert repr(collector) == "<AnimationCollector r-2 failed, 0 frames>"

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+
+from avatarpool.config import (
+    OPUS_SAMPLE_RATES,
+    PCM_SAMPLE_RATES,
+    AgoraEgressConfig,
+    AudioFormat,
+    LiveKitEgressConfig,
+    OggOpusEncoderConfig,
+    SessionConfig,
+)
+from avatarpool.exceptions import ConfigurationError
+
+GOOD = SessionConfig(
+    avatar_id="avatar",
+    api_key="key",
+    app_id="app",
+    console_endpoint_url="https://console.example/v1/console",
+    ingress_endpoint_url="wss://ingress.example/v2/driveningress",
+)
+
+
+def problems(**changes: object) -> tuple[str, ...]:
+    try:
+        replace(GOOD, **changes).validate()  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        return error.problems  # none is an answer, too
+    return ()
+
+
+def test_a_good_configuration_passes():
+    assert problems() == ()
+
+
+def test_every_missing_field_is_named_at_once():
+    with pytest.raises(ConfigurationError) as caught:
+        SessionConfig().validate()
+    assert str(caught.value) == (
+        "session configuration cannot work: avatar_id is missing; api_key is missing; "
+        "app_id is missing; console_endpoint_url is missing; ingress_endpoint_url is missing"
+    )
+
+
+def test_problems_of_every_kind_are_named_at_once():
+    found = problems(
+        avatar_id="",
+        app_id="app\n",
+        ingress_endpoint_url="ftp://ingress.example",
+        audio_format="mp3",
+        bitrate=-1,
+        ogg_opus_encoder=OggOpusEncoderConfig(frame_duration_ms=5, application="music"),
+        livekit_egress=LiveKitEgressConfig(idle_timeout=-1),
+        agora_egress=AgoraEgressConfig(uid=2**32),
+        extra_params={"k": 1},
+        connect_timeout=0.0,
+        ping_interval=5.0,
+        ping_timeout=6.0,
+    )
+    assert found == (
+        "avatar_id is missing",
+        "app_id has a space at an end or a character that no HTTP header carries",
+        "ingress_endpoint_url is no http/https/ws/wss URL",
+        "audio_format 'mp3' is neither 'pcm_s16le' nor 'ogg_opus'",
+        "bitrate -1 is no number of bits per second",
+        "frame_duration_ms 5 is none of 10, 20, 40, 60",
+        "application 'music' is none of audio, voip, restricted_lowdelay",
+        "livekit_egress and agora_egress exclude each other",
+        "livekit_egress.idle_timeout -1 is no number of seconds",
+        "agora_egress.uid 4294967296 is no 32-bit number",
+        "extra_params has a key or value that is no string",
+        "connect_timeout 0.0 is not positive",
+        "ping_timeout 6.0 is longer than ping_interval 5.0",
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss", "HTTPS"])
+def test_the_ingress_takes_four_schemes(scheme: str):
+    assert problems(ingress_endpoint_url=f"{scheme}://ingress.example:8080/base") == ()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://console.example",
+        "console.example",
+        "//console.example",
+        "https://",
+        "https://:443",
+        "https://console.example:0",
+        "https://console.example:99999",
+        "https://console.example:port",
+        "https://[::1",
+        "https://console..example",
+        f"https://{'a' * 64}.example",
+        "https://console.example\n",
+        " https://console.example",
+    ],
+)
+def test_a_console_url_must_be_one_that_http_can_reach(url: str):
+    assert problems(console_endpoint_url=url) == ("console_endpoint_url is no http/https URL",)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8765", "http://[::1]:80/v1", "https://bücher.example", "http://a_b"]
+)
+def test_addresses_and_names_of_all_kinds_are_urls(url: str):
+    assert problems(console_endpoint_url=url) == ()
+
+
+@pytest.mark.parametrize("key", ["key\n", " key", "k\x00y", "schlüssel"])
+def test_a_key_that_no_header_carries_is_found_and_not_shown(key: str):
+    (problem,) = problems(api_key=key)
+    assert problem.startswith("api_key has")
+    assert key not in problem
+
+
+@pytest.mark.parametrize("rate", PCM_SAMPLE_RATES)
+def test_pcm_has_seven_rates(rate: int):
+    assert problems(sample_rate=rate) == ()
+
+
+@pytest.mark.parametrize("rate", OPUS_SAMPLE_RATES)
+def test_opus_has_five_rates(rate: int):
+    assert problems(sample_rate=rate, audio_format=AudioFormat.OGG_OPUS) == ()
+
+
+@pytest.mark.parametrize(
+    ("rate", "audio_format", "rates"),
+    [
+        (11025, "pcm_s16le", "8000, 16000, 22050, 24000, 32000, 44100, 48000"),
+        (12000, "pcm_s16le", "8000, 16000, 22050, 24000, 32000, 44100, 48000"),
+        (44100, "ogg_opus", "8000, 12000, 16000, 24000, 48000"),
+    ],
+)
+def test_a_wrong_rate_is_told_with_the_right_ones(rate: int, audio_format: str, rates: str):
+    found = problems(sample_rate=rate, audio_format=audio_format)
+    assert found == (f"sample_rate {rate} is none of {rates}",)
+
+
+def test_audio_formats_may_be_plain_strings():
+    assert problems(audio_format="ogg_opus", sample_rate=48000) == ()
+
+
+def test_an_encoder_belongs_to_an_opus_session():
+    encoder = OggOpusEncoderConfig()
+    assert problems(ogg_opus_encoder=encoder, audio_format="ogg_opus") == ()
+    assert problems(ogg_opus_encoder=encoder) == ("ogg_opus_encoder needs audio_format 'ogg_opus'",)
+
+
+def test_attributes_of_a_room_are_strings():
+    egress = LiveKitEgressConfig(extra_attributes={"k": None})  # type: ignore[dict-item]
+    assert problems(livekit_egress=egress) == (
+        "livekit_egress.extra_attributes has a key or value that is no string",
+    )
+
+
+def test_pings_may_be_left_out():
+    assert problems(ping_interval=None, ping_timeout=60.0) == ()
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+@pytest.mark.parametrize(
+    "name",
+    ["token_request_timeout", "connect_timeout", "handshake_timeout", "send_timeout"],
+)
+def test_a_timeout_is_positive(name: str, seconds: float):
+    assert problems(**{name: seconds}) == (f"{name} {seconds} is not positive",)
+
+
+def test_egress_means_that_no_frames_come_back():
+    assert not GOOD.has_egress
+    assert replace(GOOD, livekit_egress=LiveKitEgressConfig()).has_egress
+    assert replace(GOOD, agora_egress=AgoraEgressConfig()).has_egress
+
+
+def test_secrets_are_never_shown():
+    config = replace(
+        GOOD,
+        api_key="hush-key",
+        livekit_egress=LiveKitEgressConfig(
+            api_key="hush-livekit", api_secret="hush-secret", api_token="hush-token"
+        ),
+        agora_egress=AgoraEgressConfig(token="hush-agora"),
+    )
+    assert "hush" not in repr(config) + str(config)
+    with pytest.raises(ConfigurationError) as caught:
+        replace(config, avatar_id="", sample_rate=1).validate()
+    assert "hush" not in repr(caught.value) + str(caught.value)
+
+
+def test_a_configuration_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        GOOD.avatar_id = "other"  # type: ignore[misc]
