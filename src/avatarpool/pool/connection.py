@@ -100,6 +100,11 @@ class Connection(Member):
             self.borrower.collector.begin(req_id)
 
     def request_settled(self) -> None:
+        if self.borrower is not None and not self.session.requests.expects_frames:
+            # Its frames go to a room: with the audio sent, all is done here.
+            self.request_count += 1
+            self._pool.request_served(self._pool.now() - self.began_at)
+            self.borrower.collector.finish()
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:

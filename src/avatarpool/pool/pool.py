@@ -342,6 +342,8 @@ class AvatarConnectionPool:
     def _cut(self) -> None:
         """Close what is still lent: its borrower's request fails at once."""
         for connection in list(self._state.members):
+            if connection.borrower is not None:
+                connection.borrower.ended(None)
             self._state.retire(connection)
         if self._keeper is not None:
             self._keeper.act()
@@ -385,8 +387,9 @@ class AvatarConnectionPool:
     async def acquire(self, timeout: float) -> Connection:
         """Take a connection out; `Borrow` and `exchange` give it back."""
         self.counters.borrows_num += 1
-        began = self.now()
         try:
+            self._check_open()
+            began = self.now()
             connection = self._lend(began) or await self._queue(began, timeout)
         except BaseException:
             self.counters.borrows_errors += 1
@@ -394,18 +397,19 @@ class AvatarConnectionPool:
         self._wait.add(self.now() - began)
         return connection
 
-    def _lend(self, now: float) -> Connection | None:
-        keeper = self._keeper
-        if keeper is None or self._closed is not None:
+    def _check_open(self) -> None:
+        if self._keeper is None or self._closed is not None:
             state = "closed" if self._closed is not None else "not open: call initialize() first"
             raise PoolClosed(f"pool {self.name!r} is {state}")
+
+    def _lend(self, now: float) -> Connection | None:
         connection = self._state.lend(now)
         while connection is not None and not connection.session.is_open:
             # It is closing this very moment, and its end will be told next.
             self._state.retire(connection)
             connection = self._state.lend(now)
         if self._state.to_close:
-            keeper.act()
+            self._act()
         return connection
 
     async def _queue(self, began: float, timeout: float) -> Connection:

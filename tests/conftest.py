@@ -1,0 +1,44 @@
+"""What all tests share: the local service, a clip, and a look for leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from importlib.resources import files
+
+import pytest
+
+from avatarpool.audio import read_audio
+from avatarpool.service import LocalAvatarService
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[LocalAvatarService]:
+    async with LocalAvatarService() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def speech() -> bytes:
+    """2.99 s of a person speaking, as the default session takes it."""
+    return read_audio(str(files("avatarpool") / "assets" / "speech.wav"))
+
+
+@pytest.fixture
+def syllable(speech: bytes) -> bytes:
+    """A quarter of a second of it, for tests that need a request and no more."""
+    return speech[16000:24000]
+
+
+@pytest.fixture(autouse=True)
+async def no_tasks_left() -> AsyncIterator[None]:
+    """Fail a test that leaves a task of its own behind."""
+    before = asyncio.all_tasks()
+    yield
+    # Whatever was cancelled or is just ending gets its last steps.
+    for _ in range(100):
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0)
+    pytest.fail(f"tasks left behind: {left}")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, ConfigurationError
+from avatarpool.pool.opening import FIRST_DELAY, MAX_DELAY, OpeningPolicy, is_refusal
+
+DOWN = AvatarSDKError(AvatarSDKErrorCode.connectionFailed, "down")
+NO_CREDITS = AvatarSDKError(AvatarSDKErrorCode.creditsExhausted, "no", close_code=4001)
+
+
+@pytest.fixture
+def policy() -> OpeningPolicy:
+    return OpeningPolicy(random.Random(1))
+
+
+def test_opens_all_that_is_missing_while_all_is_well(policy: OpeningPolicy):
+    assert policy.take(0.0, 3, 0) == 3
+    assert policy.take(0.0, 0, 3) == 0
+
+
+def test_waits_after_a_failure_and_doubles_the_wait(policy: OpeningPolicy):
+    waits = []
+    now = 0.0
+    for _ in range(12):
+        policy.failed(DOWN, step=policy.step, now=now)
+        assert policy.take(now, 3, 0) == 0
+        waits.append(policy.next_at - now)
+        now = policy.next_at
+        assert policy.take(now, 1, 0) == 1
+    for number, wait in enumerate(waits):
+        full = min(MAX_DELAY, FIRST_DELAY * 2**number)
+        assert full / 2 <= wait <= full
+    assert len(set(waits)) == len(waits), "delays are jittered"
+
+
+def test_failures_of_one_step_count_once(policy: OpeningPolicy):
+    step = policy.step
+    policy.failed(DOWN, step=step, now=0.0)
+    next_at = policy.next_at
+    policy.failed(DOWN, step=step, now=0.1)
+    assert policy.next_at == next_at
+
+
+def test_each_missing_connection_has_one_attempt_a_step(policy: OpeningPolicy):
+    policy.failed(DOWN, step=policy.step, now=0.0)
+    now = policy.next_at
+    assert policy.take(now, 3, 0) == 3
+    assert policy.take(now, 3, 0) == 0
+
+
+def test_a_refusal_leaves_one_probe_at_a_time(policy: OpeningPolicy):
+    policy.failed(NO_CREDITS, step=policy.step, now=0.0)
+    assert policy.refusal is NO_CREDITS
+    now = policy.next_at
+    assert policy.take(now, 3, 0) == 1
+    assert policy.take(now, 3, 1) == 0
+    assert "breaker open" in repr(policy)
+
+
+def test_a_success_closes_the_breaker(policy: OpeningPolicy):
+    policy.failed(NO_CREDITS, step=policy.step, now=0.0)
+    policy.succeeded()
+    assert policy.refusal is None
+    assert policy.error is None
+    assert policy.take(0.0, 3, 0) == 3
+    assert "breaker closed" in repr(policy)
+
+
+def test_remembers_since_when_it_fails(policy: OpeningPolicy):
+    policy.failed(DOWN, step=0, now=1.0)
+    policy.failed(DOWN, step=1, now=2.0)
+    assert policy.failing_since == 1.0
+    policy.succeeded()
+    assert policy.failing_since is None
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (DOWN, False),
+        (NO_CREDITS, True),
+        (AvatarSDKError(AvatarSDKErrorCode.serverError, "x", http_status=503), False),
+        (AvatarSDKError(AvatarSDKErrorCode.sessionTokenInvalid, "x", http_status=401), True),
+        (ConfigurationError("x", ["y"]), True),
+        (RuntimeError("a factory's own"), True),
+    ],
+)
+def test_tells_refusals_from_failures(error: Exception, refused: bool):
+    assert is_refusal(error) is refused

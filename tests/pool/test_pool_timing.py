@@ -1,0 +1,612 @@
+"""What the pool does when: on a virtual clock, with sessions that follow a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+from clock import run_virtual
+from scripted import Script, ScriptedSession, refused
+
+from avatarpool import (
+    AvatarConnectionPool,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    ConfigurationError,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    RequestTimeout,
+    TooManyRequests,
+)
+
+Code = AvatarSDKErrorCode
+DOWN = refused(Code.connectionFailed)
+NO_CREDITS = refused(Code.creditsExhausted, close_code=4001)
+
+
+def virtually(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test on the virtual clock."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_virtual(test(*args, **kwargs))
+
+    return run
+
+
+def no_options() -> dict[str, Any]:
+    """Scripted sessions need none."""
+    return {}
+
+
+def new_pool(script: Script, size: int = 2, **options: Any) -> AvatarConnectionPool:
+    options.setdefault("name", "test")
+    return AvatarConnectionPool(size, no_options, session_factory=script, **options)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def hold(pool: AvatarConnectionPool, seconds: float, **options: Any) -> str:
+    async with pool.borrow(**options) as conn:
+        await asyncio.sleep(seconds)
+        return conn.connection_id
+
+
+# --- borrowing --------------------------------------------------------------------------
+
+
+@virtually
+async def test_use_is_spread_and_waiters_are_served_in_order():
+    async with new_pool(Script(), 3) as pool:
+        names = await asyncio.gather(*(hold(pool, 1.0 + i / 100) for i in range(7)))
+    assert names == [f"scripted-{number}" for number in (0, 1, 2, 0, 1, 2, 0)]
+
+
+@virtually
+async def test_a_borrower_that_waits_too_long_is_told_the_numbers():
+    async with new_pool(Script(), 1, name="eu") as pool, pool.borrow():
+        others = [asyncio.create_task(hold(pool, 0.0, timeout=9.0)) for _ in range(2)]
+        began = now()
+        with pytest.raises(PoolTimeout) as caught:
+            await hold(pool, 0.0, timeout=2.0)
+        assert str(caught.value) == (
+            "pool 'eu' gave no connection within 2.00 s (2 waiting, 1 open)"
+        )
+        assert isinstance(caught.value, TimeoutError)
+        assert now() - began == pytest.approx(2.0)
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
+        assert pool.get_stats()["requests_waiting"] == 0
+
+
+@virtually
+async def test_a_zero_timeout_takes_what_is_there_or_fails():
+    async with new_pool(Script(), 1) as pool, pool.borrow(timeout=0.0):
+        with pytest.raises(PoolTimeout):
+            await hold(pool, 0.0, timeout=0.0)
+
+
+@virtually
+async def test_max_waiting_turns_borrowers_away_at_once():
+    async with new_pool(Script(), 1, max_waiting=1) as pool, pool.borrow():
+        waiting = asyncio.create_task(hold(pool, 0.0, timeout=5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyRequests):
+            await hold(pool, 0.0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+@virtually
+async def test_a_cancelled_waiter_that_was_already_served_gives_its_connection_back():
+    async with new_pool(Script(), 1) as pool:
+        async with pool.borrow():
+            waiting = asyncio.create_task(hold(pool, 0.0))
+            await asyncio.sleep(0)
+        waiting.cancel()  # after the hand-over, before the task has run
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert pool.available_count == 1
+
+
+@virtually
+async def test_a_timeout_in_the_tick_of_the_hand_over_loses_nothing():
+    async with new_pool(Script(), 1) as pool:
+        holding = asyncio.create_task(hold(pool, 2.0))
+        await asyncio.sleep(0)
+        results = await asyncio.gather(hold(pool, 0.0, timeout=2.0), return_exceptions=True)
+        await holding
+        assert isinstance(results[0], str | PoolTimeout)
+        assert pool.available_count == 1
+
+
+@virtually
+async def test_every_step_of_borrowing_can_be_cancelled():
+    async with new_pool(Script(), 1) as pool:
+        for steps in range(12):
+            holding = asyncio.create_task(hold(pool, 0.0))
+            borrower = asyncio.create_task(hold(pool, 1.0))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            borrower.cancel()
+            await asyncio.wait([holding, borrower])
+            assert pool.available_count == 1, steps
+            assert pool.get_stats()["requests_waiting"] == 0, steps
+
+
+@virtually
+async def test_borrowing_from_a_pool_that_is_not_open_says_so():
+    pool = new_pool(Script(), 1, name="eu")
+    with pytest.raises(PoolClosed, match="pool 'eu' is not open: call initialize"):
+        await hold(pool, 0.0)
+    async with pool:
+        pass
+    with pytest.raises(PoolClosed, match="pool 'eu' is closed"):
+        await hold(pool, 0.0)
+    with pytest.raises(PoolClosed, match="make a new one"):
+        await pool.initialize()
+    assert repr(pool) == "<AvatarConnectionPool 'eu' closed>"
+
+
+@virtually
+async def test_repr_shows_the_places():
+    async with new_pool(Script(), 2, name="eu") as pool, pool.borrow() as conn:
+        assert repr(pool) == "<AvatarConnectionPool 'eu' 1 idle, 1 lent, 0 waiting>"
+        assert repr(conn) == "<PooledConnection scripted-0 lent>"
+        assert repr(conn.session) == "<LentSession of <PooledConnection scripted-0 lent>>"
+    assert repr(conn) == "<PooledConnection scripted-0 returned>"
+
+
+# --- growing, shrinking, ageing -----------------------------------------------------------
+
+
+@virtually
+async def test_grows_while_borrowers_wait_and_shrinks_when_they_are_gone():
+    script = Script()
+    async with new_pool(script, 1, min_size=1, max_size=3, max_idle=60.0) as pool:
+        assert pool.total_count == 1
+        await asyncio.gather(*(hold(pool, 1.0) for _ in range(5)))
+        assert pool.total_count == 3
+        await asyncio.sleep(61.0 + 3.0)
+        assert pool.total_count == 1
+        assert sum(not session.is_closed for session in script.sessions) == 1
+
+
+@virtually
+async def test_old_sessions_are_replaced_at_jittered_times():
+    script = Script()
+    async with new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0) as pool:
+        await asyncio.sleep(79.0)  # 100 s, less up to 10 %, less the request's 10 s
+        assert len(script.sessions) == 2
+        await asyncio.sleep(12.0)
+        assert len(script.sessions) == 4
+        assert pool.available_count == 2
+        assert [session.is_closed for session in script.sessions] == [True, True, False, False]
+
+
+@virtually
+async def test_a_session_too_old_for_a_request_is_not_lent():
+    script = Script()
+    async with new_pool(script, 1, max_lifetime=100.0, request_timeout=10.0) as pool:
+        await hold(pool, 95.0)
+        assert await hold(pool, 0.0) == "scripted-1"
+
+
+def test_a_lifetime_that_holds_no_request_is_refused():
+    with pytest.raises(ConfigurationError, match="raise session_ttl_minutes"):
+        new_pool(Script(), session_ttl_minutes=0.5)
+    with pytest.raises(ConfigurationError) as caught:
+        new_pool(Script(), session_ttl_minutes=2000.0, num_workers=0)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_pool_without_a_config_factory_is_refused():
+    with pytest.raises(ConfigurationError, match="config_factory is missing"):
+        AvatarConnectionPool(3)
+
+
+@virtually
+async def test_drain_replaces_every_session_without_failing_a_borrower():
+    script = Script()
+    async with new_pool(script, 2) as pool:
+        async with pool.borrow() as conn:
+            pool.drain()
+            await asyncio.sleep(1.0)
+            assert conn.connection_id == "scripted-0"
+            assert not script.sessions[0].is_closed
+        await asyncio.sleep(1.0)
+        assert [session.is_closed for session in script.sessions] == [True, True, False, False]
+
+
+@virtually
+async def test_resize_opens_and_closes():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        pool.resize(3)
+        await asyncio.sleep(1.0)
+        assert pool.total_count == 3
+        pool.resize(1, 2)
+        await asyncio.sleep(1.0)
+        assert pool.total_count == 2
+
+
+# --- opening --------------------------------------------------------------------------------
+
+
+def slow(seconds: float) -> Callable[[ScriptedSession], Coroutine[Any, Any, None]]:
+    return lambda session: asyncio.sleep(seconds)
+
+
+@virtually
+async def test_opens_side_by_side_but_not_more_than_num_workers():
+    pool = new_pool(Script(*[slow(1.0)] * 4), 4, num_workers=2)
+    await pool.initialize()
+    assert now() == pytest.approx(2.0)
+    await pool.close()
+
+
+@virtually
+async def test_initialize_returns_with_fewer_when_its_time_is_up_and_heals_later():
+    async def never(session: ScriptedSession) -> None:
+        await asyncio.sleep(60.0)
+
+    pool = new_pool(Script(None, never, None), 3)
+    await pool.initialize(timeout=5.0)
+    assert (now(), pool.total_count) == (pytest.approx(5.0), 2)
+    await asyncio.sleep(60.0)
+    assert pool.total_count == 3
+    await pool.close()
+
+
+@virtually
+async def test_initialize_again_does_nothing():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        await pool.initialize()
+        assert script.attempts == 1
+
+
+@virtually
+async def test_initialize_says_why_nothing_opened():
+    pool = new_pool(Script(*[DOWN] * 100), 2, name="eu")
+    with pytest.raises(PoolError, match=r"'eu' could open none of its 2 connections: .*script"):
+        await pool.initialize(timeout=5.0)
+    assert now() == pytest.approx(5.0)
+    with pytest.raises(PoolClosed):
+        await hold(pool, 0.0)
+
+
+@virtually
+async def test_initialize_says_that_nothing_answered():
+    pool = new_pool(Script(slow(60.0)), 1)
+    with pytest.raises(PoolError, match=r"no answer within 5\.00 s"):
+        await pool.initialize(timeout=5.0)
+
+
+@virtually
+async def test_initialize_does_not_wait_where_the_service_refuses():
+    pool = new_pool(Script(*[NO_CREDITS] * 100), 3)
+    with pytest.raises(PoolError, match="creditsExhausted") as caught:
+        await pool.initialize()
+    assert caught.value.__cause__ is NO_CREDITS
+    assert now() == 0.0
+
+
+@virtually
+async def test_initialize_takes_what_the_plan_allows():
+    pool = new_pool(Script(None, None, *[refused(Code.concurrencyLimit, close_code=4003)] * 9), 3)
+    await pool.initialize()
+    assert pool.total_count == 2
+    assert pool.last_open_error is not None
+    assert await hold(pool, 0.0)
+    await pool.close()
+
+
+@virtually
+async def test_a_factory_that_raises_fails_initialize_with_its_reason():
+    def factory() -> dict[str, Any]:
+        raise RuntimeError("no such tenant")
+
+    pool = AvatarConnectionPool(1, factory, session_factory=Script())
+    with pytest.raises(PoolError, match="no such tenant"):
+        await pool.initialize()
+
+
+@virtually
+async def test_cancelling_initialize_closes_everything():
+    script = Script(None, slow(60.0))
+    pool = new_pool(script, 2)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert all(session.is_closed for session in script.sessions)
+    with pytest.raises(PoolClosed):
+        await hold(pool, 0.0)
+
+
+@virtually
+async def test_closing_while_initialize_runs_ends_both():
+    script = Script(slow(60.0))
+    pool = new_pool(script, 1)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    await pool.close()
+    with pytest.raises(PoolClosed):
+        await opening
+    assert all(session.is_closed for session in script.sessions)
+    assert now() == pytest.approx(1.0)
+
+
+@virtually
+async def test_an_outage_is_probed_with_growing_pauses_and_ends_by_itself():
+    script = Script(None, None)
+    async with new_pool(script, 2) as pool:
+        script.openings = [DOWN] * 12
+        for session in list(script.sessions):
+            await session.close()
+        assert pool.total_count == 0
+        began = script.attempts
+        await asyncio.sleep(10.0)
+        # Steps at about 0, .4, 1.1, 2.6, 5.6 s, two attempts in each.
+        assert 6 <= script.attempts - began <= 12
+        await asyncio.sleep(60.0)
+        assert pool.total_count == 2
+        assert pool.last_open_error is None
+
+
+@virtually
+async def test_a_refusal_fails_borrowers_at_once_and_is_probed_one_at_a_time():
+    script = Script(None, None)
+    async with new_pool(script, 2) as pool:
+        script.openings = [NO_CREDITS] * 8
+        waiting: list[asyncio.Task[str]] = []
+        async with pool.borrow(), pool.borrow():
+            waiting = [asyncio.create_task(hold(pool, 0.0)) for _ in range(3)]
+            await asyncio.sleep(0)
+            for session in list(script.sessions):
+                await session.close()
+            began, attempts = now(), script.attempts
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert results == [NO_CREDITS] * 3
+            with pytest.raises(AvatarSDKError, match="creditsExhausted"):
+                await hold(pool, 0.0)
+            assert now() == began
+        await asyncio.sleep(10.0)
+        assert script.attempts - attempts <= 2 + 6  # both at once, then probes
+        await asyncio.sleep(120.0)
+        assert pool.total_count == 2
+        assert await hold(pool, 0.0)
+
+
+@virtually
+async def test_borrowers_wait_for_what_is_open_while_the_service_refuses_more():
+    script = Script(None, refused(Code.concurrencyLimit, close_code=4003))
+    script.openings += [refused(Code.concurrencyLimit, close_code=4003)] * 50
+    async with new_pool(script, 2) as pool:
+        names = await asyncio.gather(*(hold(pool, 1.0) for _ in range(3)))
+        assert names == ["scripted-0"] * 3
+
+
+@virtually
+async def test_reconnect_failed_is_called_once_per_outage():
+    told: list[AvatarConnectionPool] = []
+    script = Script()
+    async with new_pool(script, 1, reconnect_timeout=20.0, reconnect_failed=told.append) as pool:
+        for outage in (1, 2):
+            script.openings = [DOWN] * 8
+            await script.sessions[-1].close()
+            await asyncio.sleep(300.0)
+            assert told == [pool] * outage
+            assert pool.total_count == 1
+
+
+@virtually
+async def test_a_reconnect_failed_that_raises_is_logged(caplog: pytest.LogCaptureFixture):
+    def raising(pool: AvatarConnectionPool) -> None:
+        raise RuntimeError("pager is down")
+
+    script = Script()
+    async with new_pool(script, 1, reconnect_timeout=5.0, reconnect_failed=raising) as pool:
+        script.openings = [DOWN] * 8
+        await script.sessions[-1].close()
+        await asyncio.sleep(300.0)
+        assert pool.total_count == 1
+    assert "pager is down" in caplog.text
+
+
+@virtually
+async def test_an_outage_without_anyone_to_tell_heals_all_the_same():
+    script = Script()
+    async with new_pool(script, 1, reconnect_timeout=5.0) as pool:
+        script.openings = [DOWN] * 8
+        await script.sessions[-1].close()
+        await asyncio.sleep(300.0)
+        assert pool.total_count == 1
+
+
+@virtually
+async def test_a_session_that_ends_as_it_opens_is_not_lent():
+    script = Script(None)
+    async with new_pool(script, 1) as pool:
+        script.openings = [lambda session: session.close()]
+        await script.sessions[0].close()
+        await asyncio.sleep(10.0)
+        assert pool.total_count == 1
+        assert await hold(pool, 0.0) == script.sessions[-1].name
+
+
+# --- requests -----------------------------------------------------------------------------
+
+
+@virtually
+async def test_a_request_that_nobody_waits_for_drains_before_the_next_borrower():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        [session] = script.sessions
+        session.answers_abandoned = False
+        async with pool.borrow() as conn:
+            old = await conn.session.send_audio(b"\0\0", end=True)
+            with pytest.raises(RequestTimeout, match=r"within 1\.00 s \(0 frames so far\)"):
+                await conn.collector.wait(1.0)
+        assert pool.get_stats()["connections_draining"] == 1
+        waiting = asyncio.create_task(hold(pool, 0.0))
+        await asyncio.sleep(1.0)
+        assert not waiting.done()
+        assert session.interrupted == [old]
+        session.frame(old)
+        session.frame(old, end=True)
+        assert await waiting == "scripted-0"
+        assert pool.get_stats()["frames_dropped"] == 2
+
+
+@virtually
+async def test_a_request_that_does_not_end_in_quarantine_costs_its_session():
+    script = Script()
+    async with new_pool(script, 1, quarantine_timeout=5.0) as pool:
+        script.sessions[0].answers_abandoned = False
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=True)
+        began = now()
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert now() - began == pytest.approx(5.0, abs=0.5)
+        assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_a_session_that_cannot_be_drained_is_replaced_at_once():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = script.sessions[0]
+
+        async def broken() -> str:
+            raise OSError("no route")
+
+        session.interrupt = broken  # type: ignore[method-assign]
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=True)
+        began = now()
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert now() == began
+
+
+@virtually
+async def test_leaving_the_block_never_waits():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        script.sessions[0].answers_abandoned = False
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0")
+            began = now()
+        assert now() == began
+
+
+# --- closing --------------------------------------------------------------------------------
+
+
+@virtually
+async def test_close_tells_waiters_at_once_and_gives_borrowers_time():
+    script = Script()
+    pool = new_pool(script, 1)
+    await pool.initialize()
+    holding = asyncio.create_task(hold(pool, 3.0))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(hold(pool, 0.0))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(pool.close(timeout=10.0))
+    with pytest.raises(PoolClosed, match="closed while waiting"):
+        await waiting
+    assert now() == 0.0
+    await closing
+    assert now() == pytest.approx(3.0)
+    assert await holding == "scripted-0"
+    assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_close_cuts_borrowers_that_take_too_long():
+    script = Script()
+    pool = new_pool(script, 1)
+    await pool.initialize()
+    async with pool.borrow() as conn:
+        await conn.session.send_audio(b"\0\0", end=True)
+        await pool.close(timeout=2.0)
+        assert now() == pytest.approx(2.0)
+        with pytest.raises(AvatarSDKError, match="connectionClosed"):
+            await conn.collector.wait()
+
+
+@virtually
+async def test_closing_twice_waits_for_the_first():
+    pool = new_pool(Script(), 1)
+    await pool.initialize()
+    holding = asyncio.create_task(hold(pool, 2.0))
+    await asyncio.sleep(0)
+    first = asyncio.create_task(pool.close())
+    await asyncio.sleep(0)
+    await pool.close()
+    assert now() == pytest.approx(2.0)
+    await asyncio.gather(first, holding)
+    await pool.close()
+
+
+@virtually
+async def test_cancelling_close_cuts_at_once():
+    script = Script()
+    pool = new_pool(script, 1)
+    await pool.initialize()
+    async with pool.borrow():
+        closing = asyncio.create_task(pool.close(timeout=60.0))
+        await asyncio.sleep(1.0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await asyncio.sleep(0)
+        assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_a_pool_that_was_never_opened_closes():
+    pool = new_pool(Script(), 1)
+    await pool.close()
+    assert pool.get_stats()["total_connections"] == 0
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+@virtually
+async def test_stats_count_and_pop_stats_starts_anew():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            asyncio.get_running_loop().call_later(
+                1.0, lambda: script.sessions[0].frame(conn.collector.req_id or "")
+            )
+            asyncio.get_running_loop().call_later(
+                3.0, lambda: script.sessions[0].frame(conn.collector.req_id or "", end=True)
+            )
+            await conn.session.send_audio(b"\0\0", end=True)
+            assert len(await conn.collector.wait()) == 2
+        await asyncio.gather(hold(pool, 2.0), hold(pool, 0.0))
+        stats = pool.pop_stats()
+        assert stats["total_requests_served"] == 1
+        assert stats["connections"] == [
+            {"connection_id": "scripted-0", "request_count": 1, "age_seconds": pytest.approx(5.0)}
+        ]
+        assert (stats["borrows_num"], stats["borrows_queued"]) == (3, 1)
+        assert stats["borrows_wait_ms"] == pytest.approx(2000.0)
+        assert stats["usage_ms"] == pytest.approx(5000.0)
+        assert stats["latency"]["first_frame_ms"]["p50"] == pytest.approx(1000.0)
+        assert stats["latency"]["duration_ms"]["p99"] == pytest.approx(3000.0)
+        assert stats["latency"]["wait_ms"]["max"] == pytest.approx(2000.0)
+        again = pool.get_stats()
+        assert (again["borrows_num"], again["usage_ms"]) == (0, 0.0)
+        assert again["latency"]["wait_ms"]["count"] == 0
+        assert again["total_requests_served"] == 1
