@@ -1,7 +1,57 @@
-"""The command as a fixture, and a service for it to talk to."""
+"""The real command in a process of its own, with an environment of its own."""
+
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
-from avatar_command import Command, read_exports
+
+
+class Command:
+    """Starts ``python -m avatarpool`` and ends whatever is left of it."""
+
+    def __init__(self):
+        self._processes = []
+
+    def start(self, *arguments, env=None, **options):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("AVATAR_")}
+        # Help text is as wide as the terminal says; the tests read whole lines.
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-W", "error", "-m", "avatarpool", *map(str, arguments)],
+            env={**inherited, "COLUMNS": "100", **(env or {})},
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                "text": True,
+                **options,
+            },
+        )
+        self._processes.append(process)
+        return process
+
+    def __call__(self, *arguments, env=None):
+        process = self.start(*arguments, env=env)
+        stdout, stderr = process.communicate(timeout=50)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def start_service(self, *options):
+        """Start the service on a free port and read the five lines that it prints, as a shell."""
+        process = self.start("service", "--port", 0, *options)
+        environment = {}
+        for _ in range(5):
+            export, assignment = shlex.split(process.stdout.readline())
+            assert export == "export"
+            name, _, value = assignment.partition("=")
+            environment[name] = value
+        return process, environment
+
+    def close(self):
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
 
 @pytest.fixture
@@ -15,6 +65,5 @@ def command():
 def running_service():
     """The variables of an ``avatarpool service`` that runs while the module's tests do."""
     command = Command()
-    process = command.start("service", "--port", "0")
-    yield read_exports(process)
+    yield command.start_service()[1]
     command.close()

@@ -4,7 +4,6 @@ import re
 import socket
 
 import pytest
-from avatar_command import read_exports
 
 from avatarpool.cli.advice import advice
 from avatarpool.exceptions import (
@@ -60,6 +59,15 @@ def test_a_console_that_is_not_there_fails_the_token(command, running_service, c
     assert result.stderr.startswith("Check AVATAR_CONSOLE_ENDPOINT and the way to it")
 
 
+def test_a_console_that_does_not_answer_fails_the_token_in_time(command, running_service):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**running_service, "AVATAR_CONSOLE_ENDPOINT": endpoint}
+        result = command("doctor", "--timeout", 0.05, env=environment)
+    assert result.returncode == 1
+    assert "the console gave no token within 0.05 s" in result.stdout
+
+
 def test_an_ingress_that_is_not_there_fails_the_connection(command, running_service, closed_port):
     endpoint = f"ws://127.0.0.1:{closed_port}"
     result = command("doctor", env={**running_service, "AVATAR_INGRESS_ENDPOINT": endpoint})
@@ -75,8 +83,7 @@ def test_an_unknown_avatar_fails_the_connection_and_names_its_variable(command, 
 
 
 def test_a_refusal_after_the_upgrade_fails_the_handshake(command):
-    service = command.start("service", "--port", 0, "--max-connections", 1)
-    environment = read_exports(service)
+    _, environment = command.start_service("--max-connections", 1)
     holder = command.start("run", "--pool-size", 1, "--requests", 1, env=environment)
     for line in holder.stdout:
         if line.startswith("  Waiting"):
@@ -92,9 +99,9 @@ def test_a_refusal_after_the_upgrade_fails_the_handshake(command):
     assert result.stderr.startswith("Close other sessions")
 
 
-def test_an_answer_that_does_not_come_in_time_fails_the_request(command):
-    service = command.start("service", "--port", 0, "--credits", 0.5)
-    result = command("doctor", env=read_exports(service))
+def test_credits_that_run_out_fail_the_request(command):
+    _, environment = command.start_service("--credits", 0.5)
+    result = command("doctor", env=environment)
     assert result.returncode == 1
     assert outcomes(result.stdout)["handshake"] == "ok"
     assert outcomes(result.stdout)["request"] == "FAILED"

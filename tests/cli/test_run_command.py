@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 
 import pytest
@@ -157,6 +158,45 @@ def test_a_signal_amid_a_round_keeps_the_requests_that_were_finished(command, ru
     assert int(done[1]) < 3000
     assert f"  Total requests: {done[1]}\n" in stdout
     assert stdout.endswith("Connection pool closed\n")
+
+
+def test_a_signal_while_the_pool_opens_ends_it_as_well(command, running_service):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = command.start("run", env={**running_service, "AVATAR_CONSOLE_ENDPOINT": endpoint})
+        peer, _ = silent.accept()
+        with peer:  # it is asking for its first token now
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == ""
+    assert "  Total requests: 0\n" in stdout
+    assert stdout.endswith("Connection pool closed\n")
+
+
+def test_a_service_that_goes_away_fails_the_requests_and_not_the_run(command):
+    service, environment = command.start_service()
+    run = command.start("run", "--rounds", 2, "--interval", 0, "--timeout", 0.5, env=environment)
+    for line in run.stdout:
+        if line.startswith("Pool initialized"):
+            break
+    service.kill()
+    service.wait()
+    stdout, stderr = run.communicate(timeout=30)
+    assert run.returncode == 1
+    assert "\nFailures:\n" in stdout
+    assert stdout.endswith("Connection pool closed\n")
+    assert "Traceback" not in stderr
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(command, running_service):
+    process = command.start("run", *QUICK, env=running_service)
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
 
 
 def test_on_a_terminal_a_bar_runs_below_the_same_lines(command, running_service):

@@ -4,16 +4,20 @@ import signal
 import socket
 
 import pytest
-from avatar_command import VARIABLES, read_exports
 
 from avatarpool.cli.service import is_loopback
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_prints_the_lines_to_paste_and_ends_well_on_a_signal(command, number):
-    process = command.start("service", "--port", 0)
-    environment = read_exports(process)
-    assert tuple(environment) == VARIABLES
+    process, environment = command.start_service()
+    assert list(environment) == [
+        "AVATAR_API_KEY",
+        "AVATAR_APP_ID",
+        "AVATAR_CONSOLE_ENDPOINT",
+        "AVATAR_INGRESS_ENDPOINT",
+        "AVATAR_SESSION_AVATAR_ID",
+    ]
     assert all(environment.values())
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=20)
@@ -26,8 +30,7 @@ def test_it_prints_the_lines_to_paste_and_ends_well_on_a_signal(command, number)
 
 
 def test_it_closes_with_sessions_open(command):
-    service = command.start("service", "--port", 0)
-    environment = read_exports(service)
+    service, environment = command.start_service()
     run = command.start("run", "--requests", 1, "--interval", 60, env=environment)
     for line in run.stdout:
         if line.startswith("  Waiting"):
@@ -39,8 +42,7 @@ def test_it_closes_with_sessions_open(command):
 
 
 def test_a_limit_given_as_an_option_holds(command):
-    service = command.start("service", "--port", 0, "--max-connections", 1)
-    environment = read_exports(service)
+    _, environment = command.start_service("--max-connections", 1)
     result = command("run", "--rounds", 1, "--requests", 2, env=environment)
     assert "Pool initialized with 1/3 connections\n" in result.stdout
     assert "  Connection 1: FAILED (concurrencyLimit: " in result.stdout
