@@ -171,6 +171,8 @@ DOCUMENTED: list[tuple[Message, bytes]] = [
         AnimationFrame("r-1", end=True, animation=b"\x0a\x00", connection_id="c-1", avatar_id="a"),
         wire((1, 5), (6, ((1, "c-1"), (2, "r-1"), (3, 1), (4, b"\x0a\x00"), (5, "a")))),
     ),
+    (AnimationFrame("r-1"), wire((1, 5), (6, ((2, "r-1"),)))),
+    (AudioInput("r-1", b""), wire((1, 3), (4, ((1, "r-1"),)))),
     (Interrupt("r-1"), wire((1, 7), (8, ((1, "r-1"),)))),
     (Pause("r-1"), wire((1, 8), (9, ((1, "r-1"),)))),
     (Resume("r-1"), wire((1, 9), (10, ((1, "r-1"),)))),
