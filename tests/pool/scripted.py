@@ -101,3 +101,8 @@ class ScriptedSession:
 
 def refused(code: AvatarSDKErrorCode, **facts: Any) -> AvatarSDKError:
     return AvatarSDKError(code, "as the script says", **facts)
+
+
+def no_options() -> dict[str, Any]:
+    """A ``config_factory``: scripted sessions need no options."""
+    return {}

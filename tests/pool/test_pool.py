@@ -32,9 +32,10 @@ async def echo() -> AsyncIterator[LocalAvatarService]:
 
 
 async def until(condition: Any) -> None:
-    """Let the loop run until a condition holds; the test's timeout is the limit."""
-    while not condition():
-        await asyncio.sleep(0.002)
+    """Let the loop run until a condition holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 async def test_the_example_of_the_documentation(service: LocalAvatarService, speech: bytes):
@@ -389,6 +390,6 @@ async def test_one_client_fetches_all_tokens_and_each_connection_has_its_own(
     async with AvatarConnectionPool(5, echo.config_factory) as pool:
         http = pool._console._http
         pool.drain()
-        await until(lambda: pool.get_stats()["connections_num"] == 10)
+        await until(lambda: pool.get_stats()["connections_num"] >= 10)
         await until(lambda: pool.available_count == 5)
         assert pool._console._http is http

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clock import run_virtual
-from scripted import Script, ScriptedSession, refused
+from scripted import Script, ScriptedSession, no_options, refused
 
 from avatarpool import (
     AvatarConnectionPool,
@@ -36,11 +36,6 @@ def virtually(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         run_virtual(test(*args, **kwargs))
 
     return run
-
-
-def no_options() -> dict[str, Any]:
-    """Scripted sessions need none."""
-    return {}
 
 
 def new_pool(script: Script, size: int = 2, **options: Any) -> AvatarConnectionPool:

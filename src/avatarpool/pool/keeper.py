@@ -78,19 +78,19 @@ class Keeper:
             connection = state.to_close.pop()
             self._counters.connections_retired += 1
             log.info("pool %r retires connection %s", self._name, connection.connection_id)
-            self._own(connection.session.close(), self._others)
+            self._own(self._others, connection.session.close)
         free = self._num_workers - state.opening
         now = self._loop.time()
         missing = min(state.missing, free)
         for _ in range(self.policy.take(now, missing, state.opening)):
             state.opening += 1
-            self._own(self._open(self.policy.step), self._openers)
+            self._own(self._openers, self._open, self.policy.step)
         if state.missing and self.policy.next_at > now:
             self._retry_at(self.policy.next_at)
 
     def drain(self, connection: Connection) -> None:
         """End a returned connection's open request; it is in quarantine meanwhile."""
-        self._own(self._drain(connection), self._others)
+        self._own(self._others, self._drain, connection)
 
     def stop(self) -> None:
         """Open nothing any more."""
@@ -110,8 +110,13 @@ class Keeper:
                 task.cancel()
             raise
 
-    def _own(self, work: Coroutine[object, object, None], owner: set[asyncio.Task[None]]) -> None:
-        task = self._loop.create_task(_quietly(work))
+    def _own(
+        self,
+        owner: set[asyncio.Task[None]],
+        work: Callable[..., Coroutine[object, object, None]],
+        *args: object,
+    ) -> None:
+        task = self._loop.create_task(_quietly(work, *args))
         owner.add(task)
         task.add_done_callback(owner.discard)
 
@@ -178,9 +183,9 @@ class Keeper:
         self.act()
 
 
-async def _quietly(work: Coroutine[object, object, None]) -> None:
+async def _quietly(work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:
     """Run work whose failure nobody waits for: it is logged."""
     try:
-        await work
+        await work(*args)
     except Exception:
         log.exception("a task of the pool failed")

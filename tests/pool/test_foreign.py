@@ -1,0 +1,266 @@
+"""A vendor's session in the pool: routing, translation, the same guarantees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from avatarpool.protocol.codec import encode
+from scripted import Script, ScriptedSession, no_options
+
+from avatarpool import (
+    AnimationCollector,
+    AudioError,
+    AvatarConnectionPool,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    ConfigurationError,
+    LiveKitEgressConfig,
+    PlaybackState,
+    PoolError,
+    SessionConfig,
+    SessionStateError,
+)
+
+SILENCE = b"\0\0" * 640
+
+
+def new_pool(script: Script, factory: Any = no_options, **options: Any) -> AvatarConnectionPool:
+    return AvatarConnectionPool(1, factory, session_factory=script, **options)
+
+
+@pytest.mark.parametrize("vendor", ["avatarkit", "spatius", "spatialreal"])
+def test_an_official_sdks_sessions_get_the_pools_guarantees(vendor: str):
+    """In a process of its own: two of the SDKs cannot be imported side by side."""
+    program = Path(__file__).with_name("vendor_pool.py")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", str(program), vendor],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "mixed": 0,
+        "answered": 30,
+        "half_sent_joined_the_next": False,
+        "busy": "SessionStateError",
+        "wrong_audio": "AudioError",
+        "refused": "PoolError",
+        "replaced": True,
+        "draining": 0,
+    }
+
+
+async def test_frames_that_come_before_send_audio_returns_are_not_lost():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        [session] = script.sessions
+        session.before_send_returns = lambda req_id: session.frame(req_id, end=True)
+        await conn.session.send_audio(SILENCE, end=True)
+        assert len(await conn.collector.wait()) == 1
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        session = script.sessions[-1]
+
+        def answer_early(req_id: str) -> None:
+            session.frame(req_id)
+            session.before_send_returns = lambda req_id: None
+
+        session.before_send_returns = answer_early
+        await conn.session.send_audio(SILENCE)
+        session.frame(conn.collector.req_id or "", end=True)
+        await conn.session.send_audio(SILENCE, end=True)
+        assert len(await conn.collector.wait()) == 2
+        assert pool.get_stats()["requests_num"] == 1
+
+
+async def test_a_late_frame_is_not_taken_for_the_request_that_begins():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        [session] = script.sessions
+        old = await conn.session.send_audio(SILENCE, end=True)
+        await conn.session.interrupt()
+        session.before_send_returns = lambda req_id: session.frame(old)
+        await conn.session.send_audio(SILENCE, end=True)
+        assert conn.collector.frames == []
+        assert pool.get_stats()["frames_dropped"] == 2
+
+
+async def test_one_request_at_a_time_holds_for_a_vendors_session_too():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE, end=True)
+        with pytest.raises(SessionStateError, match="still being answered"):
+            await conn.session.send_audio(SILENCE, end=True)
+        assert len(script.sessions[0].sent) == 1
+
+
+async def test_wrong_audio_does_not_reach_a_vendors_session():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        with pytest.raises(AudioError):
+            await conn.session.send_audio(b"\0", end=True)
+        assert script.sessions[0].sent == []
+
+
+async def test_pcm_goes_to_a_vendors_own_encoder():
+    script = Script()
+    options = {"audio_format": "ogg_opus", "ogg_opus_encoder": object()}
+    async with new_pool(script, lambda: options) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE)
+        assert len(script.sessions[0].sent) == 1
+
+
+async def test_with_egress_a_request_is_over_when_its_audio_is_sent():
+    script = Script()
+    options = {"livekit_egress": LiveKitEgressConfig(url="wss://rooms.example")}
+    async with new_pool(script, lambda: options) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(SILENCE, end=True)
+            assert await conn.collector.wait() == []
+        assert pool.available_count == 1
+        assert pool.get_stats()["total_requests_served"] == 1
+
+
+class VendorError(Exception):
+    """As the SDKs' errors look."""
+
+    class Code:
+        value = "upstreamError"
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__("driven server request failed")
+        self.code = self.Code
+        self.message = "driven server request failed"
+        self.phase = "websocket_runtime"
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+
+async def test_a_vendors_error_keeps_its_facts_in_our_words():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(SILENCE, end=True)
+            script.sessions[0].fail(VendorError(req_id=req_id, server_code="13"))
+            with pytest.raises(AvatarSDKError, match="driven server") as caught:
+                await conn.collector.wait()
+        error = caught.value
+        assert error.code is AvatarSDKErrorCode.upstreamError
+        assert (error.server_code, error.req_id) == ("13", req_id)
+        assert pool.available_count == 1
+        script.sessions[0].fail(VendorError())  # nobody's: nothing happens
+
+
+async def test_an_error_while_audio_is_sent_ends_the_request():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE)
+        [session] = script.sessions
+        session.before_send_returns = lambda req_id: session.fail(VendorError(req_id=req_id))
+        with pytest.raises(AvatarSDKError, match="driven server"):
+            await conn.session.send_audio(SILENCE, end=True)
+            await conn.collector.wait()
+
+
+async def test_garbage_fails_the_request():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE, end=True)
+        script.sessions[0].options["transport_frames"](b"\xff\xff", False)
+        with pytest.raises(AvatarSDKError, match="protocolError"):
+            await conn.collector.wait()
+
+
+async def test_messages_that_are_no_frames_are_ignored():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE, end=True)
+        script.sessions[0].options["transport_frames"](encode(PlaybackState("x", "paused")), False)
+        assert conn.collector.frames == []
+
+
+async def test_a_vendors_session_that_dies_in_a_request_fails_it_at_once():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(SILENCE, end=True)
+            await script.sessions[0].close()
+            script.sessions[0].options["on_close"]()  # the SDKs may tell it twice
+            with pytest.raises(AvatarSDKError, match="connectionClosed"):
+                await conn.collector.wait()
+        assert pool.get_stats()["connections_lost"] == 1
+
+
+async def test_a_send_on_a_vendors_dead_session_is_an_error_of_ours():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        script.sessions[0].is_closed = True  # and it has not told anybody
+        with pytest.raises(AvatarSDKError, match="connectionFailed"):
+            await conn.session.send_audio(SILENCE)
+
+
+async def test_a_vendors_configuration_error_is_one_of_ours():
+    with pytest.raises(ConfigurationError, match="Missing avatar ID"):
+        await new_pool(Script(ValueError("Missing avatar ID"))).initialize()
+
+
+async def test_a_vendors_timeout_is_tried_again():
+    script = Script(TimeoutError())
+    pool = new_pool(script)
+    await pool.initialize()
+    assert script.attempts == 2
+    await pool.close()
+
+
+async def test_cancelling_a_vendors_start_closes_its_session():
+    async def never(session: ScriptedSession) -> None:
+        await asyncio.sleep(60)
+
+    script = Script(never)
+    with pytest.raises(PoolError):
+        await new_pool(script).initialize(timeout=0.01)
+    assert script.sessions[0].is_closed
+
+
+async def test_a_users_callback_may_pass_calls_on_or_not():
+    script = Script()
+    seen: list[str] = []
+
+    def factory(collector: AnimationCollector) -> dict[str, Any]:
+        def on_error(error: Exception) -> None:
+            seen.append("error")
+            collector.on_error(error)
+
+        return {
+            "transport_frames": lambda data, is_last: seen.append("frame"),
+            "on_error": on_error,
+            "on_close": collector.on_close,
+        }
+
+    async with new_pool(script, factory) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(SILENCE, end=True)
+        script.sessions[0].frame(req_id)
+        script.sessions[0].fail(VendorError(req_id=req_id))
+        with pytest.raises(AvatarSDKError):
+            await conn.collector.wait()
+        assert len(conn.collector.frames) == 1
+    assert seen == ["frame", "error"]
+
+
+async def test_our_configuration_becomes_the_vendors_keywords():
+    script = Script()
+    config = SessionConfig(avatar_id="a", api_key="k", sample_rate=24000)
+    async with new_pool(script, lambda: config):
+        options = script.sessions[0].options
+        assert {"avatar_id", "api_key", "sample_rate", "expire_at"} < set(options)
+        assert "handshake_timeout" not in options
+        adapter = options["on_close"].__self__.sink
+        assert repr(adapter) == "<ForeignSession scripted-0 over scripted>"
