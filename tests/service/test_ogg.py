@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ogg_pages import CONTINUED, FIRST, LAST, packets_page, page
 
@@ -22,6 +22,7 @@ def test_pages_come_out_as_they_went_in():
     reader.finish()
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, 760), max_size=20))
 def test_pages_do_not_depend_on_how_the_bytes_are_cut(cuts):
     stream = BEGIN + packets_page(b"x" * 700, flags=LAST, sequence=1)
@@ -89,6 +90,7 @@ def test_an_endless_packet_is_refused():
         reader.feed(page(b"\xff" * 255, bytes(full), sequence=2, granule=-1, flags=CONTINUED))
 
 
+@settings(deadline=None)
 @given(pieces=st.lists(st.binary(max_size=300), max_size=10))
 def test_arbitrary_bytes_are_refused_and_nothing_else(pieces):
     reader = OggReader()
@@ -102,6 +104,7 @@ def test_arbitrary_bytes_are_refused_and_nothing_else(pieces):
         assert not any(pieces)
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 300), byte=st.integers(0, 255), cut=st.integers(0, 301))
 def test_a_damaged_stream_is_refused_and_nothing_else(at, byte, cut):
     stream = bytearray(BEGIN + packets_page(b"x" * 230, flags=LAST, sequence=1))

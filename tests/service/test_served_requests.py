@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import threading
+import time
 from typing import ClassVar
 
 import pytest
@@ -336,3 +337,21 @@ async def test_many_clients_at_once_get_their_own_frames(service, speech):
         assert [k.jaw_pose[0] for k in answer] == pytest.approx(
             [k.jaw_pose[0] for k in ours], abs=1e-6
         )
+
+
+class SlowDriver(DspDriver):
+    def feed(self, pcm: bytes) -> list[Keyframe]:
+        time.sleep(0.2)
+        return super().feed(pcm)
+
+
+async def test_a_session_is_not_idle_while_it_is_being_answered():
+    limits = ServiceLimits(idle_timeout=0.05)
+    async with (
+        LocalAvatarService(driver=SlowDriver, limits=limits) as service,
+        in_session(service) as client,
+    ):
+        await client.audio("r", bytes(3200), end=True)
+
+        assert len(await client.frames("r")) == 3
+        assert (await client.error()).message == "no audio input for 0.05 s"

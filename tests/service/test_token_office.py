@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarpool.service.tokens import (
@@ -83,6 +83,7 @@ def test_a_token_with_one_character_changed_opens_nothing(office, place):
         office.redeem(token[:at] + changed + token[at + 1 :])
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=600))
 def test_no_text_but_a_token_opens_anything(text):
     with pytest.raises(TokenInvalid):
@@ -99,3 +100,8 @@ def test_used_tokens_are_forgotten_once_they_have_expired(office, clock):
     office.redeem(office.issue("app", 1070))
 
     assert repr(office) == "<TokenOffice 1 used>"
+
+
+def test_a_token_of_any_length_is_refused_without_being_read(office):
+    with pytest.raises(TokenInvalid):
+        office.redeem("A" * 513)

@@ -178,10 +178,13 @@ class ServedSession:
 
     async def _receive(self) -> Message:
         message = await self._socket.receive()
-        if message.type is WSMsgType.TEXT:
-            raise SessionOver(refusals.TEXT_MESSAGE)
-        if message.type is not WSMsgType.BINARY:
-            raise SessionOver(None)
+        match message.type:
+            case WSMsgType.BINARY:
+                pass
+            case WSMsgType.TEXT:
+                raise SessionOver(refusals.TEXT_MESSAGE)
+            case _:
+                raise SessionOver(None)
         try:
             return decode(message.data)
         except AvatarSDKError as error:

@@ -40,7 +40,7 @@ def tone(hertz: float, amplitude: float, seconds: float, sample_rate: int = 1600
 
 
 def noise(amplitude: float, seconds: float, sample_rate: int = 16000) -> bytes:
-    source = random.Random(1)  # noqa: S311
+    source = random.Random(1)
     count = int(seconds * sample_rate)
     samples = (max(-32768, min(32767, round(source.gauss(0, amplitude)))) for _ in range(count))
     return array("h", samples).tobytes()
