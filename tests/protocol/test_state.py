@@ -70,6 +70,12 @@ def test_a_request_answered_early_still_owes_the_end_of_its_audio():
     assert walk(Role.CLIENT, *answered, E.INTERRUPT) is S.DONE
 
 
+@pytest.mark.parametrize("begun", [(E.AUDIO, E.AUDIO), (E.AUDIO, E.FRAME), (E.LAST_AUDIO,)])
+@pytest.mark.parametrize("event", [E.INTERRUPT, E.FAIL])
+def test_the_server_is_done_with_what_it_interrupts_or_fails(begun, event):
+    assert walk(Role.SERVER, *begun, event) is S.DONE
+
+
 def test_the_server_never_ends_a_request_before_its_audio_does():
     with pytest.raises(SessionStateError):
         walk(Role.SERVER, E.AUDIO, E.LAST_FRAME)
