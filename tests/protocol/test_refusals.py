@@ -120,6 +120,7 @@ def test_the_consoles_own_code_counts_as_a_sentence():
         # A billing sentence may come with any status.
         (403, "session denied: no credits left", Code.billingRequired),
         (400, "empty token", Code.sessionTokenInvalid),
+        (400, "", Code.sessionTokenInvalid),
         (401, "", Code.sessionTokenExpired),
         (429, "slow down", Code.concurrencyLimit),
         (403, "", Code.invalidRequest),
@@ -168,10 +169,6 @@ def test_an_upgrade_refused_is_classified(status: int, sentence: str, code: Code
         (14, "", Code.egressUnavailable),
         (16, "unauthorized", Code.invalidEgressConfig),
         (16, "the room's token is expired", Code.invalidEgressConfig),
-        # Sentences alone.
-        (0, "Credits exhausted", Code.creditsExhausted),
-        (0, "session time limit reached", Code.sessionDurationExceeded),
-        (7, "session token expired", Code.sessionTokenExpired),
         (2, "something broke", Code.serverError),
         (4999, "something broke", Code.serverError),
     ],
@@ -183,6 +180,39 @@ def test_a_server_error_is_classified(number: int, sentence: str, code: Code):
     assert error.server_detail == (sentence or None)
     assert (error.connection_id, error.req_id) == ("c-1", "r-1")
     assert error.phase == "websocket_runtime"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "code"),
+    [
+        ("Credits exhausted", Code.creditsExhausted),
+        ("session time limit reached", Code.sessionDurationExceeded),
+        ("maximum session duration of 60 s reached", Code.sessionDurationExceeded),
+        ("too many concurrent connections", Code.concurrencyLimit),
+        ("session denied: top up", Code.billingRequired),
+        ("app id mismatch", Code.appIDMismatch),
+        ("Invalid session token", Code.sessionTokenInvalid),
+        ("empty token", Code.sessionTokenInvalid),
+        ("the token is expired", Code.sessionTokenExpired),
+        ("session token expired", Code.sessionTokenExpired),
+        ("app id unrecognized", Code.appIDUnrecognized),
+        ("appIDUnrecognized", Code.appIDUnrecognized),
+        ("Avatar not found: a-1", Code.avatarNotFound),
+        ("unsupported sample rate 11025", Code.unsupportedSampleRate),
+        ("no audio input for 30 s", Code.idleTimeout),
+        ("livekit silence timeout", Code.idleTimeout),
+        ("egress client is not configured on server", Code.egressUnavailable),
+        ("failed to create egress connection", Code.egressUnavailable),
+        ("invalid egress configuration: no room", Code.invalidEgressConfig),
+        ("unexpected message type: Interrupt", Code.protocolError),
+        ("driven server request failed", Code.upstreamError),
+    ],
+)
+def test_a_sentence_is_enough_where_nothing_else_tells(sentence: str, code: Code):
+    assert server_error(ServerError(0, sentence), phase="websocket_runtime").code is code
+    assert connection_closed(1008, sentence, phase="websocket_runtime").code is code
+    assert upgrade_refused(418, json.dumps({"message": sentence})).code is code
+    assert token_refused(418, sentence).code is code
 
 
 def test_a_server_error_of_the_whole_session_names_no_request():
