@@ -90,7 +90,7 @@ class WebSocket(WSListener):
         """Whether messages can still be sent."""
         transport = self._transport
         return transport is not None and not (
-            transport.is_disconnected or transport.is_close_frame_sent
+            transport.is_disconnected or transport.is_close_frame_sent or self._is_local
         )
 
     def write(self, data: bytes) -> None:

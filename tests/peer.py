@@ -1,0 +1,55 @@
+"""A peer that does what a test tells it: tokens, and then a WebSocket handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from avatarpool import SessionConfig
+from avatarpool.protocol.codec import encode
+from avatarpool.protocol.messages import ConfirmSession
+
+Behaviour = Callable[[web.WebSocketResponse], Awaitable[object]]
+
+
+async def confirm(websocket: web.WebSocketResponse, connection_id: str = "c1") -> None:
+    """Answer the configuration as a service does."""
+    await websocket.receive_bytes()
+    await websocket.send_bytes(encode(ConfirmSession(connection_id)))
+
+
+@asynccontextmanager
+async def peer(behaviour: Behaviour, **websocket_options: Any) -> AsyncIterator[SessionConfig]:
+    """Serve tokens, and each WebSocket with ``behaviour``; give a configuration for it."""
+
+    async def token(request: web.Request) -> web.Response:
+        return web.json_response({"session_token": "a-token"})
+
+    async def ingress(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse(compress=False, timeout=0.1, **websocket_options)
+        await websocket.prepare(request)
+        await behaviour(websocket)
+        return websocket
+
+    application = web.Application()
+    application.router.add_post("/session-tokens", token)
+    application.router.add_get("/websocket", ingress)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield SessionConfig(
+            avatar_id="avatar",
+            api_key="key",
+            app_id="app",
+            console_endpoint_url=url,
+            ingress_endpoint_url=url,
+            close_timeout=0.2,
+        )
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,629 @@
+"""Our session: against the local service, and against peers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType, web
+from peer import confirm, peer
+
+from avatarpool import (
+    AnimationFrame,
+    AudioError,
+    AudioFormat,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    AvatarSession,
+    ConfigurationError,
+    OggOpusEncoderConfig,
+    PlaybackState,
+    SessionConfig,
+    SessionStateError,
+    SessionTokenError,
+    new_avatar_session,
+)
+from avatarpool.protocol.codec import decode, encode
+from avatarpool.protocol.messages import AudioInput, ConfirmSession, Interrupt, ServerError
+from avatarpool.service import LocalAvatarService
+from avatarpool.session import AUDIO_PIECE_BYTES, _ingress_target
+
+Code = AvatarSDKErrorCode
+SILENCE = b"\0\0" * 640
+
+
+class Heard:
+    """A session's callbacks, and what they were told."""
+
+    def __init__(self) -> None:
+        self.frames: list[AnimationFrame] = []
+        self.errors: list[Any] = []
+        self.closed = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    def wire(self, config: SessionConfig) -> SessionConfig:
+        return replace(
+            config, on_playback=self.frame, on_error=self.errors.append, on_close=self.closed.set
+        )
+
+    def frame(self, frame: AnimationFrame) -> None:
+        self.frames.append(frame)
+        if frame.end:
+            self.ended.set()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def open_sockets() -> set[str]:
+    """This process's sockets, by inode."""
+    links = set()
+    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            links.add(os.readlink(f"/proc/self/fd/{number}"))  # noqa: PTH115
+        except OSError:
+            continue
+    return {link for link in links if link.startswith("socket:")}
+
+
+@pytest.fixture
+async def session(service: LocalAvatarService, heard: Heard) -> AsyncIterator[AvatarSession]:
+    async with AvatarSession(heard.wire(service.config_factory())) as session:
+        yield session
+
+
+# --- the ordinary course ------------------------------------------------------------------
+
+
+async def test_a_session_from_beginning_to_end(
+    service: LocalAvatarService, speech: bytes, heard: Heard
+):
+    session = AvatarSession(heard.wire(service.config_factory()))
+    assert repr(session) == "<AvatarSession None new>"
+    await session.init()
+    connection_id = await session.start()
+    assert session.connection_id == connection_id
+    assert session.capabilities == ()
+    assert session.config.sample_rate == 16000
+    assert repr(session) == f"<AvatarSession {connection_id} open>"
+    req_id = await session.send_audio(speech, end=True)
+    await heard.ended.wait()
+    assert len(heard.frames) == 75
+    assert {frame.req_id for frame in heard.frames} == {req_id}
+    assert {frame.connection_id for frame in heard.frames} == {connection_id}
+    await session.close()
+    assert heard.closed.is_set()
+    assert heard.errors == []
+    await session.close()
+    with pytest.raises(SessionStateError, match="closed"):
+        await session.send_audio(SILENCE)
+
+
+async def test_raw_messages_go_to_transport_frames(service: LocalAvatarService, speech: bytes):
+    got: list[tuple[bytes, bool]] = []
+    done = asyncio.Event()
+
+    def take(data: bytes, is_last: bool) -> None:
+        got.append((data, is_last))
+        if is_last:
+            done.set()
+
+    async with new_avatar_session(**fields(service.config_factory()), transport_frames=take) as s:
+        await s.send_audio(speech[:6400], end=True)
+        await done.wait()
+    assert [is_last for _, is_last in got] == [False] * 4 + [True]
+    assert all(isinstance(decode(data), AnimationFrame) for data, _ in got)
+
+
+def fields(config: SessionConfig) -> dict[str, object]:
+    names = ("avatar_id", "api_key", "app_id", "console_endpoint_url", "ingress_endpoint_url")
+    return {name: getattr(config, name) for name in names}
+
+
+async def test_audio_of_any_size_leaves_in_pieces_and_arrives_whole():
+    audio = bytes(range(256)) * 700  # 179,200 bytes
+    got: list[AudioInput] = []
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        while not got or not got[-1].end:
+            message = decode(await websocket.receive_bytes())
+            assert isinstance(message, AudioInput)
+            got.append(message)
+        await websocket.send_bytes(encode(AnimationFrame(got[0].req_id, end=True)))
+
+    async with peer(behave) as config:
+        ended = asyncio.Event()
+        async with AvatarSession(replace(config, on_playback=lambda frame: ended.set())) as session:
+            await session.send_audio(audio, end=True)
+            await ended.wait()
+    assert b"".join(message.audio for message in got) == audio
+    assert max(len(message.audio) for message in got) == AUDIO_PIECE_BYTES
+    assert [message.end for message in got] == [False] * 10 + [True]
+    assert len({message.req_id for message in got}) == 1
+
+
+async def test_an_end_without_audio_ends_a_request_that_has_some(
+    session: AvatarSession, heard: Heard
+):
+    first = await session.send_audio(SILENCE)
+    assert await session.send_audio(b"") == first
+    assert await session.send_audio(b"", end=True) == first
+    await heard.ended.wait()
+    assert len(heard.frames) == 1
+
+
+async def test_an_interrupted_request_gives_way_to_the_next(
+    session: AvatarSession, heard: Heard, speech: bytes
+):
+    first = await session.send_audio(speech, end=True)
+    assert await session.interrupt() == first
+    second = await session.send_audio(SILENCE, end=True)
+    await heard.ended.wait()
+    assert {frame.req_id for frame in heard.frames if frame.end} == {second}
+
+
+async def test_there_must_be_a_request_to_interrupt(session: AvatarSession):
+    with pytest.raises(SessionStateError, match="no request to interrupt"):
+        await session.interrupt()
+
+
+@pytest.mark.parametrize("audio", [b"", b"\0", b"RIFF\0\0\0\0WAVE", "text"])
+async def test_wrong_audio_is_refused_and_nothing_is_sent(session: AvatarSession, audio: Any):
+    with pytest.raises(AudioError):
+        await session.send_audio(audio, end=True)
+    assert session.requests.last is None
+
+
+async def test_trace_context_goes_with_the_first_audio():
+    got: list[AudioInput] = []
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        for _ in range(3):
+            message = decode(await websocket.receive_bytes())
+            assert isinstance(message, AudioInput)
+            got.append(message)
+            if message.end:
+                await websocket.send_bytes(encode(AnimationFrame(message.req_id, end=True)))
+
+    traces = iter([{"traceparent": "00-a", "tracestate": "x=1"}, {}])
+    async with peer(behave) as there:
+        ended = asyncio.Event()
+        config = replace(
+            there, trace_context=lambda: next(traces), on_playback=lambda f: ended.set()
+        )
+        async with AvatarSession(config) as session:
+            await session.send_audio(SILENCE)
+            await session.send_audio(SILENCE, end=True)
+            await ended.wait()
+            await session.send_audio(SILENCE)
+            await session.abandon()
+    assert [message.traceparent for message in got] == ["00-a", "", ""]
+    assert [message.tracestate for message in got] == ["x=1", "", ""]
+
+
+async def test_pcm_is_encoded_for_an_ogg_opus_session(
+    service: LocalAvatarService, speech: bytes, heard: Heard
+):
+    encoded: list[tuple[str, bytes]] = []
+    config = service.config_factory(
+        audio_format=AudioFormat.OGG_OPUS,
+        ogg_opus_encoder=OggOpusEncoderConfig(),
+        on_encoded_audio=lambda req_id, data: encoded.append((req_id, data)),
+    )
+    async with AvatarSession(heard.wire(config)) as session:
+        for start in range(0, len(speech), 4000):
+            req_id = await session.send_audio(speech[start : start + 4000])
+        await session.send_audio(b"", end=True)
+        await heard.ended.wait()
+    assert len(heard.frames) == 75
+    [(of, ogg)] = encoded
+    assert of == req_id
+    assert ogg.startswith(b"OggS")
+    assert len(ogg) < len(speech) / 3
+
+
+async def test_callbacks_that_raise_are_logged_and_change_nothing(
+    service: LocalAvatarService, caplog: pytest.LogCaptureFixture
+):
+    done = asyncio.Event()
+
+    def raising(frame: AnimationFrame) -> None:
+        done.set()
+        raise RuntimeError("in a callback")
+
+    async with AvatarSession(service.config_factory(on_playback=raising)) as session:
+        await session.send_audio(SILENCE, end=True)
+        await done.wait()
+        assert session.is_open
+    assert "in a callback" in caplog.text
+
+
+async def test_abandon_ends_whatever_is_open():
+    got: list[object] = []
+    closed = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        got.extend([decode(message.data) async for message in websocket])
+        closed.set()
+
+    async with peer(behave) as config:
+        async with AvatarSession(config) as session:
+            await session.abandon()
+            req_id = await session.send_audio(SILENCE)
+            await session.abandon()
+        await closed.wait()
+    assert got == [
+        AudioInput(req_id, SILENCE),
+        AudioInput(req_id, b"", end=True),
+        Interrupt(req_id),
+    ]
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+async def test_a_session_is_opened_in_order_and_once(service: LocalAvatarService):
+    session = AvatarSession(service.config_factory())
+    with pytest.raises(SessionStateError, match="no token yet"):
+        await session.start()
+    with pytest.raises(SessionStateError, match="the session is new"):
+        await session.send_audio(SILENCE)
+    await session.init()
+    await session.start()
+    for call in (session.init(), session.start()):
+        with pytest.raises(SessionStateError):
+            await call
+    await session.close()
+
+
+def test_a_configuration_that_cannot_work_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="avatar_id is missing"):
+        new_avatar_session(api_key="k")
+
+
+async def test_a_wrong_key_is_a_token_error(service: LocalAvatarService):
+    session = AvatarSession(service.config_factory(api_key="wrong"))
+    with pytest.raises(SessionTokenError) as caught:
+        await session.init()
+    assert caught.value.http_status == 401
+    assert caught.value.phase == "session_token"
+
+
+async def test_an_unreachable_ingress_is_connection_failed(service: LocalAvatarService):
+    config = service.config_factory(ingress_endpoint_url="ws://127.0.0.1:1")
+    with pytest.raises(AvatarSDKError) as caught:
+        async with AvatarSession(config):
+            pass
+    assert caught.value.code is Code.connectionFailed
+    assert caught.value.phase == "websocket_connect"
+    assert caught.value.retryable
+
+
+async def test_a_service_that_never_confirms_is_given_up():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await websocket.receive_bytes()
+        await websocket.receive()
+
+    async with peer(behave) as config:
+        session = AvatarSession(replace(config, handshake_timeout=0.05))
+        await session.init()
+        with pytest.raises(
+            AvatarSDKError, match=r"did not confirm the session within 0\.05 s"
+        ) as caught:
+            await session.start()
+        assert caught.value.phase == "websocket_handshake"
+        assert not session.is_open
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (encode(ServerError(4003, "too many concurrent connections")), Code.concurrencyLimit),
+        (encode(ServerError(3, "unsupported sample rate: 1")), Code.unsupportedSampleRate),
+        (encode(ConfirmSession("")), Code.protocolError),
+        (encode(AnimationFrame("r")), Code.protocolError),
+        (b"\xff\xff\xff", Code.protocolError),
+        ("text", Code.protocolError),
+    ],
+)
+async def test_a_handshake_that_is_answered_wrongly_fails(answer: Any, code: Code):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await websocket.receive_bytes()
+        send = websocket.send_str if isinstance(answer, str) else websocket.send_bytes
+        await send(answer)
+        await websocket.receive()
+
+    heard = Heard()
+    async with peer(behave) as config:
+        session = AvatarSession(heard.wire(config))
+        await session.init()
+        with pytest.raises(AvatarSDKError) as caught:
+            await session.start()
+        assert caught.value.code is code
+        assert caught.value.phase in ("websocket_handshake", "websocket_runtime")
+    assert heard.errors == []  # start() raised it
+
+
+@pytest.mark.parametrize(
+    ("close_code", "code"), [(4010, "sessionTokenInvalid"), (1011, "connectionClosed")]
+)
+async def test_a_connection_that_closes_in_the_handshake_says_why(close_code: int, code: str):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await websocket.receive_bytes()
+        await websocket.close(code=close_code, message=b"because")
+
+    async with peer(behave) as config:
+        with pytest.raises(AvatarSDKError, match="because") as caught:
+            async with AvatarSession(config):
+                pass
+        assert caught.value.code.value == code
+        assert caught.value.close_code == close_code
+
+
+async def test_messages_right_behind_the_confirmation_are_not_lost(heard: Heard):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.send_bytes(encode(ServerError(4002, "maximum session duration")))
+        await websocket.close(code=4002)
+
+    async with peer(behave) as config:
+        session = AvatarSession(heard.wire(config))
+        await session.init()
+        await session.start()
+        await heard.closed.wait()
+    assert {error.code for error in heard.errors} == {Code.sessionDurationExceeded}
+
+
+async def hanging(websocket: web.WebSocketResponse) -> None:
+    """Take the configuration and answer nothing until the peer is gone."""
+    await websocket.receive_bytes()
+    await websocket.receive()
+
+
+async def test_every_step_of_opening_can_be_cancelled_and_leaves_no_socket():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.receive()
+
+    async with peer(behave) as config:
+        before = open_sockets()
+
+        async def opened() -> None:
+            async with AvatarSession(config):
+                await asyncio.sleep(5)
+
+        for steps in range(60):
+            task = asyncio.create_task(opened())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+        async with asyncio.timeout(5):
+            while open_sockets() - before:
+                await asyncio.sleep(0.005)
+
+
+async def test_closing_while_it_opens_ends_the_opening():
+    async with peer(hanging) as config:
+        session = AvatarSession(config)
+        await session.init()
+        starting = asyncio.create_task(session.start())
+        async with asyncio.timeout(5):
+            while session._confirmed is None:
+                await asyncio.sleep(0)
+        await session.close()
+        with pytest.raises(SessionStateError, match="closed while it opened"):
+            await starting
+        session = AvatarSession(config)
+        await session.init()
+        starting = asyncio.create_task(session.start())
+        await asyncio.sleep(0)  # not connected yet
+        await session.close()
+        with pytest.raises(SessionStateError, match="closed while it opened"):
+            await starting
+
+
+async def test_credentials_go_into_the_query_where_headers_cannot():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.receive()
+
+    async with peer(behave) as there:
+        config = replace(
+            there,
+            use_query_auth=True,
+            ingress_endpoint_url=there.ingress_endpoint_url + "/?region=eu",
+        )
+        url, headers = _ingress_target(config, "t k")
+        async with AvatarSession(config) as session:
+            assert session.is_open
+    assert headers == {}
+    assert url.endswith("/websocket?region=eu&id=avatar&appId=app&sessionKey=t+k")
+
+
+# --- running -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff\xff\xff", encode(ConfirmSession("again")), "text"],
+    ids=["garbage", "second confirmation", "text"],
+)
+async def test_a_peer_that_breaks_the_protocol_is_left(data: Any, heard: Heard):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await (websocket.send_str if isinstance(data, str) else websocket.send_bytes)(data)
+        message = await websocket.receive()
+        assert message.type is WSMsgType.CLOSE
+
+    async with peer(behave) as config:
+        session = AvatarSession(heard.wire(config))
+        await session.init()
+        await session.start()
+        await heard.closed.wait()
+    assert [error.code for error in heard.errors] == [Code.protocolError]
+
+
+async def test_errors_of_a_request_end_it_and_not_the_session(heard: Heard):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        audio = decode(await websocket.receive_bytes())
+        assert isinstance(audio, AudioInput)
+        await websocket.send_bytes(encode(ServerError(13, "driven server request failed")))
+        await websocket.send_bytes(encode(AnimationFrame(audio.req_id, end=True)))
+        audio = decode(await websocket.receive_bytes())
+        assert isinstance(audio, AudioInput)
+        await websocket.send_bytes(encode(PlaybackState(audio.req_id, "playing")))
+        await websocket.send_bytes(encode(AnimationFrame(audio.req_id, end=True)))
+
+    states: list[PlaybackState] = []
+    failed = asyncio.Event()
+
+    def on_error(error: Exception) -> None:
+        heard.errors.append(error)
+        failed.set()
+
+    async with peer(behave) as there:
+        config = replace(heard.wire(there), on_playback_state=states.append, on_error=on_error)
+        session = AvatarSession(config)
+        await session.init()
+        await session.start()
+        await session.send_audio(SILENCE, end=True)
+        await failed.wait()
+        second = await session.send_audio(SILENCE, end=True)
+        await heard.ended.wait()
+        await session.close()
+    assert heard.errors[0].code is Code.upstreamError
+    assert [frame.req_id for frame in heard.frames] == [second]
+    assert [(state.req_id, state.state) for state in states] == [(second, "playing")]
+
+
+async def test_a_lost_connection_says_so_to_every_later_call(heard: Heard):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.close(code=4002, message=b"maximum session duration")
+
+    async with peer(behave) as config:
+        session = AvatarSession(heard.wire(config))
+        await session.init()
+        await session.start()
+        await heard.closed.wait()
+        for call in (session.send_audio(SILENCE), session.interrupt()):
+            with pytest.raises(AvatarSDKError) as caught:
+                await call
+            assert caught.value.code is Code.sessionDurationExceeded
+            assert caught.value.phase == "websocket_send"
+            assert caught.value.close_code == 4002
+    assert len(heard.errors) == 1
+
+
+async def test_a_peer_that_takes_no_data_holds_the_sender_and_then_costs_the_session():
+    stop = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        transport = websocket._req.transport  # type: ignore[union-attr]
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        await stop.wait()
+        transport.abort()
+
+    async with peer(behave) as config:
+        async with AvatarSession(replace(config, send_timeout=0.1)) as session:
+            with pytest.raises(AvatarSDKError, match=r"took no data for 0\.10 s") as caught:
+                while True:
+                    await session.send_audio(bytes(1 << 20))
+            assert caught.value.phase == "websocket_send"
+            assert not session.is_open
+        stop.set()
+
+
+async def test_cancelling_a_send_leaves_whole_messages():
+    resume = asyncio.Event()
+    got: list[AudioInput] = []
+    done = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        transport = websocket._req.transport  # type: ignore[union-attr]
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        await resume.wait()
+        transport.resume_reading()
+        while not got or not got[-1].end:
+            message = decode(await websocket.receive_bytes())
+            assert isinstance(message, AudioInput)
+            got.append(message)
+        done.set()
+        await websocket.receive()
+
+    async with peer(behave) as config, AvatarSession(config) as session:
+        sending = asyncio.create_task(session.send_audio(bytes(64 << 20), end=True))
+        async with asyncio.timeout(10):
+            while not (session._websocket and session._websocket._writable):
+                await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait([sending])
+        assert session.requests.is_half_sent
+        resume.set()
+        await session.send_audio(b"", end=True)
+        await done.wait()
+    assert len({message.req_id for message in got}) == 1
+    assert all(len(message.audio) == AUDIO_PIECE_BYTES for message in got[:-1])
+
+
+async def test_an_unanswered_ping_ends_the_session(heard: Heard):
+    stop = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await stop.wait()  # nobody reads, so nobody answers the ping
+
+    async with peer(behave, autoping=False) as there:
+        config = replace(heard.wire(there), ping_interval=0.05, ping_timeout=0.05)
+        session = AvatarSession(config)
+        await session.init()
+        await session.start()
+        await heard.closed.wait()
+        assert heard.errors[0].code is Code.connectionClosed
+        assert "ping" in heard.errors[0].message
+        assert heard.errors[0].retryable
+        stop.set()
+
+
+async def test_an_answered_ping_keeps_the_session(service: LocalAvatarService):
+    config = service.config_factory(ping_interval=0.02, ping_timeout=0.02)
+    async with AvatarSession(config) as session:
+        await asyncio.sleep(0.2)
+        assert session.is_open
+
+
+def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(0)
+
+    async def run() -> None:
+        async with LocalAvatarService(api_key="secret-api-key") as service:
+            for query in (True, False):
+                config = service.config_factory(use_query_auth=query)
+                tokens: list[str] = []
+                session = AvatarSession(config)
+                await session.init()
+                tokens.append(session._token or "")
+                await session.start()
+                shown = f"{session!r} {config!r} {service!r} {session.__dict__}"
+                await session.close()
+                for secret in ("secret-api-key", *tokens):
+                    assert secret not in caplog.text
+                    assert secret not in shown.replace(repr(config.api_key), "")
+
+    asyncio.run(run())

@@ -1,0 +1,247 @@
+"""The WebSocket client against peers that speak the protocol byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trustme
+
+from avatarpool import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.transport import websocket as module
+from avatarpool.transport.websocket import Ended, WebSocket, connect
+
+BINARY, TEXT, CONTINUATION, CLOSE = 2, 1, 0, 8
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Handler:
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def message_received(self, data: memoryview | bytes) -> None:
+        self.messages.append(bytes(data))
+
+    def connection_lost(self, ended: Ended) -> None:
+        self.ended.set_result(ended)
+
+
+def frame(kind: int, payload: bytes = b"", *, is_last: bool = True) -> bytes:
+    size = len(payload)
+    length = bytes([size]) if size < 126 else b"\x7e" + struct.pack("!H", size)
+    return bytes([kind | (0x80 if is_last else 0)]) + length + payload
+
+
+async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take the upgrade."""
+    request = await reader.readuntil(b"\r\n\r\n")
+    key = request.lower().split(b"sec-websocket-key: ")[1].split(b"\r\n")[0]
+    key = request[request.lower().index(key) :][: len(key)]
+    digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
+
+
+@asynccontextmanager
+async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        yield f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/websocket"
+
+
+async def dial(url: str, handler: Handler, *, timeout: float = 5.0) -> WebSocket:
+    return await connect(
+        url,
+        handler,
+        headers={"X-Session-Key": "secret"},
+        timeout=timeout,
+        max_message_bytes=1000,
+        ping_interval=None,
+        ping_timeout=1.0,
+    )
+
+
+def says(*data: bytes) -> Talk:
+    """Accept, say this, and wait for the peer to go."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        for piece in data:
+            writer.write(piece)
+        await reader.read()
+
+    return talk
+
+
+async def test_fragments_become_one_message():
+    talk = says(
+        frame(BINARY, b"one", is_last=False),
+        frame(CONTINUATION, b"two", is_last=False),
+        frame(9, b"ping"),  # control frames may come in between
+        frame(CONTINUATION, b"three"),
+        frame(BINARY, b"next"),
+        frame(CLOSE, struct.pack("!H", 1000)),
+    )
+    handler = Handler()
+    async with server(talk) as url:
+        await dial(url, handler)
+        ended = await handler.ended
+    assert handler.messages == [b"onetwothree", b"next"]
+    assert ended == Ended(1000, "")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ([frame(TEXT, b"hello")], "text message"),
+        ([frame(BINARY, b"x" * 1001)], "exceeding max"),
+        ([frame(BINARY, b"x" * 600, is_last=False), frame(CONTINUATION, b"x" * 600)], "over 1000"),
+        ([frame(CONTINUATION, b"x")], "out of order"),
+        ([frame(BINARY, b"x", is_last=False), frame(BINARY, b"x")], "out of order"),
+        ([b"\xff\xff\xff\xff"], ""),
+        ([frame(TEXT, b"a"), frame(TEXT, b"b")], "text message"),
+    ],
+)
+async def test_a_peer_that_breaks_the_protocol_is_told_and_cut(data: list[bytes], reason: str):
+    handler = Handler()
+    async with server(says(b"".join(data))) as url:
+        websocket = await dial(url, handler)
+        ended = await handler.ended
+        assert ended.is_violation
+        assert reason in ended.reason
+        assert not websocket.is_open
+        assert repr(websocket) == "<WebSocket ended>"
+        websocket.fail(1002, "again")  # harmless
+        await websocket.close(timeout=1.0)
+    assert handler.messages == []
+
+
+@pytest.mark.parametrize(
+    ("close", "ended"),
+    [
+        (frame(CLOSE, struct.pack("!H", 4002) + b"too old"), Ended(4002, "too old")),
+        (frame(CLOSE), Ended(1005, "")),
+        (b"", Ended()),
+    ],
+)
+async def test_the_end_is_told_as_the_peer_said_it(close: bytes, ended: Ended):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.write(close)
+        if close:
+            await reader.read()
+
+    handler = Handler()
+    async with server(talk) as url:
+        await dial(url, handler)
+        assert await handler.ended == ended
+
+
+async def test_closing_shakes_hands():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        await reader.readexactly(2)
+        writer.write(frame(CLOSE, struct.pack("!H", 1000)))
+        await reader.read()
+
+    handler = Handler()
+    async with server(talk) as url:
+        websocket = await dial(url, handler)
+        assert repr(websocket) == "<WebSocket open>"
+        await websocket.close(timeout=5.0)
+        ended = await handler.ended
+    assert (ended.code, ended.is_local) == (1000, True)
+
+
+async def test_a_peer_that_does_not_shake_hands_is_cut():
+    handler = Handler()
+    async with server(says()) as url:
+        websocket = await dial(url, handler)
+        await websocket.close(timeout=0.05)
+        assert (await handler.ended).is_local
+        websocket.abort()  # harmless
+
+
+async def test_cancelling_a_close_cuts():
+    handler = Handler()
+    async with server(says()) as url:
+        websocket = await dial(url, handler)
+        closing = asyncio.create_task(websocket.close(timeout=60.0))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert (await handler.ended).is_local
+
+
+async def test_something_that_is_no_websocket_server_is_connection_failed():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-nothing of the kind\r\n\r\n")
+
+    async with server(talk) as url:
+        with pytest.raises(AvatarSDKError) as caught:
+            await dial(url, Handler())
+    assert caught.value.code is AvatarSDKErrorCode.connectionFailed
+
+
+async def test_a_redirect_is_not_followed_with_the_credentials():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\n\r\n")
+
+    async with server(talk) as url:
+        with pytest.raises(AvatarSDKError) as caught:
+            await dial(url, Handler())
+    assert caught.value.http_status == 302
+
+
+async def test_a_peer_that_never_answers_the_upgrade_is_given_up():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server(talk) as url:
+        with pytest.raises(AvatarSDKError, match=r"no WebSocket connection within 0\.05 s"):
+            await dial(url, Handler(), timeout=0.05)
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_tls_is_verified(*, is_trusted: bool, monkeypatch: pytest.MonkeyPatch):
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    if is_trusted:
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        monkeypatch.setattr(module, "_tls_context", lambda: trusting)
+    handler = Handler()
+    async with server(says(frame(BINARY, b"hello")), tls) as url:
+        if is_trusted:
+            websocket = await dial(url, handler)
+            while not handler.messages:
+                await asyncio.sleep(0.001)
+            await websocket.close(timeout=0.05)
+            await handler.ended
+        else:
+            with pytest.raises(AvatarSDKError, match="certificate") as caught:
+                await dial(url, handler)
+            assert caught.value.phase == "websocket_connect"
