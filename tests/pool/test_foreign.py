@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from avatarpool.protocol.codec import encode
 from scripted import Script, ScriptedSession, no_options
 
 from avatarpool import (
@@ -26,6 +25,7 @@ from avatarpool import (
     SessionConfig,
     SessionStateError,
 )
+from avatarpool.protocol.codec import encode
 
 SILENCE = b"\0\0" * 640
 
