@@ -30,7 +30,7 @@ from avatarpool import (
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AudioInput, ConfirmSession, Interrupt, ServerError
 from avatarpool.service import LocalAvatarService
-from avatarpool.session import AUDIO_PIECE_BYTES, _ingress_target
+from avatarpool.transport.outgoing import AUDIO_PIECE_BYTES, ingress_target
 
 Code = AvatarSDKErrorCode
 SILENCE = b"\0\0" * 640
@@ -444,7 +444,7 @@ async def test_credentials_go_into_the_query_where_headers_cannot():
             use_query_auth=True,
             ingress_endpoint_url=there.ingress_endpoint_url + "/?region=eu",
         )
-        url, headers = _ingress_target(config, "t k")
+        url, headers = ingress_target(config, "t k")
         async with AvatarSession(config) as session:
             assert session.is_open
     assert headers == {}

@@ -54,12 +54,6 @@ def test_a_reset_latency_starts_anew():
     assert latency.summary() == summary_of()
 
 
-def test_reset_counters_start_from_zero():
-    counters = Counters(borrows_num=3, usage_ms=2.5, frames_dropped=1)
-    counters.reset()
-    assert counters == Counters()
-
-
 def test_every_counter_is_told_to_the_user_under_its_name():
     told = PoolStats.__annotations__
     for field in fields(Counters):

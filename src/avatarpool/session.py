@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from avatarpool.audio import OpusEncoder, check_audio
 from avatarpool.config import AudioFormat, SessionConfig
@@ -21,7 +20,6 @@ from avatarpool.exceptions import (
 from avatarpool.protocol.codec import decode, encode, encode_audio
 from avatarpool.protocol.messages import (
     AnimationFrame,
-    ConfigureSession,
     ConfirmSession,
     Interrupt,
     Message,
@@ -31,21 +29,13 @@ from avatarpool.protocol.messages import (
 from avatarpool.protocol.refusals import connection_closed, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
+from avatarpool.transport import outgoing
 from avatarpool.transport.websocket import Ended, WebSocket, connect
 
 log = logging.getLogger("avatarpool.session")
 
-# Audio leaves in messages of this size. A piece is queued whole or not at all,
-# so cancelling between pieces leaves a clean stream; and the WebSocket's write
-# buffer never grows past one piece, which it would keep for good (a message of
-# 560 kB in one go leaves 576 kB behind, pieces of 16 kB leave 45). Even, so
-# that no PCM sample is torn.
-AUDIO_PIECE_BYTES = 16 * 1024
-
 # A keyframe is at most some 500 bytes; this leaves room for minutes of them.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
 class SessionObserver(Protocol):
@@ -222,7 +212,7 @@ class AvatarSession:
         check_audio(audio, AudioFormat(sent_format), is_first=is_first)
         if encodes:
             audio = self._encode(bytes(audio), end=end, is_first=is_first)
-        for piece, is_last in _pieces(audio, end=end):
+        for piece, is_last in outgoing.pieces(audio, end=end):
             await self._send_piece(piece, end=is_last)
         req_id = self.requests.last
         assert req_id is not None
@@ -276,7 +266,7 @@ class AvatarSession:
 
     async def _open(self, token: str) -> None:
         config = self._config
-        url, headers = _ingress_target(config, token)
+        url, headers = outgoing.ingress_target(config, token)
         self._websocket = await connect(
             url,
             self,
@@ -289,7 +279,7 @@ class AvatarSession:
         if self._state is not SessionState.OPENING:
             raise SessionStateError("the session was closed while it opened")
         self._confirmed = asyncio.get_running_loop().create_future()
-        self._websocket.write(encode(_configuration(config)))
+        self._websocket.write(encode(outgoing.configuration(config)))
         try:
             async with asyncio.timeout(config.handshake_timeout):
                 await self._confirmed
@@ -327,7 +317,7 @@ class AvatarSession:
         if is_new:
             if self._observer is not None:
                 self._observer.request_began(req_id)
-            trace = _trace_context(self._config)
+            trace = outgoing.trace_context(self._config)
         await self._write(encode_audio(req_id, audio, end=end, **trace), req_id)
         if end and self.requests.is_settled and self._observer is not None:
             self._observer.request_settled()
@@ -476,51 +466,6 @@ class AvatarSession:
 def new_avatar_session(**options: object) -> AvatarSession:
     """Make a session from the fields of `SessionConfig` as keywords."""
     return AvatarSession(SessionConfig(**options))  # type: ignore[arg-type]
-
-
-def _ingress_target(config: SessionConfig, token: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(config.ingress_endpoint_url)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), ("id", config.avatar_id)]
-    headers = {}
-    if config.use_query_auth:
-        query += [("appId", config.app_id), ("sessionKey", token)]
-    else:
-        headers = {"X-App-ID": config.app_id, "X-Session-Key": token}
-    path = parts.path.rstrip("/") + "/websocket"
-    scheme = _SCHEMES[parts.scheme.lower()]
-    return urlunsplit((scheme, parts.netloc, path, urlencode(query), "")), headers
-
-
-def _configuration(config: SessionConfig) -> ConfigureSession:
-    return ConfigureSession(
-        sample_rate=config.sample_rate,
-        audio_format=AudioFormat(config.audio_format),
-        bitrate=config.bitrate,
-        livekit_egress=config.livekit_egress,
-        agora_egress=config.agora_egress,
-        extra_params=config.extra_params,
-    )
-
-
-def _trace_context(config: SessionConfig) -> dict[str, str]:
-    context = config.trace_context
-    if callable(context):
-        context = context()
-    return {
-        key: context[key] for key in ("traceparent", "tracestate") if context and key in context
-    }
-
-
-def _pieces(
-    audio: bytes | bytearray | memoryview, *, end: bool
-) -> Iterator[tuple[bytes | memoryview, bool]]:
-    """Cut audio for the wire; a bare end is one empty piece."""
-    view = memoryview(audio)
-    if end and not view:
-        yield b"", True
-    for start in range(0, len(view), AUDIO_PIECE_BYTES):
-        stop = start + AUDIO_PIECE_BYTES
-        yield view[start:stop], end and stop >= len(view)
 
 
 def _call(callback: Callable[..., object] | None, *args: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypedDict
 
 # Percentiles speak of the most recent values only: an hour-old outage should
@@ -113,11 +113,6 @@ class Counters:
     connections_errors: int = 0
     connections_lost: int = 0
     connections_retired: int = 0
-
-    def reset(self) -> None:
-        """Start again from zero."""
-        for field in fields(self):
-            setattr(self, field.name, field.default)
 
 
 class Latency:

@@ -95,7 +95,7 @@ class Connection(Member):
     def request_began(self, req_id: str) -> None:
         self.began_at = self._pool.now()
         self.had_frame = False
-        self._pool.counters.requests_num += 1
+        self._pool.meter.counters.requests_num += 1
         if self.borrower is not None:
             self.borrower.collector.begin(req_id)
 
@@ -103,31 +103,31 @@ class Connection(Member):
         if self.borrower is not None and not self.session.requests.expects_frames:
             # Its frames go to a room: with the audio sent, all is done here.
             self.request_count += 1
-            self._pool.request_served(self._pool.now() - self.began_at)
+            self._pool.meter.request_served(self._pool.now() - self.began_at)
             self.borrower.collector.finish()
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:
         pool = self._pool
         if self.borrower is None:  # returned meanwhile: the request is abandoned
-            pool.counters.frames_dropped += 1
+            pool.meter.counters.frames_dropped += 1
             return
-        pool.counters.frames_received += 1
+        pool.meter.counters.frames_received += 1
         if not self.had_frame or frame.end:
             elapsed = pool.now() - self.began_at
             if not self.had_frame:
                 self.had_frame = True
-                pool.first_frame.add(elapsed)
+                pool.meter.first_frame.add(elapsed)
             if frame.end:
                 self.request_count += 1
-                pool.request_served(elapsed)
+                pool.meter.request_served(elapsed)
         self.borrower.collector.add(frame)
 
     def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
-        self._pool.counters.frames_dropped += 1
+        self._pool.meter.counters.frames_dropped += 1
 
     def request_failed(self, error: AvatarSDKError) -> None:
-        self._pool.counters.requests_errors += 1
+        self._pool.meter.counters.requests_errors += 1
         if self.borrower is not None:
             self.borrower.collector.finish(error)
 
@@ -199,7 +199,7 @@ class PooledConnection:
             return
         collector = self.collector
         if not collector.is_done:
-            self._pool.counters.requests_errors += 1
+            self._pool.meter.counters.requests_errors += 1
             collector.finish(
                 error
                 or AvatarSDKError(
@@ -220,7 +220,7 @@ class PooledConnection:
         collector = self._collector
         if collector is not None and not collector.is_done:
             if collector.req_id is not None:
-                self._pool.counters.requests_errors += 1
+                self._pool.meter.counters.requests_errors += 1
             collector.finish(
                 SessionStateError(
                     f"connection {self.connection_id} was returned before the last frame"

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from avatarpool.exceptions import AvatarPoolError
 from avatarpool.pool.connection import Connection
+from avatarpool.pool.meter import Meter
 from avatarpool.pool.opening import OpeningPolicy
 from avatarpool.pool.state import PoolState
-from avatarpool.stats import Counters
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -22,7 +22,7 @@ class Keeper:
     Args:
         name: The pool's, for its log lines.
         state: What to act on.
-        counters: Where to count what was done.
+        meter: Where to count what was done.
         new_connection: Opens one connection; raises if it cannot.
         joined: Told of each connection that opened.
         drained: Told when a returned connection's open request was ended.
@@ -37,7 +37,7 @@ class Keeper:
         self,
         name: str,
         state: PoolState[Connection],
-        counters: Counters,
+        meter: Meter,
         *,
         new_connection: Callable[[], Awaitable[Connection]],
         joined: Callable[[Connection], None],
@@ -51,7 +51,7 @@ class Keeper:
         self.policy = OpeningPolicy(random.Random())  # noqa: S311  # jitter, no secret
         self._name = name
         self._state = state
-        self._counters = counters
+        self._meter = meter
         self._new_connection = new_connection
         self._joined = joined
         self._drained = drained
@@ -76,7 +76,7 @@ class Keeper:
         state = self._state
         while state.to_close:
             connection = state.to_close.pop()
-            self._counters.connections_retired += 1
+            self._meter.counters.connections_retired += 1
             log.info("pool %r retires connection %s", self._name, connection.connection_id)
             self._own(self._others, connection.session.close)
         free = self._num_workers - state.opening
@@ -122,12 +122,12 @@ class Keeper:
 
     async def _open(self, step: int) -> None:
         state, policy = self._state, self.policy
-        self._counters.connections_num += 1
+        self._meter.counters.connections_num += 1
         began = self._loop.time()
         try:
             connection = await self._new_connection()
         except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
-            self._counters.connections_errors += 1
+            self._meter.counters.connections_errors += 1
             state.opening -= 1
             now = self._loop.time()
             policy.failed(error, step=step, now=now)
@@ -139,7 +139,7 @@ class Keeper:
             raise
         else:
             state.opening -= 1
-            self._counters.connections_ms += (self._loop.time() - began) * 1000.0
+            self._meter.counters.connections_ms += (self._loop.time() - began) * 1000.0
             policy.succeeded()
             self._outage_told = False
             self._joined(connection)

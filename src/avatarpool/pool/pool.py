@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
-from avatarpool.collector import AnimationCollector
-from avatarpool.config import SessionConfig
-from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import (
     AvatarSDKError,
     ConfigurationError,
@@ -23,18 +18,13 @@ from avatarpool.exceptions import (
     PoolError,
     PoolTimeout,
 )
-from avatarpool.pool.connection import Connection, EventWakeup, PoolableSession, PooledConnection
-from avatarpool.pool.foreign import ForeignSession
+from avatarpool.pool.connection import Connection, PooledConnection
+from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.keeper import Keeper
+from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import Phase, PoolState
-from avatarpool.protocol.refusals import connection_closed
-from avatarpool.session import AvatarSession, new_avatar_session
-from avatarpool.stats import ConnectionStats, Counters, Latency, PoolLatencies, PoolStats
-
-ConfigFactory = (
-    Callable[[AnimationCollector], SessionConfig | Mapping[str, object]]
-    | Callable[[], SessionConfig | Mapping[str, object]]
-)
+from avatarpool.session import new_avatar_session
+from avatarpool.stats import PoolStats
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -105,25 +95,20 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
-        self.counters = Counters()
-        self.first_frame = Latency()
-        self._wait = Latency()
-        self._duration = Latency()
-        self._served = 0  # requests answered to the last frame, ever
-        self._ttl = timedelta(minutes=session_ttl_minutes)
-        self._max_lifetime = self._ttl.total_seconds() if max_lifetime is None else max_lifetime
-        self._check_times(num_workers)
+        self.meter = Meter()
+        ttl = timedelta(minutes=session_ttl_minutes)
+        self._max_lifetime = ttl.total_seconds() if max_lifetime is None else max_lifetime
+        problems = _problems(ttl, self._max_lifetime, request_timeout, num_workers)
         if config_factory is None:
-            raise ConfigurationError(
-                f"pool {self.name!r} cannot work", ["config_factory is missing"]
-            )
-        self._config_factory = config_factory
-        self._session_factory = session_factory
-        low = pool_size if min_size is None else min_size
-        high = max(pool_size, low) if max_size is None else max_size
+            problems.append("config_factory is missing")
+        if problems or config_factory is None:
+            raise ConfigurationError(f"pool {self.name!r} cannot work", problems)
+        self._sessions = SessionMaker(config_factory, session_factory, ttl)
+        if max_size is None:
+            max_size = max(pool_size, min_size or 0)
         self._state: PoolState[Connection] = PoolState(
-            min_size=min(low, high) if min_size is None else low,
-            max_size=high,
+            min_size=min(pool_size, max_size) if min_size is None else min_size,
+            max_size=max_size,
             max_waiting=max_waiting,
             max_idle=max_idle,
             quarantine_timeout=quarantine_timeout,
@@ -132,26 +117,10 @@ class AvatarConnectionPool:
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
-        self._console = ConsoleClient()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
         self._progress: asyncio.Event | None = None  # set when a connection comes or goes
         self._closed: asyncio.Future[None] | None = None  # from close() on
-
-    def _check_times(self, num_workers: int) -> None:
-        problems = []
-        if self._max_lifetime <= self.request_timeout:
-            problems.append(
-                f"sessions live {self._max_lifetime:.2f} s, which holds no request of "
-                f"{self.request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
-                "or lower request_timeout"
-            )
-        if self._ttl > timedelta(hours=24):
-            problems.append("session_ttl_minutes is over the service's 24 h")
-        if num_workers < 1:
-            problems.append(f"num_workers {num_workers} is not at least 1")
-        if problems:
-            raise ConfigurationError(f"pool {self.name!r} cannot work", problems)
 
     def __repr__(self) -> str:
         state = self._state
@@ -181,44 +150,12 @@ class AvatarConnectionPool:
 
     def get_stats(self) -> PoolStats:
         """Return the pool's numbers; `PoolStats` describes each with its unit."""
-        state, counters = self._state, self.counters
-        now = self.now() if self._loop else 0.0
-        counts = {field.name: getattr(counters, field.name) for field in fields(counters)}
-        return cast(
-            "PoolStats",
-            {
-                "total_connections": len(state.members),
-                "available_connections": state.idle,
-                "connections_lent": state.count(Phase.LENT),
-                "connections_draining": state.count(Phase.DRAINING),
-                "connections_opening": state.opening,
-                "requests_waiting": state.waiting,
-                "pool_min": state.min_size,
-                "pool_max": state.max_size,
-                "connections": [
-                    ConnectionStats(
-                        connection_id=connection.connection_id,
-                        request_count=connection.request_count,
-                        age_seconds=now - connection.opened_at,
-                    )
-                    for connection in sorted(state.members, key=lambda member: member.opened_at)
-                ],
-                "total_requests_served": self._served,
-                **counts,
-                "latency": PoolLatencies(
-                    wait_ms=self._wait.summary(),
-                    first_frame_ms=self.first_frame.summary(),
-                    duration_ms=self._duration.summary(),
-                ),
-            },
-        )
+        return self.meter.snapshot(self._state, self.now() if self._loop else 0.0)
 
     def pop_stats(self) -> PoolStats:
         """Return the pool's numbers and start the counters and latencies anew."""
         stats = self.get_stats()
-        self.counters.reset()
-        for latency in (self._wait, self.first_frame, self._duration):
-            latency.reset()
+        self.meter.reset()
         return stats
 
     # --- opening and closing --------------------------------------------------------------
@@ -258,7 +195,7 @@ class AvatarConnectionPool:
         self._keeper = Keeper(
             self.name,
             self._state,
-            self.counters,
+            self.meter,
             new_connection=self._open_connection,
             joined=self._join,
             drained=self.settled,
@@ -324,7 +261,7 @@ class AvatarConnectionPool:
                 await self._keeper.close()
         finally:
             self._cut()
-            await self._console.close()
+            await self._sessions.console.close()
             if not self._closed.done():
                 self._closed.set_result(None)
 
@@ -386,15 +323,15 @@ class AvatarConnectionPool:
 
     async def acquire(self, timeout: float) -> Connection:
         """Take a connection out; `Borrow` and `exchange` give it back."""
-        self.counters.borrows_num += 1
+        self.meter.counters.borrows_num += 1
         try:
             self._check_open()
             began = self.now()
             connection = self._lend(began) or await self._queue(began, timeout)
         except BaseException:
-            self.counters.borrows_errors += 1
+            self.meter.counters.borrows_errors += 1
             raise
-        self._wait.add(self.now() - began)
+        self.meter.wait.add(self.now() - began)
         return connection
 
     def _check_open(self) -> None:
@@ -416,7 +353,7 @@ class AvatarConnectionPool:
         state, keeper = self._state, self._keeper
         assert keeper is not None
         self._raise_refusal()
-        self.counters.borrows_queued += 1
+        self.meter.counters.borrows_queued += 1
         waiter = QueuedBorrower()
         state.enqueue(waiter)
         keeper.act()  # one more borrower may be a reason to grow
@@ -433,7 +370,7 @@ class AvatarConnectionPool:
             self._withdraw(waiter)
             raise
         finally:
-            self.counters.borrows_wait_ms += (self.now() - began) * 1000.0
+            self.meter.counters.borrows_wait_ms += (self.now() - began) * 1000.0
 
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
@@ -459,7 +396,7 @@ class AvatarConnectionPool:
         """Take a connection back: lend it on, drain it or let it go."""
         state, now = self._state, self.now()
         session = connection.session
-        self.counters.usage_ms += (now - connection.since) * 1000.0
+        self.meter.counters.usage_ms += (now - connection.since) * 1000.0
         if connection.phase is not Phase.LENT:
             return  # it died meanwhile, or the pool cut it
         if not session.is_open:
@@ -467,7 +404,7 @@ class AvatarConnectionPool:
         elif session.requests.is_settled:
             state.recycle(connection, now)
         else:
-            self.counters.returns_unsettled += 1
+            self.meter.counters.returns_unsettled += 1
             if state.quarantine(connection, now) and self._keeper is not None:
                 self._keeper.drain(connection)
         if self._state.is_closed:
@@ -482,11 +419,6 @@ class AvatarConnectionPool:
         assert self._loop is not None
         return self._loop.time()
 
-    def request_served(self, seconds: float) -> None:
-        """Count a request that was answered to its last frame."""
-        self._served += 1
-        self._duration.add(seconds)
-
     def settled(self, connection: Connection) -> None:
         """A connection's requests may be over: then out of quarantine with it."""
         if connection.phase is Phase.DRAINING and connection.session.requests.is_settled:
@@ -496,12 +428,17 @@ class AvatarConnectionPool:
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """A connection ended: replace it."""
         if self._state.lose(connection):
-            self.counters.connections_lost += 1
+            self.meter.counters.connections_lost += 1
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
             )
         self._told()
         self._act()
+
+    async def _open_connection(self) -> Connection:
+        connection = Connection(self)
+        await self._sessions.open(connection)
+        return connection
 
     def _join(self, connection: Connection) -> None:
         now = self.now()
@@ -528,55 +465,6 @@ class AvatarConnectionPool:
         """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
         limits = (self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout)
         return min(1.0, max(0.01, min(limits) / 20.0))
-
-    # --- making sessions ------------------------------------------------------------------------
-
-    async def _open_connection(self) -> Connection:
-        connection = Connection(self)
-        session = self._new_session(connection)
-        connection.session = session
-        try:
-            await session.init()
-            await session.start()
-            if not session.is_open:
-                raise connection_closed(None, "as soon as it was open", phase="websocket_runtime")
-        except BaseException:
-            await session.close()
-            raise
-        return connection
-
-    def _new_session(self, connection: Connection) -> PoolableSession:
-        wiring = AnimationCollector(EventWakeup)
-        config = _call_factory(self._config_factory, wiring)
-        if self._session_factory is new_avatar_session:
-            own = _without_wiring(_as_config(config), wiring)
-            if own.expire_at is None:
-                own = replace(own, expire_at=datetime.now(timezone.utc) + self._ttl)
-            return AvatarSession(own, console=self._console, observer=connection)
-        options = dict(config) if isinstance(config, Mapping) else _changed_fields(config)
-        options.setdefault("expire_at", datetime.now(timezone.utc) + self._ttl)
-        return ForeignSession(self._session_factory, options, wiring, connection)
-
-
-class QueuedBorrower:
-    """A borrower in the queue: its place is a future."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-
-    def hand_over(self, member: Connection) -> bool:
-        """Take the connection; False if the borrower is gone."""
-        if self.future.done():
-            return False
-        self.future.set_result(member)
-        return True
-
-    def fail(self, error: Exception) -> None:
-        """Learn that none will come."""
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Borrow:
@@ -605,51 +493,39 @@ class Borrow:
             self._pool.put_back(lent.give_back())
 
 
-def _call_factory(
-    factory: ConfigFactory, wiring: AnimationCollector
-) -> SessionConfig | Mapping[str, object]:
-    try:
-        takes_collector = bool(inspect.signature(factory).parameters)
-    except ValueError:  # a builtin without a signature
-        takes_collector = True
-    if takes_collector:
-        return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
-    return cast("Callable[[], SessionConfig]", factory)()
+class QueuedBorrower:
+    """A borrower in the queue: its place is a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+
+    def hand_over(self, member: Connection) -> bool:
+        """Take the connection; False if the borrower is gone."""
+        if self.future.done():
+            return False
+        self.future.set_result(member)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """Learn that none will come."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
-def _as_config(given: object) -> SessionConfig:
-    """Take what a factory returned: ours, a mapping, or a vendor's dataclass."""
-    if isinstance(given, SessionConfig):
-        return given
-    if is_dataclass(given):
-        given = _changed_fields(given)
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(
-            "config_factory cannot work",
-            [f"it returned {type(given).__name__}, not a SessionConfig or a mapping"],
+def _problems(
+    ttl: timedelta, max_lifetime: float, request_timeout: float, num_workers: int
+) -> list[str]:
+    problems = []
+    if max_lifetime <= request_timeout:
+        problems.append(
+            f"sessions live {max_lifetime:.2f} s, which holds no request of "
+            f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
+            "or lower request_timeout"
         )
-    unknown = sorted(set(given) - {field.name for field in fields(SessionConfig)})
-    if unknown:
-        raise ConfigurationError(
-            "config_factory cannot work", [f"SessionConfig has no field {name}" for name in unknown]
-        )
-    return SessionConfig(**given)
-
-
-def _without_wiring(config: SessionConfig, wiring: AnimationCollector) -> SessionConfig:
-    """Drop callbacks that lead to the collector: our session reports to the pool directly."""
-    wired = {
-        name: None
-        for name in ("transport_frames", "on_error", "on_close")
-        if getattr(getattr(config, name), "__self__", None) is wiring
-    }
-    return replace(config, **wired) if wired else config  # type: ignore[arg-type]
-
-
-def _changed_fields(config: object) -> dict[str, object]:
-    """A dataclass's fields that are not at their defaults, for a vendor's keywords."""
-    return {
-        field.name: getattr(config, field.name)
-        for field in fields(cast("SessionConfig", config))
-        if getattr(config, field.name) not in (field.default, None, {})
-    }
+    if ttl > timedelta(hours=24):
+        problems.append("session_ttl_minutes is over the service's 24 h")
+    if num_workers < 1:
+        problems.append(f"num_workers {num_workers} is not at least 1")
+    return problems

@@ -1,0 +1,124 @@
+"""Makes the pool's sessions, ours or a vendor's, from what the user's factory gives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import cast
+
+from avatarpool.collector import AnimationCollector
+from avatarpool.config import SessionConfig
+from avatarpool.console import ConsoleClient
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.pool.connection import Connection, EventWakeup, PoolableSession
+from avatarpool.pool.foreign import ForeignSession
+from avatarpool.protocol.refusals import connection_closed
+from avatarpool.session import AvatarSession, new_avatar_session
+
+ConfigFactory = (
+    Callable[[AnimationCollector], SessionConfig | Mapping[str, object]]
+    | Callable[[], SessionConfig | Mapping[str, object]]
+)
+
+
+class SessionMaker:
+    """Opens sessions over one shared token client.
+
+    Args:
+        config_factory: The user's: a configuration per session.
+        session_factory: `new_avatar_session`, ours or an official SDK's.
+        token_ttl: Lifetime of a token whose configuration does not say.
+    """
+
+    def __init__(
+        self,
+        config_factory: ConfigFactory,
+        session_factory: Callable[..., object],
+        token_ttl: timedelta,
+    ) -> None:
+        self.console = ConsoleClient()
+        self._config_factory = config_factory
+        self._session_factory = session_factory
+        self._token_ttl = token_ttl
+
+    async def open(self, connection: Connection) -> None:
+        """Open a session for a connection, or leave nothing behind.
+
+        Raises:
+            AvatarSDKError: The service refused, failed or was not reached.
+            ConfigurationError: The configuration cannot work.
+        """
+        connection.session = session = self._new_session(connection)
+        try:
+            await session.init()
+            await session.start()
+            if not session.is_open:
+                raise connection_closed(None, "as soon as it was open", phase="websocket_runtime")
+        except BaseException:
+            await session.close()
+            raise
+
+    def _new_session(self, connection: Connection) -> PoolableSession:
+        wiring = AnimationCollector(EventWakeup)
+        given = _call_factory(self._config_factory, wiring)
+        expire_at = datetime.now(timezone.utc) + self._token_ttl
+        if self._session_factory is not new_avatar_session:
+            options = dict(given) if isinstance(given, Mapping) else _changed_fields(given)
+            options.setdefault("expire_at", expire_at)
+            return ForeignSession(self._session_factory, options, wiring, connection)
+        config = _without_wiring(_as_config(given), wiring)
+        if config.expire_at is None:
+            config = replace(config, expire_at=expire_at)
+        return AvatarSession(config, console=self.console, observer=connection)
+
+
+def _call_factory(
+    factory: ConfigFactory, wiring: AnimationCollector
+) -> SessionConfig | Mapping[str, object]:
+    try:
+        takes_collector = bool(inspect.signature(factory).parameters)
+    except ValueError:  # a builtin without a signature
+        takes_collector = True
+    if takes_collector:
+        return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
+    return cast("Callable[[], SessionConfig]", factory)()
+
+
+def _as_config(given: object) -> SessionConfig:
+    """Take what a factory returned: ours, a mapping, or a vendor's dataclass."""
+    if isinstance(given, SessionConfig):
+        return given
+    if is_dataclass(given):
+        given = _changed_fields(given)
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            "config_factory cannot work",
+            [f"it returned {type(given).__name__}, not a SessionConfig or a mapping"],
+        )
+    unknown = sorted(set(given) - {field.name for field in fields(SessionConfig)})
+    if unknown:
+        raise ConfigurationError(
+            "config_factory cannot work", [f"SessionConfig has no field {name}" for name in unknown]
+        )
+    return SessionConfig(**given)
+
+
+def _without_wiring(config: SessionConfig, wiring: AnimationCollector) -> SessionConfig:
+    """Drop callbacks that lead to the collector: our session reports to the pool directly."""
+    wired = {
+        name: None
+        for name in ("transport_frames", "on_error", "on_close")
+        if getattr(getattr(config, name), "__self__", None) is wiring
+    }
+    return replace(config, **wired) if wired else config  # type: ignore[arg-type]
+
+
+def _changed_fields(config: object) -> dict[str, object]:
+    """A dataclass's fields that are not at their defaults, for a vendor's keywords."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in fields(cast("SessionConfig", config))
+        if getattr(config, field.name) not in (field.default, None, {})
+    }

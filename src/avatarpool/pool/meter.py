@@ -1,0 +1,64 @@
+"""The pool's counters and latencies, and the numbers that `get_stats()` shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import cast
+
+from avatarpool.pool.connection import Connection
+from avatarpool.pool.state import Phase, PoolState
+from avatarpool.stats import ConnectionStats, Counters, Latency, PoolLatencies, PoolStats
+
+
+class Meter:
+    """Counts what happens in one pool."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.wait = Latency()
+        self.first_frame = Latency()
+        self.duration = Latency()
+        self.served = 0  # requests answered to the last frame, ever
+
+    def request_served(self, seconds: float) -> None:
+        """Count a request that was answered to its last frame."""
+        self.served += 1
+        self.duration.add(seconds)
+
+    def reset(self) -> None:
+        """Start counters and latencies anew."""
+        self.counters = Counters()
+        for latency in (self.wait, self.first_frame, self.duration):
+            latency.reset()
+
+    def snapshot(self, state: PoolState[Connection], now: float) -> PoolStats:
+        """Return the numbers as they stand."""
+        connections = [
+            ConnectionStats(
+                connection_id=connection.connection_id,
+                request_count=connection.request_count,
+                age_seconds=now - connection.opened_at,
+            )
+            for connection in sorted(state.members, key=lambda member: member.opened_at)
+        ]
+        return cast(
+            "PoolStats",
+            {
+                "total_connections": len(state.members),
+                "available_connections": state.idle,
+                "connections_lent": state.count(Phase.LENT),
+                "connections_draining": state.count(Phase.DRAINING),
+                "connections_opening": state.opening,
+                "requests_waiting": state.waiting,
+                "pool_min": state.min_size,
+                "pool_max": state.max_size,
+                "connections": connections,
+                "total_requests_served": self.served,
+                **asdict(self.counters),
+                "latency": PoolLatencies(
+                    wait_ms=self.wait.summary(),
+                    first_frame_ms=self.first_frame.summary(),
+                    duration_ms=self.duration.summary(),
+                ),
+            },
+        )

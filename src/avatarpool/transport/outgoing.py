@@ -1,0 +1,66 @@
+"""What a session sends, made from its configuration and its audio; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from avatarpool.config import AudioFormat, SessionConfig
+from avatarpool.protocol.messages import ConfigureSession
+
+# Audio leaves in messages of this size. A piece is queued whole or not at all,
+# so cancelling between pieces leaves a clean stream; and the WebSocket's write
+# buffer never grows past one piece, which it would keep for good (a message of
+# 560 kB in one go leaves 576 kB behind, pieces of 16 kB leave 45). Even, so
+# that no PCM sample is torn.
+AUDIO_PIECE_BYTES = 16 * 1024
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+def ingress_target(config: SessionConfig, token: str) -> tuple[str, dict[str, str]]:
+    """Return the WebSocket's URL and headers; one of them carries the credentials."""
+    parts = urlsplit(config.ingress_endpoint_url)
+    query = [*parse_qsl(parts.query, keep_blank_values=True), ("id", config.avatar_id)]
+    headers = {}
+    if config.use_query_auth:
+        query += [("appId", config.app_id), ("sessionKey", token)]
+    else:
+        headers = {"X-App-ID": config.app_id, "X-Session-Key": token}
+    path = parts.path.rstrip("/") + "/websocket"
+    scheme = _SCHEMES[parts.scheme.lower()]
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), "")), headers
+
+
+def configuration(config: SessionConfig) -> ConfigureSession:
+    """Return the first message of a session."""
+    return ConfigureSession(
+        sample_rate=config.sample_rate,
+        audio_format=AudioFormat(config.audio_format),
+        bitrate=config.bitrate,
+        livekit_egress=config.livekit_egress,
+        agora_egress=config.agora_egress,
+        extra_params=config.extra_params,
+    )
+
+
+def trace_context(config: SessionConfig) -> dict[str, str]:
+    """Return the W3C trace context of a request that begins now."""
+    context = config.trace_context
+    if callable(context):
+        context = context()
+    return {
+        key: context[key] for key in ("traceparent", "tracestate") if context and key in context
+    }
+
+
+def pieces(
+    audio: bytes | bytearray | memoryview, *, end: bool
+) -> Iterator[tuple[bytes | memoryview, bool]]:
+    """Cut audio for the wire; a bare end is one empty piece."""
+    view = memoryview(audio)
+    if end and not view:
+        yield b"", True
+    for start in range(0, len(view), AUDIO_PIECE_BYTES):
+        stop = start + AUDIO_PIECE_BYTES
+        yield view[start:stop], end and stop >= len(view)
