@@ -582,6 +582,32 @@ async def test_cancelling_a_send_leaves_whole_messages():
     assert all(len(message.audio) == AUDIO_PIECE_BYTES for message in got[:-1])
 
 
+async def test_an_interrupt_from_another_task_stops_the_sending():
+    stop = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        transport = websocket._req.transport  # type: ignore[union-attr]
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        await stop.wait()
+        transport.resume_reading()
+        while (await websocket.receive()).type is WSMsgType.BINARY:
+            pass
+
+    async with peer(behave) as config, AvatarSession(config) as session:
+        sending = asyncio.create_task(session.send_audio(bytes(64 << 20), end=True))
+        async with asyncio.timeout(10):
+            while not (session._websocket and session._websocket._writable):
+                await asyncio.sleep(0)
+        interrupting = asyncio.create_task(session.interrupt())
+        await asyncio.sleep(0)
+        stop.set()
+        with pytest.raises(SessionStateError, match="interrupted while its audio was being sent"):
+            await sending
+        await interrupting
+
+
 async def test_an_unanswered_ping_ends_the_session(heard: Heard):
     stop = asyncio.Event()
 

@@ -212,10 +212,14 @@ class AvatarSession:
         check_audio(audio, AudioFormat(sent_format), is_first=is_first)
         if encodes:
             audio = self._encode(bytes(audio), end=end, is_first=is_first)
+        req_id = ""
         for piece, is_last in outgoing.pieces(audio, end=end):
-            await self._send_piece(piece, end=is_last)
-        req_id = self.requests.last
-        assert req_id is not None
+            if req_id and self.requests.current != req_id:
+                raise SessionStateError(
+                    f"request {req_id} was interrupted while its audio was being sent"
+                )
+            req_id = await self._send_piece(piece, end=is_last)
+        req_id = req_id or self.requests.last or ""
         if end:
             self._audio_ended(req_id)
         return req_id
@@ -310,7 +314,7 @@ class AvatarSession:
             ) from why
         raise SessionStateError(f"the session is {self._state.name.lower()}")
 
-    async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> None:
+    async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> str:
         self._check_open()
         req_id, is_new = self.requests.audio(end=end)
         trace: dict[str, str] = {}
@@ -321,6 +325,7 @@ class AvatarSession:
         await self._write(encode_audio(req_id, audio, end=end, **trace), req_id)
         if end and self.requests.is_settled and self._observer is not None:
             self._observer.request_settled()
+        return req_id
 
     async def _write(self, data: bytes, req_id: str) -> None:
         assert self._websocket is not None

@@ -74,7 +74,7 @@ class Talk:
         self.closes = 0
         self._changed = asyncio.Event()
 
-    def transport_frames(self, data: bytes, is_last: bool) -> None:  # noqa: FBT001
+    def transport_frames(self, data: bytes, is_last: bool) -> None:
         message = decode(data)
         assert isinstance(message, AnimationFrame)
         self.frames.append((message, is_last))

@@ -274,6 +274,16 @@ async def test_the_rest_of_a_failed_request_does_not_become_a_request():
                 assert marks(await conn.collector.wait()) == [2] * 5
 
 
+async def test_a_request_that_fails_while_its_audio_is_sent_stays_one_request():
+    async with limited(max_request_bytes=100_000) as service:
+        async with AvatarConnectionPool(1, service.config_factory) as pool:
+            async with pool.borrow() as conn:
+                await conn.session.send_audio(marked_audio(1, 30_000), end=True)
+                with pytest.raises(AvatarSDKError):
+                    await conn.collector.wait()
+            assert pool.get_stats()["requests_num"] == 1
+
+
 async def test_a_plan_that_allows_fewer_sessions_still_serves():
     async with limited(max_connections=2) as service:
         async with AvatarConnectionPool(3, service.config_factory) as pool:

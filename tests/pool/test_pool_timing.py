@@ -394,7 +394,9 @@ async def test_borrowers_wait_for_what_is_open_while_the_service_refuses_more():
 async def test_reconnect_failed_is_called_once_per_outage():
     told: list[AvatarConnectionPool] = []
     script = Script()
-    async with new_pool(script, 1, reconnect_timeout=20.0, reconnect_failed=told.append) as pool:
+    async with new_pool(
+        script, 1, max_lifetime=1e6, reconnect_timeout=20.0, reconnect_failed=told.append
+    ) as pool:
         for outage in (1, 2):
             script.openings = [DOWN] * 8
             await script.sessions[-1].close()
@@ -409,7 +411,9 @@ async def test_a_reconnect_failed_that_raises_is_logged(caplog: pytest.LogCaptur
         raise RuntimeError("pager is down")
 
     script = Script()
-    async with new_pool(script, 1, reconnect_timeout=5.0, reconnect_failed=raising) as pool:
+    async with new_pool(
+        script, 1, reconnect_timeout=5.0, max_lifetime=1e6, reconnect_failed=raising
+    ) as pool:
         script.openings = [DOWN] * 8
         await script.sessions[-1].close()
         await asyncio.sleep(300.0)
@@ -420,7 +424,7 @@ async def test_a_reconnect_failed_that_raises_is_logged(caplog: pytest.LogCaptur
 @virtually
 async def test_an_outage_without_anyone_to_tell_heals_all_the_same():
     script = Script()
-    async with new_pool(script, 1, reconnect_timeout=5.0) as pool:
+    async with new_pool(script, 1, reconnect_timeout=5.0, max_lifetime=1e6) as pool:
         script.openings = [DOWN] * 8
         await script.sessions[-1].close()
         await asyncio.sleep(300.0)

@@ -96,6 +96,18 @@ def test_a_request_that_the_server_gives_up_is_over():
     assert not log.frame(req_id, end=True)
 
 
+def test_the_rest_of_a_failed_request_is_not_the_next_one():
+    log = RequestLog()
+    req_id, _ = log.audio(end=False)
+    assert log.fail(req_id)
+    assert log.is_half_sent
+    assert not log.is_settled
+    assert not log.fail(req_id)  # the server may say so again
+    assert log.audio(end=False) == (req_id, False)
+    assert log.audio(end=True) == (req_id, False)
+    assert log.is_settled
+
+
 def test_an_interrupted_request_that_fails_is_nobodys_concern():
     log = RequestLog()
     req_id, _ = log.audio(end=True)
@@ -141,7 +153,8 @@ class Request:
 
     def is_over(self, *, expects_frames) -> bool:
         said_all = self.all_sent or self.interrupted
-        return self.failed or (said_all and (self.all_received or not expects_frames))
+        heard_all = self.all_received or self.failed or not expects_frames
+        return said_all and heard_all
 
 
 class RequestLogMachine(RuleBasedStateMachine):
@@ -186,7 +199,7 @@ class RequestLogMachine(RuleBasedStateMachine):
     @rule(data=st.data(), end=st.booleans())
     def frame(self, data: st.DataObject, end):
         request = data.draw(st.sampled_from(self.requests))
-        is_possible = not self.is_over(request) and not request.all_received
+        is_possible = not (self.is_over(request) or request.all_received or request.failed)
         is_wanted = is_possible and request is self.current
         assert self.log.frame(request.req_id, end=end) == is_wanted
         if is_possible:
@@ -211,7 +224,8 @@ class RequestLogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def fail(self, data: st.DataObject):
         request = data.draw(st.sampled_from(self.requests))
-        assert self.log.fail(request.req_id) == (request is self.current)
+        is_news = not (request.all_received or request.failed)
+        assert self.log.fail(request.req_id) == (is_news and request is self.current)
         request.failed = True
 
     @invariant()

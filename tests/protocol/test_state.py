@@ -63,8 +63,9 @@ def test_an_interrupted_request_is_over_for_the_client_with_its_last_frame_alone
     assert walk(Role.SERVER, *interrupted) is S.DONE
 
 
-def test_a_request_answered_early_still_owes_the_end_of_its_audio():
-    answered = (E.AUDIO, E.LAST_FRAME)
+@pytest.mark.parametrize("answer", [E.LAST_FRAME, E.FAIL])
+def test_a_request_answered_or_failed_early_still_owes_the_end_of_its_audio(answer):
+    answered = (E.AUDIO, answer)
     assert walk(Role.CLIENT, *answered, E.AUDIO) is S.ANSWERED
     assert walk(Role.CLIENT, *answered, E.LAST_AUDIO) is S.DONE
     assert walk(Role.CLIENT, *answered, E.INTERRUPT) is S.DONE

@@ -267,6 +267,9 @@ class LentSession:
         if self._is_sending and lent.collector.error is not None:
             # The rest of a failed request's audio must not become a request.
             self._is_sending = False
+            session = (await lent.ready()).session
+            if session.is_open:
+                await session.abandon()
             raise lent.collector.error
         connection = await lent.ready()
         self._is_sending = not end

@@ -96,7 +96,7 @@ class RequestLog:
 
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
-        if req_id not in self._open:
+        if self._open.get(req_id) in (None, RequestState.ANSWERED):
             return False
         wanted = req_id == self.current
         self._advance(req_id, RequestEvent.FAIL)

@@ -26,7 +26,7 @@ class RequestState(Enum):
 
     NEW = auto()
     SENDING = auto()  # audio began, its last piece has not been sent
-    ANSWERED = auto()  # client only: the last frame came before the last audio
+    ANSWERED = auto()  # client only: the last frame, or a failure, before the last audio
     SENT = auto()  # all audio is there, the last frame is not
     INTERRUPTED = auto()  # client only: frames may still come and are unwanted
     DONE = auto()
@@ -55,16 +55,12 @@ REQUESTS: dict[Role, dict[RequestState, dict[RequestEvent, RequestState]]] = {
             E.FRAME: S.SENDING,
             E.LAST_FRAME: S.ANSWERED,
             E.INTERRUPT: S.INTERRUPTED,
-            E.FAIL: S.DONE,
+            E.FAIL: S.ANSWERED,
         },
-        # The server has closed the request, yet our audio is half sent: its end,
-        # or an interrupt in its place, makes the connection clean again.
-        S.ANSWERED: {
-            E.AUDIO: S.ANSWERED,
-            E.LAST_AUDIO: S.DONE,
-            E.INTERRUPT: S.DONE,
-            E.FAIL: S.DONE,
-        },
+        # The server has answered or failed the request, yet our audio is half
+        # sent: its end, or an interrupt in its place, makes the connection clean
+        # again. Until then what follows is the rest of it, not the next request.
+        S.ANSWERED: {E.AUDIO: S.ANSWERED, E.LAST_AUDIO: S.DONE, E.INTERRUPT: S.DONE},
         S.SENT: {
             E.FRAME: S.SENT,
             E.LAST_FRAME: S.DONE,

@@ -18,8 +18,8 @@ from avatarpool.service.tokens import TokenOffice
 
 logger = logging.getLogger("avatarpool.service")
 
-ROUTES = ("/v1/console/session-tokens", "/v1/auth/session-token")
-"""Two names of one resource: each of the official clients knows one of them."""
+ROUTES = ("/v1/console/session-tokens", "/v1/auth/session-token", "/session-tokens")
+"""Names of one resource: each client knows one, the last where its console URL has no path."""
 
 
 class Console:
