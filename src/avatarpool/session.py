@@ -127,6 +127,11 @@ class AvatarSession:
             and self._websocket.is_open
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is half-sent and no frame can come any more."""
+        return self.requests.is_settled
+
     async def __aenter__(self) -> Self:
         try:
             await self.init()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,62 @@ async def test_our_configuration_becomes_the_vendors_keywords():
         assert "handshake_timeout" not in options
         adapter = options["on_close"].__self__.sink
         assert repr(adapter) == "<ForeignSession scripted-0 over scripted>"
+
+
+async def test_a_send_that_is_cancelled_costs_a_vendors_session():
+    """The SDK may hold a request open whose id nobody knows: it must not be joined."""
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            sending = asyncio.create_task(conn.session.send_audio(SILENCE))
+            await asyncio.sleep(0)
+            sending.cancel()
+            await asyncio.wait([sending])
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "scripted-1"
+            with pytest.raises(AvatarSDKError, match="a send was cut off"):
+                await torn(script).abandon()
+
+
+def torn(script: Script) -> Any:
+    return script.sessions[0].options["on_close"].__self__.sink
+
+
+async def test_a_return_during_a_vendors_first_send_keeps_the_session_from_others():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            sending = asyncio.create_task(conn.session.send_audio(SILENCE))
+            await asyncio.sleep(0)
+        await sending
+        assert pool.available_count == 0
+        async with pool.borrow() as conn:
+            assert script.sessions[0].sent[-1][1:] == (b"", True)
+            assert script.sessions[0].interrupted == [conn.connection_id + "/1"]
+
+
+async def test_an_error_that_ends_a_request_makes_room_for_the_next():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(SILENCE)
+        # In quarantine: the error is about a request that nobody waits for.
+        script.sessions[0].fail(VendorError(req_id=req_id))
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "scripted-0"
+
+
+async def test_a_vendors_dataclass_is_taken_as_its_keywords():
+    @dataclass
+    class TheirConfig:
+        avatar_id: str = ""
+        sample_rate: int = 16000
+
+    script = Script()
+    async with new_pool(script, lambda: TheirConfig(avatar_id="a")):
+        options = script.sessions[0].options
+        assert options["avatar_id"] == "a"
+        assert "sample_rate" not in options
+    with pytest.raises(ConfigurationError, match="api_key is missing") as caught:
+        await AvatarConnectionPool(1, lambda: TheirConfig(avatar_id="a")).initialize()
+    assert "avatar_id is missing" not in caught.value.problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -377,6 +378,13 @@ async def test_the_users_own_callbacks_are_called_as_well(echo: LocalAvatarServi
         assert marks(await conn.collector.wait()) == [1] * 4
     assert frames == [False, False, False, True]
     assert closed == ["yes"]
+
+
+async def test_a_factory_may_say_when_its_tokens_expire(echo: LocalAvatarService):
+    soon = datetime.now(timezone.utc) + timedelta(minutes=1)
+    factory = lambda: echo.config_factory(expire_at=soon)  # noqa: E731
+    async with AvatarConnectionPool(1, factory) as pool, pool.borrow() as conn:
+        assert conn._connection.session.config.expire_at == soon
 
 
 async def test_a_token_lives_as_long_as_the_session(echo: LocalAvatarService):

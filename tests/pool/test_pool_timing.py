@@ -20,6 +20,7 @@ from avatarpool import (
     PoolError,
     PoolTimeout,
     RequestTimeout,
+    SessionStateError,
     TooManyRequests,
 )
 
@@ -609,3 +610,225 @@ async def test_stats_count_and_pop_stats_starts_anew():
         assert (again["borrows_num"], again["usage_ms"]) == (0, 0.0)
         assert again["latency"]["wait_ms"]["count"] == 0
         assert again["total_requests_served"] == 1
+
+
+@virtually
+async def test_a_frame_right_after_the_return_reaches_nobody():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0", end=True)
+        script.sessions[0].frame(req_id)
+        assert conn.collector.frames == []
+        assert pool.get_stats()["frames_dropped"] == 1
+
+
+@virtually
+async def test_an_unfinished_request_that_comes_back_to_a_closing_pool_is_cut():
+    script = Script()
+    pool = new_pool(script, 1)
+    await pool.initialize()
+    async with pool.borrow() as conn:
+        await conn.session.send_audio(b"\0\0", end=True)
+        closing = asyncio.create_task(pool.close(timeout=60.0))
+        await asyncio.sleep(1.0)
+    await closing
+    assert now() == pytest.approx(1.0)
+    assert script.sessions[0].is_closed
+
+
+# --- odd moments ------------------------------------------------------------------------------
+
+
+@virtually
+async def test_waiters_learn_a_standing_refusal_when_the_last_session_dies():
+    refusal = refused(Code.concurrencyLimit, close_code=4003)
+    script = Script(None, *[refusal] * 50)
+    async with new_pool(script, 2) as pool:
+        async with pool.borrow():
+            waiting = asyncio.create_task(hold(pool, 0.0))
+            await asyncio.sleep(10.0)
+            began = now()
+            await script.sessions[0].close()
+            with pytest.raises(AvatarSDKError, match="concurrencyLimit"):
+                await waiting
+            assert now() == began
+
+
+@virtually
+async def test_a_session_that_is_closing_is_not_lent():
+    script = Script()
+    async with new_pool(script, 2) as pool:
+        adapter = script.sessions[0].options["on_close"].__self__.sink
+        adapter._is_open = False  # its end has not been told yet
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_a_connection_that_is_no_longer_open_is_not_kept_on_its_return():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow():
+            adapter = script.sessions[0].options["on_close"].__self__.sink
+            adapter._is_open = False
+        assert await hold(pool, 0.0) == "scripted-1"
+
+
+@virtually
+async def test_an_exchange_that_fails_tells_the_borrower():
+    script = Script()
+    async with new_pool(script, 1, timeout=3.0) as pool:
+        async with pool.borrow() as conn:
+            script.openings = [DOWN] * 50
+            await script.sessions[0].close()
+            with pytest.raises(PoolTimeout):
+                await conn.session.send_audio(b"\0\0")
+        assert pool.get_stats()["connections_lent"] == 0
+
+
+@virtually
+async def test_reading_the_collector_of_an_unused_connection_that_died_is_no_error():
+    script = Script()
+    async with new_pool(script, 1) as pool, pool.borrow() as conn:
+        assert conn.collector.frames == []
+        await script.sessions[0].close()
+        assert conn.collector.error is None
+        assert conn.session.connection_id == "scripted-0"
+
+
+@virtually
+async def test_a_session_that_dies_after_the_last_frame_fails_nothing():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0", end=True)
+            script.sessions[0].frame(req_id, end=True)
+            await script.sessions[0].close()
+            assert len(await conn.collector.wait()) == 1
+        assert pool.get_stats()["requests_errors"] == 0
+
+
+@virtually
+async def test_waiting_for_a_request_that_was_never_sent_ends_with_the_return():
+    async with new_pool(Script(), 1) as pool:
+        async with pool.borrow() as conn:
+            waiting = asyncio.create_task(conn.collector.wait())
+            await asyncio.sleep(0)
+        with pytest.raises(SessionStateError, match="was returned"):
+            await waiting
+
+
+@virtually
+async def test_one_borrow_is_entered_once_at_a_time():
+    async with new_pool(Script(), 2) as pool:
+        borrow = pool.borrow()
+        async with borrow:
+            with pytest.raises(SessionStateError, match="entered already"):
+                await borrow.__aenter__()
+        async with borrow as conn:  # and again, once it is left
+            assert conn.connection_id == "scripted-1"
+
+
+@virtually
+async def test_a_pool_can_be_resized_before_it_opens():
+    script = Script()
+    pool = new_pool(script, 3)
+    pool.resize(1)
+    async with pool:
+        assert pool.total_count == 1
+
+
+@virtually
+async def test_borrowers_that_come_in_a_pause_do_not_shorten_it():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        script.openings = [DOWN, DOWN]
+        await script.sessions[0].close()
+        await asyncio.sleep(0.1)
+        attempts = script.attempts
+        for _ in range(2):
+            with pytest.raises(PoolTimeout):
+                await hold(pool, 0.0, timeout=0.05)
+        assert script.attempts == attempts
+        assert await hold(pool, 0.0)
+
+
+@virtually
+async def test_a_success_ends_the_pause_that_a_failure_began():
+    pool = new_pool(Script(DOWN, slow(0.1), DOWN), 2)
+    await pool.initialize()
+    assert 0.1 + 0.25 <= now() <= 0.1 + 0.5
+    assert pool.total_count == 2
+    await pool.close()
+
+
+@virtually
+async def test_a_borrower_that_is_served_in_the_tick_of_the_cut_finds_a_dead_connection():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        waiting: list[asyncio.Task[str]] = []
+        async with pool.borrow():
+            waiting.append(asyncio.create_task(hold(pool, 0.0)))
+            await asyncio.sleep(0)
+        pool._cut()
+        assert await waiting[0] == "scripted-0"
+        assert pool.get_stats()["connections_lent"] == 0
+
+
+@virtually
+async def test_a_borrower_that_is_cancelled_in_the_tick_of_a_refusal_is_cancelled():
+    async with new_pool(Script(), 1) as pool, pool.borrow():
+        waiting = asyncio.create_task(hold(pool, 0.0))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        pool._state.fail_waiters(NO_CREDITS)
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+
+
+@virtually
+async def test_cancelling_close_while_sessions_close_cuts_them():
+    class Slow(Script):
+        def __call__(self, **options: Any) -> ScriptedSession:
+            session = super().__call__(**options)
+
+            async def close() -> None:
+                await asyncio.sleep(60.0)
+
+            session.close = close  # type: ignore[method-assign]
+            return session
+
+    pool = new_pool(Slow(), 1)
+    await pool.initialize()
+    closing = asyncio.create_task(pool.close())
+    await asyncio.sleep(1.0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+
+
+@virtually
+async def test_a_close_that_fails_is_logged(caplog: pytest.LogCaptureFixture):
+    script = Script()
+    pool = new_pool(script, 1)
+    await pool.initialize()
+
+    async def close() -> None:
+        raise OSError("already gone")
+
+    script.sessions[0].close = close  # type: ignore[method-assign]
+    await pool.close()
+    assert "already gone" in caplog.text
+
+
+@virtually
+async def test_one_warning_per_outage(caplog: pytest.LogCaptureFixture):
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        script.openings = [DOWN] * 5
+        await script.sessions[0].close()
+        await asyncio.sleep(60.0)
+        assert pool.total_count == 1
+    warnings = [r for r in caplog.records if r.levelname == "WARNING" and "could not" in r.message]
+    assert len(warnings) == 1

@@ -28,6 +28,10 @@ class PoolableSession(Protocol):
     def is_open(self) -> bool:
         """Whether audio can be sent now."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is half-sent and no frame can come any more."""
+
     async def init(self) -> None:
         """Fetch a token."""
 
@@ -215,8 +219,7 @@ class PooledConnection:
         """Kill the handle; return the connection it stood for."""
         self._returned = True
         connection = self._connection
-        if connection.borrower is self:
-            connection.borrower = None
+        connection.borrower = None
         collector = self._collector
         if collector is not None and not collector.is_done:
             if collector.req_id is not None:

@@ -77,11 +77,7 @@ class SessionMaker:
 def _call_factory(
     factory: ConfigFactory, wiring: AnimationCollector
 ) -> SessionConfig | Mapping[str, object]:
-    try:
-        takes_collector = bool(inspect.signature(factory).parameters)
-    except ValueError:  # a builtin without a signature
-        takes_collector = True
-    if takes_collector:
+    if inspect.signature(factory).parameters:
         return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
     return cast("Callable[[], SessionConfig]", factory)()
 

@@ -80,10 +80,12 @@ class ForeignSession:
         self._observer = observer
         self._connection_id: str | None = None
         self._is_open = False
+        self._has_ended = False
         # Ids of requests that are over: a late frame of one of them must not
         # be taken for the request whose id the SDK has yet to tell.
         self._past: deque[str] = deque(maxlen=64)
-        self._is_beginning = False
+        self._is_beginning = False  # a first send is under way, and its id unknown
+        self._is_torn = False  # ... was cut off
         callbacks = {
             name: _both(options.get(name), entry, wiring)
             for name, entry in (
@@ -119,17 +121,26 @@ class ForeignSession:
             # The SDKs close their socket after an error but not when cancelled.
             await self._session.close()
             raise
-        self._is_open = True
+        self._is_open = not self._has_ended
         return self._connection_id
+
+    @property
+    def is_settled(self) -> bool:
+        return self.requests.is_settled and not self._is_beginning and not self._is_torn
 
     async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
         is_new = not self.requests.is_half_sent
         if is_new:
             self.requests.check_free()
         check_audio(audio, self._audio_format, is_first=is_new)
+        last = self.requests.last
         self._is_beginning = is_new
         try:
             req_id = await _translated(self._session.send_audio(audio, end), "websocket_send")
+        except BaseException:
+            # The SDK may hold an open request whose id it has not told.
+            self._is_torn = self._is_torn or (is_new and self.requests.last == last)
+            raise
         finally:
             self._is_beginning = False
         if is_new and req_id != self.requests.last:
@@ -142,6 +153,13 @@ class ForeignSession:
         return await _translated(self._session.interrupt(), "websocket_send")
 
     async def abandon(self) -> None:
+        if self._is_torn:
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionClosed,
+                "a send was cut off, and what the session holds is unknown",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+            )
         if self.requests.is_half_sent:
             await self.send_audio(b"", end=True)
         if not self.requests.is_settled:
@@ -186,6 +204,7 @@ class ForeignSession:
 
     def ended(self) -> None:
         """Take the SDK's ``on_close``; it may call more than once."""
+        self._has_ended = True
         if self._is_open:
             self._is_open = False
             self._observer.session_ended(None)

@@ -42,7 +42,7 @@ class Keeper:
         new_connection: Callable[[], Awaitable[Connection]],
         joined: Callable[[Connection], None],
         drained: Callable[[Connection], None],
-        opening_failed: Callable[[Exception], None],
+        opening_failed: Callable[[], None],
         num_workers: int,
         reconnect_timeout: float,
         reconnect_failed: Callable[[], object],
@@ -130,9 +130,11 @@ class Keeper:
             self._meter.counters.connections_errors += 1
             state.opening -= 1
             now = self._loop.time()
+            # One warning per outage; the attempts after it are no news.
+            level = logging.WARNING if policy.failing_since is None else logging.INFO
+            log.log(level, "pool %r could not open a connection: %s", self._name, error)
             policy.failed(error, step=step, now=now)
-            log.warning("pool %r could not open a connection: %s", self._name, error)
-            self._opening_failed(error)
+            self._opening_failed()
             self._tell_outage(now)
         except BaseException:
             state.opening -= 1
@@ -173,7 +175,7 @@ class Keeper:
 
     def _retry_at(self, when: float) -> None:
         if self._retry is not None:
-            if not self._retry.cancelled() and self._retry.when() == when:
+            if self._retry.when() == when:
                 return
             self._retry.cancel()
         self._retry = self._loop.call_at(when, self._retry_now)

@@ -17,6 +17,7 @@ from avatarpool.exceptions import (
     PoolClosed,
     PoolError,
     PoolTimeout,
+    SessionStateError,
 )
 from avatarpool.pool.connection import Connection, PooledConnection
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
@@ -262,8 +263,7 @@ class AvatarConnectionPool:
         finally:
             self._cut()
             await self._sessions.console.close()
-            if not self._closed.done():
-                self._closed.set_result(None)
+            self._closed.set_result(None)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._progress
@@ -401,7 +401,7 @@ class AvatarConnectionPool:
             return  # it died meanwhile, or the pool cut it
         if not session.is_open:
             state.retire(connection)
-        elif session.requests.is_settled:
+        elif session.is_settled:
             state.recycle(connection, now)
         else:
             self.meter.counters.returns_unsettled += 1
@@ -421,7 +421,7 @@ class AvatarConnectionPool:
 
     def settled(self, connection: Connection) -> None:
         """A connection's requests may be over: then out of quarantine with it."""
-        if connection.phase is Phase.DRAINING and connection.session.requests.is_settled:
+        if connection.phase is Phase.DRAINING and connection.session.is_settled:
             self._state.recycle(connection, self.now())
             self._act()
 
@@ -432,6 +432,7 @@ class AvatarConnectionPool:
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
             )
+        self._fail_waiters_if_refused()
         self._told()
         self._act()
 
@@ -448,14 +449,18 @@ class AvatarConnectionPool:
         self._state.join(connection, now)
         self._told()
 
-    def _opening_failed(self, error: Exception) -> None:
-        if not self._state.members and self._keeper and self._keeper.policy.refusal is error:
-            self._state.fail_waiters(error)
+    def _opening_failed(self) -> None:
+        self._fail_waiters_if_refused()
         self._told()
 
+    def _fail_waiters_if_refused(self) -> None:
+        refusal = self._keeper.policy.refusal if self._keeper else None
+        if refusal is not None and not self._state.members:
+            self._state.fail_waiters(refusal)
+
     def _told(self) -> None:
-        if self._progress is not None:
-            self._progress.set()
+        assert self._progress is not None
+        self._progress.set()
 
     def _act(self) -> None:
         if self._keeper is not None:
@@ -478,6 +483,8 @@ class Borrow:
         self._lent: PooledConnection | None = None
 
     async def __aenter__(self) -> PooledConnection:
+        if self._lent is not None:
+            raise SessionStateError("this borrow is entered already: call pool.borrow() again")
         connection = await self._pool.acquire(self._timeout)
         self._lent = PooledConnection(self._pool, connection)
         return self._lent
@@ -489,8 +496,8 @@ class Borrow:
         traceback: TracebackType | None,
     ) -> None:
         lent, self._lent = self._lent, None
-        if lent is not None:
-            self._pool.put_back(lent.give_back())
+        assert lent is not None
+        self._pool.put_back(lent.give_back())
 
 
 class QueuedBorrower:
