@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from avatarpool.collector import AnimationCollector
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, SessionStateError
+from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import Member
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.requests import RequestLog
 
-if TYPE_CHECKING:
-    from avatarpool.pool.pool import AvatarConnectionPool
+
+class Owner(Protocol):
+    """What a connection asks of its pool."""
+
+    name: str
+    request_timeout: float
+    meter: Meter
+
+    def now(self) -> float:
+        """Return the event loop's time."""
+
+    def settled(self, connection: Connection) -> None:
+        """Learn that a connection's requests may be over."""
+
+    def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
+        """Learn that a connection ended."""
+
+    async def exchange(self, dead: Connection) -> Connection:
+        """Give another connection for one that died unused."""
 
 
 class PoolableSession(Protocol):
@@ -78,7 +96,7 @@ class Connection(Member):
 
     __slots__ = ("_pool", "began_at", "borrower", "had_frame", "request_count", "session")
 
-    def __init__(self, pool: AvatarConnectionPool) -> None:
+    def __init__(self, pool: Owner) -> None:
         super().__init__(0.0, 0.0)
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
@@ -150,7 +168,7 @@ class PooledConnection:
 
     __slots__ = ("_collector", "_connection", "_pool", "_returned", "session")
 
-    def __init__(self, pool: AvatarConnectionPool, connection: Connection) -> None:
+    def __init__(self, pool: Owner, connection: Connection) -> None:
         self._pool = pool
         self._connection = connection
         self._returned = False

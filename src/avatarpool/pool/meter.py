@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import cast
+from typing import Protocol, cast
 
-from avatarpool.pool.connection import Connection
-from avatarpool.pool.state import Phase, PoolState
+from avatarpool.pool.state import M, Phase, PoolState
 from avatarpool.stats import ConnectionStats, Counters, Latency, PoolLatencies, PoolStats
+
+
+class Counted(Protocol):
+    """What the numbers tell of one connection."""
+
+    opened_at: float
+    request_count: int
+
+    @property
+    def connection_id(self) -> str:
+        """The service's name for it."""
 
 
 class Meter:
@@ -31,15 +42,17 @@ class Meter:
         for latency in (self.wait, self.first_frame, self.duration):
             latency.reset()
 
-    def snapshot(self, state: PoolState[Connection], now: float) -> PoolStats:
-        """Return the numbers as they stand."""
-        connections = [
+    def snapshot(
+        self, state: PoolState[M], connections: Iterable[Counted], now: float
+    ) -> PoolStats:
+        """Return the numbers as they stand; ``connections`` are the state's members."""
+        each = [
             ConnectionStats(
                 connection_id=connection.connection_id,
                 request_count=connection.request_count,
                 age_seconds=now - connection.opened_at,
             )
-            for connection in sorted(state.members, key=lambda member: member.opened_at)
+            for connection in sorted(connections, key=lambda connection: connection.opened_at)
         ]
         return cast(
             "PoolStats",
@@ -52,7 +65,7 @@ class Meter:
                 "requests_waiting": state.waiting,
                 "pool_min": state.min_size,
                 "pool_max": state.max_size,
-                "connections": connections,
+                "connections": each,
                 "total_requests_served": self.served,
                 **asdict(self.counters),
                 "latency": PoolLatencies(

@@ -151,7 +151,8 @@ class AvatarConnectionPool:
 
     def get_stats(self) -> PoolStats:
         """Return the pool's numbers; `PoolStats` describes each with its unit."""
-        return self.meter.snapshot(self._state, self.now() if self._loop else 0.0)
+        now = self.now() if self._loop else 0.0
+        return self.meter.snapshot(self._state, self._state.members, now)
 
     def pop_stats(self) -> PoolStats:
         """Return the pool's numbers and start the counters and latencies anew."""
