@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--repeat", type=int, default=6, help="times the 3 s clip is repeated")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     with wave.open(str(files("avatarpool").joinpath("assets/speech.wav"))) as file:
         clip = file.readframes(file.getnframes()) * options.repeat

@@ -82,6 +82,9 @@ class ConsoleClient:
             raise _failed(
                 f"the console gave no token within {config.token_request_timeout:.2f} s"
             ) from error
+        except aiohttp.ClientConnectorError as error:
+            # aiohttp's own sentence speaks of TLS settings even for plain HTTP.
+            raise _failed(f"the console could not be reached: {error.os_error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _failed(f"the console could not be reached: {error}") from error
         return _read_token(status, raw.decode(errors="replace"))

@@ -60,6 +60,16 @@ def test_a_refusal_leaves_one_probe_at_a_time(policy: OpeningPolicy):
     assert "breaker open" in repr(policy)
 
 
+def test_a_token_that_is_refused_once_is_tried_again_with_a_fresh_one(policy: OpeningPolicy):
+    stale = AvatarSDKError(
+        AvatarSDKErrorCode.sessionTokenInvalid, "stale", phase="websocket_connect", http_status=400
+    )
+    policy.failed(stale, step=policy.step, now=0.0)
+    assert policy.refusal is None
+    policy.failed(stale, step=policy.step, now=1.0)
+    assert policy.refusal is stale
+
+
 def test_a_success_closes_the_breaker(policy: OpeningPolicy):
     policy.failed(NO_CREDITS, step=policy.step, now=0.0)
     policy.succeeded()

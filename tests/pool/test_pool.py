@@ -318,16 +318,18 @@ async def test_the_pool_heals_when_the_service_comes_back():
     async with limited() as service:
         pool = AvatarConnectionPool(2, service.config_factory, timeout=20)
         await pool.initialize()
-    await until(lambda: pool.total_count == 0)
-    host_port = service.console_url.split("/")[2]
-    async with LocalAvatarService(
-        driver=EchoDriver,
-        port=int(host_port.rsplit(":", 1)[1]),
-        api_key=service.environment["AVATAR_API_KEY"],
-    ):
-        async with pool.borrow() as conn:
-            await conn.session.send_audio(marked_audio(5, 4), end=True)
-            assert marks(await conn.collector.wait()) == [5] * 4
+    try:
+        await until(lambda: pool.total_count == 0)
+        host_port = service.console_url.split("/")[2]
+        async with LocalAvatarService(
+            driver=EchoDriver,
+            port=int(host_port.rsplit(":", 1)[1]),
+            api_key=service.environment["AVATAR_API_KEY"],
+        ):
+            async with pool.borrow() as conn:
+                await conn.session.send_audio(marked_audio(5, 4), end=True)
+                assert marks(await conn.collector.wait()) == [5] * 4
+    finally:
         await pool.close()
 
 

@@ -585,6 +585,7 @@ async def test_a_pool_that_was_never_opened_closes():
 async def test_stats_count_and_pop_stats_starts_anew():
     script = Script()
     async with new_pool(script, 1) as pool:
+        pool.meter.clock = now
         async with pool.borrow() as conn:
             asyncio.get_running_loop().call_later(
                 1.0, lambda: script.sessions[0].frame(conn.collector.req_id or "")
@@ -682,7 +683,7 @@ async def test_an_exchange_that_fails_tells_the_borrower():
         async with pool.borrow() as conn:
             script.openings = [DOWN] * 50
             await script.sessions[0].close()
-            with pytest.raises(PoolTimeout):
+            with pytest.raises(PoolTimeout, match="0 open; connectionFailed"):
                 await conn.session.send_audio(b"\0\0")
         assert pool.get_stats()["connections_lent"] == 0
 

@@ -20,9 +20,6 @@ class Owner(Protocol):
     request_timeout: float
     meter: Meter
 
-    def now(self) -> float:
-        """Return the event loop's time."""
-
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
 
@@ -115,7 +112,7 @@ class Connection(Member):
     # --- SessionObserver --------------------------------------------------------------
 
     def request_began(self, req_id: str) -> None:
-        self.began_at = self._pool.now()
+        self.began_at = self._pool.meter.clock()
         self.had_frame = False
         self._pool.meter.counters.requests_num += 1
         if self.borrower is not None:
@@ -125,7 +122,7 @@ class Connection(Member):
         if self.borrower is not None and not self.session.requests.expects_frames:
             # Its frames go to a room: with the audio sent, all is done here.
             self.request_count += 1
-            self._pool.meter.request_served(self._pool.now() - self.began_at)
+            self._pool.meter.request_served(self._pool.meter.clock() - self.began_at)
             self.borrower.collector.finish()
         self._pool.settled(self)
 
@@ -136,7 +133,7 @@ class Connection(Member):
             return
         pool.meter.counters.frames_received += 1
         if not self.had_frame or frame.end:
-            elapsed = pool.now() - self.began_at
+            elapsed = pool.meter.clock() - self.began_at
             if not self.had_frame:
                 self.had_frame = True
                 pool.meter.first_frame.add(elapsed)

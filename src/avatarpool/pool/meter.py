@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Protocol, cast
@@ -25,6 +26,8 @@ class Meter:
     """Counts what happens in one pool."""
 
     def __init__(self) -> None:
+        # Not the loop's clock: uvloop's counts whole milliseconds.
+        self.clock = time.perf_counter
         self.counters = Counters()
         self.wait = Latency()
         self.first_frame = Latency()

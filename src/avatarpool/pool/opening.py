@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from avatarpool.exceptions import AvatarSDKError
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 
 FIRST_DELAY = 0.5
 """Seconds before the first retry; doubled per step."""
@@ -73,7 +73,10 @@ class OpeningPolicy:
         self.error = error
         if self.failing_since is None:
             self.failing_since = now
-        if is_refusal(error):
+        # A service that restarts refuses tokens of its former self: with a fresh
+        # one the next attempt may succeed, so that only a second such refusal
+        # in a row counts.
+        if is_refusal(error) and not (self._failures == 0 and is_stale_token(error)):
             self.refusal = error
         if step != self._step:
             return
@@ -82,6 +85,16 @@ class OpeningPolicy:
         self._attempts_left = None
         delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures - 1, 16))
         self.next_at = now + delay * self._rng.uniform(0.5, 1.0)
+
+
+def is_stale_token(error: Exception) -> bool:
+    """Whether the ingress did not take a token that the console had just given."""
+    return (
+        isinstance(error, AvatarSDKError)
+        and error.phase != "session_token"
+        and error.code
+        in (AvatarSDKErrorCode.sessionTokenInvalid, AvatarSDKErrorCode.sessionTokenExpired)
+    )
 
 
 def is_refusal(error: Exception) -> bool:

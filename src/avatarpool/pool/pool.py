@@ -97,13 +97,13 @@ class AvatarConnectionPool:
         self.timeout = timeout
         self.request_timeout = request_timeout
         self.meter = Meter()
-        ttl = timedelta(minutes=session_ttl_minutes)
-        self._max_lifetime = ttl.total_seconds() if max_lifetime is None else max_lifetime
-        problems = _problems(ttl, self._max_lifetime, request_timeout, num_workers)
+        self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
+        problems = _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
         if config_factory is None:
             problems.append("config_factory is missing")
         if problems or config_factory is None:
             raise ConfigurationError(f"pool {self.name!r} cannot work", problems)
+        ttl = timedelta(minutes=session_ttl_minutes)
         self._sessions = SessionMaker(config_factory, session_factory, ttl)
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
@@ -325,14 +325,14 @@ class AvatarConnectionPool:
     async def acquire(self, timeout: float) -> Connection:
         """Take a connection out; `Borrow` and `exchange` give it back."""
         self.meter.counters.borrows_num += 1
+        began = self.meter.clock()
         try:
             self._check_open()
-            began = self.now()
-            connection = self._lend(began) or await self._queue(began, timeout)
+            connection = self._lend(self.now()) or await self._queue(timeout)
         except BaseException:
             self.meter.counters.borrows_errors += 1
             raise
-        self.meter.wait.add(self.now() - began)
+        self.meter.wait.add(self.meter.clock() - began)
         return connection
 
     def _check_open(self) -> None:
@@ -350,28 +350,30 @@ class AvatarConnectionPool:
             self._act()
         return connection
 
-    async def _queue(self, began: float, timeout: float) -> Connection:
+    async def _queue(self, timeout: float) -> Connection:
         state, keeper = self._state, self._keeper
         assert keeper is not None
         self._raise_refusal()
         self.meter.counters.borrows_queued += 1
+        began = self.meter.clock()
         waiter = QueuedBorrower()
         state.enqueue(waiter)
         keeper.act()  # one more borrower may be a reason to grow
         try:
-            async with asyncio.timeout_at(began + timeout):
+            async with asyncio.timeout(timeout):
                 return await waiter.future
         except TimeoutError as error:
             self._withdraw(waiter)
+            why = keeper.policy.error if not state.members else None
             raise PoolTimeout(
                 f"pool {self.name!r} gave no connection within {timeout:.2f} s "
-                f"({state.waiting} waiting, {len(state.members)} open)"
+                f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
             ) from error
         except BaseException:
             self._withdraw(waiter)
             raise
         finally:
-            self.meter.counters.borrows_wait_ms += (self.now() - began) * 1000.0
+            self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
 
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
@@ -523,7 +525,7 @@ class QueuedBorrower:
 
 
 def _problems(
-    ttl: timedelta, max_lifetime: float, request_timeout: float, num_workers: int
+    ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
 ) -> list[str]:
     problems = []
     if max_lifetime <= request_timeout:
@@ -532,8 +534,8 @@ def _problems(
             f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
             "or lower request_timeout"
         )
-    if ttl > timedelta(hours=24):
-        problems.append("session_ttl_minutes is over the service's 24 h")
+    if not 0 < ttl_minutes <= 24 * 60:
+        problems.append(f"session_ttl_minutes {ttl_minutes} is not within the service's 24 h")
     if num_workers < 1:
         problems.append(f"num_workers {num_workers} is not at least 1")
     return problems

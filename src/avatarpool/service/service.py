@@ -55,8 +55,8 @@ class LocalAvatarService:
         seed: Decides blinks and head motion; the same audio and seed give the
             same frames.
         driver: Makes the driver of each request.
-        workers: Threads that animate. The drivers' Python runs one at a time
-            whatever their number; more than one helps where decoding waits.
+        workers: Threads that animate. With one, requests are answered strictly
+            in turn; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
 
     Raises:
@@ -75,7 +75,7 @@ class LocalAvatarService:
         other_apps: Mapping[str, str] | None = None,
         seed: int = 0,
         driver: DriverFactory = DspDriver,
-        workers: int = 2,
+        workers: int = 1,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.app_id = app_id

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avatarpool.pool.queue import PRIORITY_SECONDS, FairQueue
+
+
+def drained(queue: FairQueue[str]) -> list[str]:
+    return [queue.pop() for _ in range(len(queue))]
+
+
+def test_first_come_first_served():
+    queue: FairQueue[str] = FairQueue()
+    for name in "abc":
+        queue.push(name, 1.0)  # at the very same time
+    assert drained(queue) == ["a", "b", "c"]
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+def test_a_priority_is_a_head_start():
+    queue: FairQueue[str] = FairQueue()
+    queue.push("long waiting", 0.0)
+    queue.push("just come", PRIORITY_SECONDS + 1.0)
+    queue.push("urgent", PRIORITY_SECONDS + 2.0, priority=1.0)
+    queue.push("idle work", PRIORITY_SECONDS + 2.0, priority=-1.0)
+    assert drained(queue) == ["long waiting", "urgent", "just come", "idle work"]
+
+
+def test_leaving_twice_is_harmless_and_coming_back_is_the_end_of_the_queue():
+    queue: FairQueue[str] = FairQueue()
+    for name in "abc":
+        queue.push(name, 0.0)
+    queue.discard("a")
+    queue.discard("a")
+    queue.push("a", 0.0)
+    assert drained(queue) == ["b", "c", "a"]
+
+
+def test_those_who_left_take_no_room():
+    queue: FairQueue[str] = FairQueue()
+    queue.push("stays", 0.0)
+    for number in range(10_000):
+        queue.push(str(number), 1.0)
+        queue.discard(str(number))
+    assert len(queue._heap) < 50
+    assert drained(queue) == ["stays"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(-3, 3), st.booleans()), max_size=60))
+def test_serves_as_a_sorted_list_does(arrivals: list[tuple[float, int, bool]]):
+    queue: FairQueue[str] = FairQueue()
+    expected = []
+    for number, (now, priority, leaves) in enumerate(arrivals):
+        queue.push(str(number), now, priority)
+        expected.append((now - PRIORITY_SECONDS * priority, number))
+        if leaves:
+            queue.discard(str(number))
+            expected.pop()
+    assert drained(queue) == [str(number) for _, number in sorted(expected)]
