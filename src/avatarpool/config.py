@@ -203,8 +203,8 @@ class SessionConfig:
             ("ingress_endpoint_url", ("http", "https", "ws", "wss")),
         ):
             url = getattr(self, name)
-            if url and not _is_url(url, schemes):
-                yield f"{name} is no {'/'.join(schemes)} URL"
+            if url and (fault := _url_fault(url, schemes)):
+                yield f"{name} {fault}"
 
     def _wrong_audio(self) -> Iterator[str]:
         known = self.audio_format in tuple(AudioFormat)
@@ -256,14 +256,20 @@ class SessionConfig:
             )
 
 
-def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
+    """Say what is wrong with a URL without showing it: it may hold a password."""
+    if any(map(str.isspace, url)):
+        return "has a space or a line break in it"
+    starts = [f"{scheme}://" for scheme in schemes]
+    if not url.lower().startswith(tuple(starts)):
+        return f"must begin with {', '.join(starts[:-1])} or {starts[-1]}"
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")  # a name that DNS can carry
-        is_whole = not any(map(str.isspace, url))
-        return parts.scheme in schemes and bool(host) and parts.port != 0 and is_whole
+        is_reachable = bool(host) and parts.port != 0
     except ValueError:
-        return False
+        is_reachable = False
+    return None if is_reachable else "has no valid host or port"
 
 
 def _are_strings(mapping: Mapping[str, str]) -> bool:

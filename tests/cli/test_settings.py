@@ -71,8 +71,20 @@ def test_an_endpoint_that_is_no_url_is_refused_before_any_network_use(environ):
     for name, value in COMPLETE.items():
         environ(name, value)
     environ("AVATAR_CONSOLE_ENDPOINT", "console.example.com")
-    with pytest.raises(ConfigurationError, match="console_endpoint_url is no http/https URL"):
+    with pytest.raises(ConfigurationError, match="AVATAR_CONSOLE_ENDPOINT must begin with"):
         read_settings()
+
+
+def test_every_value_that_cannot_work_is_named_by_its_variable(environ):
+    for name, value in COMPLETE.items():
+        environ(name, value)
+    environ("AVATAR_API_KEY", "schlüssel")
+    environ("AVATAR_INGRESS_ENDPOINT", "ws://127.0.0.1:99999")
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings()
+    key, endpoint = caught.value.problems
+    assert key.startswith("AVATAR_API_KEY has a space at an end or")
+    assert endpoint == "AVATAR_INGRESS_ENDPOINT has no valid host or port"
 
 
 def test_the_key_is_in_no_repr():

@@ -10,13 +10,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import ConfigurationError
 
-_REQUIRED = (
-    "api_key",
-    "app_id",
-    "console_endpoint",
-    "ingress_endpoint",
-    "session_avatar_id",
-)
+# Each required setting and the `SessionConfig` field that it becomes.
+_FIELDS = {
+    "api_key": "api_key",
+    "app_id": "app_id",
+    "console_endpoint": "console_endpoint_url",
+    "ingress_endpoint": "ingress_endpoint_url",
+    "session_avatar_id": "avatar_id",
+}
+
+_UNUSABLE = "the environment cannot be used"
 
 
 class Settings(BaseSettings):
@@ -49,12 +52,12 @@ class Settings(BaseSettings):
     @property
     def missing(self) -> list[str]:
         """The required variables that are not set."""
-        return [variable(name) for name in _REQUIRED if not getattr(self, name)]
+        return [variable(name) for name in _FIELDS if not getattr(self, name)]
 
     @property
     def is_empty(self) -> bool:
         """Whether none of the required variables is set."""
-        return len(self.missing) == len(_REQUIRED)
+        return len(self.missing) == len(_FIELDS)
 
     def session_config(self) -> SessionConfig:
         """Describe a session with that service."""
@@ -71,6 +74,9 @@ class Settings(BaseSettings):
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     return f"AVATAR_{name.upper()}"
+
+
+REQUIRED_VARIABLES = tuple(map(variable, _FIELDS))
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -93,7 +99,7 @@ def read_settings() -> Settings:
             f"{variable(str(problem['loc'][0]))}: {problem['msg'].lower()}"
             for problem in error.errors(include_input=False, include_url=False)
         ]
-        raise ConfigurationError("the environment cannot be used", problems) from None
+        raise ConfigurationError(_UNUSABLE, problems) from None
     if settings.is_empty:
         return settings
     if settings.missing:
@@ -101,5 +107,15 @@ def read_settings() -> Settings:
             "the environment is incomplete: set these too, or none for a local service",
             [", ".join(settings.missing)],
         )
-    settings.session_config().validate()
+    try:
+        settings.session_config().validate()
+    except ConfigurationError as error:
+        raise ConfigurationError(_UNUSABLE, [*map(_in_variables, error.problems)]) from error
     return settings
+
+
+def _in_variables(problem: str) -> str:
+    """Name the variable, which the user set, in place of the field that it became."""
+    field, _, fault = problem.partition(" ")
+    names = {field: variable(name) for name, field in _FIELDS.items()}
+    return f"{names.get(field, field)} {fault}"
