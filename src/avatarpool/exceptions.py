@@ -26,6 +26,19 @@ from enum import Enum, IntEnum
 class AvatarPoolError(Exception):
     """The root of the tree: catch it to catch everything avatarpool raises."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copied and pickled by its attributes: constructors take more than the message.
+        return (_restored, (type(self), self.args, self.__dict__))
+
+
+def _restored(
+    kind: type[AvatarPoolError], args: tuple[object, ...], facts: dict[str, object]
+) -> AvatarPoolError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
 
 class ConfigurationError(AvatarPoolError, ValueError):
     """A configuration that cannot work, found before any network use.

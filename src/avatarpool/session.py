@@ -256,6 +256,12 @@ class AvatarSession:
         if not self.requests.is_settled and self.is_open:
             await self.interrupt()
 
+    async def ending(self) -> AvatarSDKError | None:
+        """Return why the service is hanging up, once its last word is known."""
+        if self._websocket is not None:
+            await self._websocket.wait_ended(self._config.close_timeout)
+        return self._failure
+
     async def close(self) -> None:
         """Close the connection; safe to call at any time and more than once.
 
@@ -276,6 +282,9 @@ class AvatarSession:
     async def _open(self, token: str) -> None:
         config = self._config
         url, headers = outgoing.ingress_target(config, token)
+        # Made before there is a connection: what the service says, or why it
+        # hangs up, may come in the same packet as its answer to the upgrade.
+        self._confirmed = asyncio.get_running_loop().create_future()
         self._websocket = await connect(
             url,
             self,
@@ -286,8 +295,7 @@ class AvatarSession:
             ping_timeout=config.ping_timeout,
         )
         if self._state is not SessionState.OPENING:
-            raise SessionStateError("the session was closed while it opened")
-        self._confirmed = asyncio.get_running_loop().create_future()
+            raise self._failure or SessionStateError("the session was closed while it opened")
         self._websocket.write(encode(outgoing.configuration(config)))
         try:
             async with asyncio.timeout(config.handshake_timeout):
@@ -321,12 +329,11 @@ class AvatarSession:
 
     async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> str:
         self._check_open()
+        # A user's callable: asked first, so that its failure begins no request.
+        trace = {} if self.requests.is_half_sent else outgoing.trace_context(self._config)
         req_id, is_new = self.requests.audio(end=end)
-        trace: dict[str, str] = {}
-        if is_new:
-            if self._observer is not None:
-                self._observer.request_began(req_id)
-            trace = outgoing.trace_context(self._config)
+        if is_new and self._observer is not None:
+            self._observer.request_began(req_id)
         await self._write(encode_audio(req_id, audio, end=end, **trace), req_id)
         if end and self.requests.is_settled and self._observer is not None:
             self._observer.request_settled()
@@ -450,6 +457,7 @@ class AvatarSession:
             self._confirmed.set_exception(
                 error or SessionStateError("the session was closed while it opened")
             )
+            self._confirmed.exception()  # start() may not be waiting for it yet
         if self._connection_id is None:
             return  # it never opened: start() raises, and nobody else has heard of it
         log.info("session %s closed: %s", self._connection_id, error or "from here")

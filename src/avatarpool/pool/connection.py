@@ -29,6 +29,9 @@ class Owner(Protocol):
     async def exchange(self, dead: Connection) -> Connection:
         """Give another connection for one that died unused."""
 
+    def put_back(self, connection: Connection) -> None:
+        """Take a connection back."""
+
 
 class PoolableSession(Protocol):
     """What the pool asks of a session, be it ours or a vendor's behind an adapter."""
@@ -62,6 +65,9 @@ class PoolableSession(Protocol):
     async def abandon(self) -> None:
         """End whatever request is open."""
 
+    async def ending(self) -> AvatarSDKError | None:
+        """Return why the connection ended, if that is known."""
+
     async def close(self) -> None:
         """Close the connection."""
 
@@ -91,7 +97,15 @@ class Connection(Member):
     borrows it now, and nobody else ever sees them.
     """
 
-    __slots__ = ("_pool", "began_at", "borrower", "had_frame", "request_count", "session")
+    __slots__ = (
+        "_pool",
+        "began_at",
+        "borrower",
+        "had_frame",
+        "is_cleaning",
+        "request_count",
+        "session",
+    )
 
     def __init__(self, pool: Owner) -> None:
         super().__init__(0.0, 0.0)
@@ -101,6 +115,9 @@ class Connection(Member):
         self.request_count = 0  # requests answered to the last frame
         self.began_at = 0.0  # when the current request began
         self.had_frame = False  # whether the current request has a frame yet
+        # Whether the keeper still ends its abandoned request: nobody may begin
+        # one meanwhile, it would be ended with it.
+        self.is_cleaning = False
 
     def __repr__(self) -> str:
         return f"<Connection {self.session.connection_id} {self.phase.name.lower()}>"
@@ -120,10 +137,12 @@ class Connection(Member):
 
     def request_settled(self) -> None:
         if self.borrower is not None and not self.session.requests.expects_frames:
-            # Its frames go to a room: with the audio sent, all is done here.
-            self.request_count += 1
-            self._pool.meter.request_served(self._pool.meter.clock() - self.began_at)
-            self.borrower.collector.finish()
+            collector = self.borrower.collector
+            if collector.req_id is not None and not collector.is_done:
+                # Its frames go to a room: with the audio sent, all is done here.
+                self.request_count += 1
+                self._pool.meter.request_served(self._pool.meter.clock() - self.began_at)
+                collector.finish()
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:
@@ -163,14 +182,13 @@ class PooledConnection:
     gathered stays readable after the return; sending raises.
     """
 
-    __slots__ = ("_collector", "_connection", "_pool", "_returned", "session")
+    __slots__ = ("_collector", "_connection", "_pool", "_returned")
 
     def __init__(self, pool: Owner, connection: Connection) -> None:
         self._pool = pool
         self._connection = connection
         self._returned = False
         self._collector: AnimationCollector | None = None
-        self.session = LentSession(self)
         connection.borrower = self
 
     def __repr__(self) -> str:
@@ -183,12 +201,26 @@ class PooledConnection:
         return self._connection.connection_id
 
     @property
+    def session(self) -> LentSession:
+        """What sends."""
+        # Made when asked for: kept, the two would be a cycle, and every request's
+        # frames would stay until the garbage collector looks for cycles.
+        return LentSession(self)
+
+    @property
+    def is_half_sent(self) -> bool:
+        """Whether the current request's audio has begun and not ended."""
+        return self._collector is not None and self._connection.session.requests.is_half_sent
+
+    @property
     def collector(self) -> AnimationCollector:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
             self._collector = AnimationCollector(
                 EventWakeup, default_timeout=self._pool.request_timeout
             )
+            if self._returned:
+                self._collector.finish(self._ended_early())
         return self._collector
 
     async def ready(self) -> Connection:
@@ -197,15 +229,26 @@ class PooledConnection:
         One that died between being lent and its first audio is exchanged for
         another one: nothing was sent, so nothing can be doubled.
         """
+        self._check_lent()
+        while not self._connection.session.is_open and self.is_unused:
+            dead = self._connection
+            found = await self._pool.exchange(dead)
+            if self._returned or self._connection is not dead:
+                # The block was left, or another task of the borrower was faster.
+                self._pool.put_back(found)
+                self._check_lent()
+            else:
+                dead.borrower = None
+                self._connection = found
+                found.borrower = self
+        return self._connection
+
+    def _check_lent(self) -> None:
         if self._returned:
             raise SessionStateError(
                 f"connection {self.connection_id} was returned to pool {self._pool.name!r}: "
                 "borrow another one"
             )
-        if not self._connection.session.is_open and self.is_unused:
-            self._connection = await self._pool.exchange(self._connection)
-            self._connection.borrower = self
-        return self._connection
 
     @property
     def is_unused(self) -> bool:
@@ -239,12 +282,13 @@ class PooledConnection:
         if collector is not None and not collector.is_done:
             if collector.req_id is not None:
                 self._pool.meter.counters.requests_errors += 1
-            collector.finish(
-                SessionStateError(
-                    f"connection {self.connection_id} was returned before the last frame"
-                )
-            )
+            collector.finish(self._ended_early())
         return connection
+
+    def _ended_early(self) -> SessionStateError:
+        return SessionStateError(
+            f"connection {self.connection_id} was returned before the last frame"
+        )
 
 
 class LentSession:
@@ -254,11 +298,10 @@ class LentSession:
     `AvatarSession`.
     """
 
-    __slots__ = ("_is_sending", "_lent")
+    __slots__ = ("_lent",)
 
     def __init__(self, lent: PooledConnection) -> None:
         self._lent = lent
-        self._is_sending = False  # whether a request's audio has begun and not ended
 
     def __repr__(self) -> str:
         return f"<LentSession of {self._lent!r}>"
@@ -282,16 +325,13 @@ class LentSession:
             AvatarSDKError: The connection is closed, or the peer takes no data.
         """
         lent = self._lent
-        if self._is_sending and lent.collector.error is not None:
+        if lent.is_half_sent and lent.collector.error is not None:
             # The rest of a failed request's audio must not become a request.
-            self._is_sending = False
             session = (await lent.ready()).session
             if session.is_open:
                 await session.abandon()
             raise lent.collector.error
-        connection = await lent.ready()
-        self._is_sending = not end
-        return await connection.session.send_audio(audio, end)
+        return await (await lent.ready()).session.send_audio(audio, end)
 
     async def interrupt(self) -> str:
         """Stop the current request; its collection is over at once.
@@ -304,6 +344,5 @@ class LentSession:
         connection = await lent.ready()
         if lent.is_unused:
             raise SessionStateError("there is no request to interrupt")
-        self._is_sending = False
         lent.collector.finish()
         return await connection.session.interrupt()

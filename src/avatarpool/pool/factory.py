@@ -55,7 +55,9 @@ class SessionMaker:
             await session.init()
             await session.start()
             if not session.is_open:
-                raise connection_closed(None, "as soon as it was open", phase="websocket_runtime")
+                raise await session.ending() or connection_closed(
+                    None, "as soon as it was open", phase="websocket_runtime"
+                )
         except BaseException:
             await session.close()
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar, cast
@@ -21,6 +23,11 @@ from avatarpool.protocol.requests import RequestLog
 from avatarpool.session import SessionObserver
 
 T = TypeVar("T")
+
+# Two of the three official SDKs wait for the handshake without a limit of their
+# own; ours allows 10 s for the connection and 10 s for the handshake.
+_STEP_TIMEOUT = 20.0
+_CLOSE_TIMEOUT = 12.0  # the SDKs' closing handshake takes up to 10 s
 
 _FACTS = (
     "http_status",
@@ -119,7 +126,7 @@ class ForeignSession:
             self._connection_id = await _translated(self._session.start(), "websocket_connect")
         except BaseException:
             # The SDKs close their socket after an error but not when cancelled.
-            await self._session.close()
+            await self.close()
             raise
         self._is_open = not self._has_ended
         return self._connection_id
@@ -133,13 +140,12 @@ class ForeignSession:
         if is_new:
             self.requests.check_free()
         check_audio(audio, self._audio_format, is_first=is_new)
-        last = self.requests.last
         self._is_beginning = is_new
         try:
             req_id = await _translated(self._session.send_audio(audio, end), "websocket_send")
         except BaseException:
             # The SDK may hold an open request whose id it has not told.
-            self._is_torn = self._is_torn or (is_new and self.requests.last == last)
+            self._is_torn = True  # ... nor whether it has counted this piece, or its end
             raise
         finally:
             self._is_beginning = False
@@ -165,9 +171,14 @@ class ForeignSession:
         if not self.requests.is_settled:
             await self.interrupt()
 
+    async def ending(self) -> AvatarSDKError | None:
+        return None  # the SDK told on_error, if anybody
+
     async def close(self) -> None:
         self._is_open = False
-        await self._session.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self._session.close()
 
     # --- CallbackSink ----------------------------------------------------------------
 
@@ -196,6 +207,8 @@ class ForeignSession:
         """Take an error of the SDK's ``on_error``."""
         translated = _translate(error, "websocket_runtime")
         req_id = translated.req_id or self.requests.current
+        if self._is_beginning and req_id is not None and self._is_news(req_id):
+            self._begin(req_id)
         if req_id is not None and self.requests.fail(req_id):
             self._remember(req_id)
             self._observer.request_failed(translated)
@@ -248,9 +261,18 @@ def _both(
 
 async def _translated(call: Awaitable[T], phase: str) -> T:
     try:
-        return await call
+        if phase == "websocket_send":
+            return await call
+        async with asyncio.timeout(_STEP_TIMEOUT):
+            return await call
     except (AvatarPoolError, AssertionError):
         raise
+    except TimeoutError as error:
+        raise AvatarSDKError(
+            AvatarSDKErrorCode.connectionFailed,
+            f"no answer within {_STEP_TIMEOUT:.2f} s",
+            phase=phase,
+        ) from error
     except Exception as error:
         raise _translate(error, phase) from error
 

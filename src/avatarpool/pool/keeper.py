@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 
-from avatarpool.exceptions import AvatarPoolError
+from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.opening import OpeningPolicy
@@ -90,6 +90,7 @@ class Keeper:
 
     def drain(self, connection: Connection) -> None:
         """End a returned connection's open request; it is in quarantine meanwhile."""
+        connection.is_cleaning = True
         self._own(self._others, self._drain, connection)
 
     def stop(self) -> None:
@@ -125,7 +126,7 @@ class Keeper:
         self._meter.counters.connections_num += 1
         began = self._loop.time()
         try:
-            connection = await self._new_connection()
+            connection = await self._uncancelled(self._new_connection())
         except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
             self._meter.counters.connections_errors += 1
             state.opening -= 1
@@ -147,6 +148,19 @@ class Keeper:
             self._joined(connection)
         self.act()
 
+    @staticmethod
+    async def _uncancelled(opening: Awaitable[Connection]) -> Connection:
+        """Take a CancelledError that nobody asked for, an SDK's own, for a failure."""
+        try:
+            return await opening
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within"
+            ) from error
+
     async def _drain(self, connection: Connection) -> None:
         try:
             await connection.session.abandon()
@@ -155,6 +169,7 @@ class Keeper:
             self._state.retire(connection)
             self.act()
         else:
+            connection.is_cleaning = False
             self._drained(connection)
 
     def _tell_outage(self, now: float) -> None:

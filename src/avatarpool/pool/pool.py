@@ -31,6 +31,9 @@ log = logging.getLogger("avatarpool.pool")
 
 _pool_numbers = itertools.count(1)
 
+# Of max_lifetime: each session's own life is drawn between this part of it and all.
+_SHORTEST_LIFE = 0.9
+
 
 class AvatarConnectionPool:
     """Keeps avatar sessions warm and lends them, one request at a time.
@@ -262,9 +265,11 @@ class AvatarConnectionPool:
                 self._cut()
                 await self._keeper.close()
         finally:
-            self._cut()
-            await self._sessions.console.close()
-            self._closed.set_result(None)
+            try:
+                self._cut()
+                await self._sessions.console.close()
+            finally:
+                self._closed.set_result(None)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._progress
@@ -391,9 +396,9 @@ class AvatarConnectionPool:
 
     async def exchange(self, dead: Connection) -> Connection:
         """Give a borrower another connection for one that died unused."""
-        connection = await self.acquire(self.timeout)
-        dead.borrower = None
-        return connection
+        self._state.retire(dead)  # its end may not have been told yet
+        self._act()
+        return await self.acquire(self.timeout)
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, drain it or let it go."""
@@ -424,7 +429,9 @@ class AvatarConnectionPool:
 
     def settled(self, connection: Connection) -> None:
         """A connection's requests may be over: then out of quarantine with it."""
-        if connection.phase is Phase.DRAINING and connection.session.is_settled:
+        if connection.phase is not Phase.DRAINING or connection.is_cleaning:
+            return
+        if connection.session.is_settled:
             self._state.recycle(connection, self.now())
             self._act()
 
@@ -447,7 +454,7 @@ class AvatarConnectionPool:
     def _join(self, connection: Connection) -> None:
         now = self.now()
         connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(0.9, 1.0)
+        life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
         connection.retire_at = now + max(life - self.request_timeout, 0.0)
         self._state.join(connection, now)
         self._told()
@@ -478,17 +485,23 @@ class AvatarConnectionPool:
 class Borrow:
     """What ``pool.borrow()`` returns: enter it once to have a connection."""
 
-    __slots__ = ("_lent", "_pool", "_timeout")
+    __slots__ = ("_is_entered", "_lent", "_pool", "_timeout")
 
     def __init__(self, pool: AvatarConnectionPool, timeout: float) -> None:
         self._pool = pool
         self._timeout = timeout
+        self._is_entered = False
         self._lent: PooledConnection | None = None
 
     async def __aenter__(self) -> PooledConnection:
-        if self._lent is not None:
+        if self._is_entered:
             raise SessionStateError("this borrow is entered already: call pool.borrow() again")
-        connection = await self._pool.acquire(self._timeout)
+        self._is_entered = True  # from here: another task may enter while this one waits
+        try:
+            connection = await self._pool.acquire(self._timeout)
+        except BaseException:
+            self._is_entered = False
+            raise
         self._lent = PooledConnection(self._pool, connection)
         return self._lent
 
@@ -499,6 +512,7 @@ class Borrow:
         traceback: TracebackType | None,
     ) -> None:
         lent, self._lent = self._lent, None
+        self._is_entered = False
         assert lent is not None
         self._pool.put_back(lent.give_back())
 
@@ -528,9 +542,9 @@ def _problems(
     ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
 ) -> list[str]:
     problems = []
-    if max_lifetime <= request_timeout:
+    if max_lifetime * _SHORTEST_LIFE <= request_timeout:
         problems.append(
-            f"sessions live {max_lifetime:.2f} s, which holds no request of "
+            f"sessions live {max_lifetime:.2f} s, less 10 %, which holds no request of "
             f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
             "or lower request_timeout"
         )

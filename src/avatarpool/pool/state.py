@@ -158,7 +158,7 @@ class PoolState(Generic[M]):
 
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""
-        if self.is_closed or member.retire_at <= now:
+        if self.is_closed or member.retire_at <= now or len(self.members) > self.max_size:
             self.retire(member)
             return
         member.since = now

@@ -131,6 +131,12 @@ class WebSocket(WSListener):
         finally:
             transport.disconnect(graceful=False)
 
+    async def wait_ended(self, timeout: float) -> None:
+        """Wait for the end, or for ``timeout`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._ended)
+
     def abort(self) -> None:
         """Cut the connection without a word."""
         self._is_local = True
@@ -285,7 +291,8 @@ async def connect(
             # Its transport sees the end of the stream and closes itself.
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-    assert websocket is not None
+    if websocket is None:  # picows ends its handshake quietly when the peer hangs up
+        raise _unreachable("the peer closed the connection during the upgrade")
     return websocket
 
 
