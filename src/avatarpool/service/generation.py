@@ -70,9 +70,7 @@ class Pipeline:
         samples = len(pcm) // _SAMPLE_BYTES
         self._samples += samples
         if self._samples > self._max_samples:
-            raise AudioRefused(
-                f"request audio is longer than {self._max_samples / self._rate:.0f} s"
-            )
+            raise AudioRefused(f"request audio is longer than {self._max_samples / self._rate:g} s")
         keyframes = self._driver.feed(pcm) if pcm else []
         is_hungry = self._decoder.is_drained
         is_done = is_hungry and self._has_ended

@@ -61,6 +61,7 @@ class Ingress:
         socket = web.WebSocketResponse(
             timeout=limits.close_timeout,
             compress=False,
+            autoping=False,  # the session answers, and gives way in between
             max_msg_size=limits.max_message_bytes,
         )
         admitted = self._admit(request, can_upgrade=bool(socket.can_prepare(request)))
@@ -68,7 +69,10 @@ class Ingress:
             counters.upgrades_refused += 1
             logger.info("upgrade refused: %d %r", admitted.status, admitted.message)
             return _refused(admitted)
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:  # gone already, so nobody hears this
+            return web.Response()
         transport = request.transport
         assert transport is not None
         avatar_id = request.query["id"]

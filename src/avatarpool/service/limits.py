@@ -18,6 +18,8 @@ class ServiceLimits:
         max_connections: Sessions that one application may have at once (4003).
         max_session_duration: A session is ended after this time (4002).
         idle_timeout: A session without audio is ended after this time (code 3).
+        http_idle_timeout: A connection without a whole request is closed after
+            this time. Above the 15 s after which aiohttp's own clients let go.
         handshake_timeout: Time for the configuration to arrive.
         send_timeout: Time that a peer may leave its frames unread.
         close_timeout: Time for the closing handshake, and for `close()`.
@@ -25,6 +27,8 @@ class ServiceLimits:
         max_used_tokens: Used tokens remembered until they expire; beyond it
             the ingress answers 503, since forgetting one would let it in again.
         max_token_request_bytes: Size of a token request's body.
+        max_configuration_bytes: Size of a session's first message, whose maps
+            would take many times its size once decoded.
         max_message_bytes: Size of one WebSocket message (close code 1009).
         max_buffered_bytes: Audio of one session that waits to be animated;
             beyond it, and one message more, nothing is read from the socket.
@@ -40,12 +44,14 @@ class ServiceLimits:
     max_connections: int = 256
     max_session_duration: float = 3600.0
     idle_timeout: float = 300.0
+    http_idle_timeout: float = 30.0
     handshake_timeout: float = 10.0
     send_timeout: float = 30.0
     close_timeout: float = 2.0
     max_token_lifetime: float = 24 * 3600.0
     max_used_tokens: int = 100_000
     max_token_request_bytes: int = 4096
+    max_configuration_bytes: int = 64 * 1024
     max_message_bytes: int = 4 * 1024 * 1024
     max_buffered_bytes: int = 1024 * 1024
     max_request_bytes: int = 64 * 1024 * 1024

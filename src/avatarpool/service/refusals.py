@@ -23,6 +23,7 @@ GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
 INVALID_PAYLOAD = 1007
 POLICY_VIOLATION = 1008
+MESSAGE_TOO_BIG = 1009
 INTERNAL_FAULT = 1011
 
 
@@ -126,6 +127,11 @@ def no_configuration(seconds: float) -> Ending:
         INVALID_ARGUMENT,
         f"expected ClientConfigureSession message within {seconds:g} s",
     )
+
+
+def configuration_too_large(limit: int) -> Ending:
+    """The configuration is larger than any that could make sense."""
+    return Ending(MESSAGE_TOO_BIG, INVALID_ARGUMENT, f"first message is larger than {limit} bytes")
 
 
 def wrong_first_message(name: str) -> Ending:

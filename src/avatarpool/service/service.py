@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import ConfigurationError
@@ -25,6 +25,18 @@ from avatarpool.service.session import Workshop
 from avatarpool.service.tokens import TokenOffice
 
 logger = logging.getLogger("avatarpool.service")
+
+
+def _without_request(record: logging.LogRecord) -> bool:
+    """Take out what aiohttp quotes of a request that it cannot parse: keys and tokens."""
+    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+_http_logger = logging.getLogger("avatarpool.service.http")
+_http_logger.addFilter(_without_request)
 
 _CONSOLE_PATH = console.ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = ingress.ROUTE.rsplit("/", 1)[0]
@@ -136,6 +148,8 @@ class LocalAvatarService:
         self._runner = web.AppRunner(
             self._application(self._ingress),
             access_log=None,
+            logger=_http_logger,
+            keepalive_timeout=self.limits.http_idle_timeout,
             shutdown_timeout=self.limits.close_timeout,
             lingering_time=0.0,  # a body that was refused is not waited for
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AvatarSDKError
@@ -48,6 +48,7 @@ logger = logging.getLogger("avatarpool.service")
 
 _CLOSE_REASON_BYTES = 123  # RFC 6455: a control frame holds 125, the code takes 2
 _OPUS_PIECE_BYTES = 1024
+_MESSAGES_PER_TURN = 32  # of one session, before the others have theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,10 @@ class ServedSession:
             max_id_bytes=limits.max_request_id_bytes,
             max_remembered=limits.max_remembered_requests,
         )
-        self._configuration: ConfigureSession | None = None  # until the handshake is done
+        self._has_slot = False  # until the handshake is done
         self._generations: dict[str, tuple[Generation, asyncio.Task[None]]] = {}
         self._group = asyncio.TaskGroup()
+        self._messages_read = 0
         self._heard_at = 0.0  # when audio, or the configuration, last came
         self._audio_taken = asyncio.Event()  # a generation's buffer has shrunk
         self._is_ending = asyncio.Event()  # set with _ending, from outside
@@ -151,7 +153,7 @@ class ServedSession:
         finally:
             # Before the closing handshake: who is told to come back may do so.
             self._counters.requests_open -= len(self._requests)
-            if self._configuration is not None:
+            if self._has_slot:
                 self._account.free_slot()
         return ending
 
@@ -177,7 +179,7 @@ class ServedSession:
         raise SessionOver(refusals.idle(patience))
 
     async def _receive(self) -> Message:
-        message = await self._socket.receive()
+        message = await self._read()
         match message.type:
             case WSMsgType.BINARY:
                 pass
@@ -185,10 +187,32 @@ class ServedSession:
                 raise SessionOver(refusals.TEXT_MESSAGE)
             case _:
                 raise SessionOver(None)
+        limit = self._limits.max_configuration_bytes
+        if not self._has_slot and len(message.data) > limit:
+            raise SessionOver(refusals.configuration_too_large(limit))
         try:
             return decode(message.data)
         except AvatarSDKError as error:
             raise SessionOver(refusals.undecodable(error.message)) from error
+
+    async def _read(self) -> WSMessage:
+        """Return the next message that is no ping, which is answered here.
+
+        aiohttp hands out what it has read without giving way, and answers
+        pings likewise: thousands of small messages, a second of the loop.
+        """
+        while True:
+            self._messages_read += 1
+            if self._messages_read % _MESSAGES_PER_TURN == 0:
+                await asyncio.sleep(0)
+            message = await self._socket.receive()
+            match message.type:
+                case WSMsgType.PING:
+                    await self._in_time(self._socket.pong(message.data))
+                case WSMsgType.PONG:
+                    pass
+                case _:
+                    return message
 
     async def _send(self, message: Message) -> None:
         """Write a message and wait while the peer's buffers are full.
@@ -196,9 +220,12 @@ class ServedSession:
         The message is written before anything is waited for, so that messages
         go out in the order of the calls.
         """
+        await self._in_time(self._socket.send_bytes(encode(message)))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._limits.send_timeout):
-                await self._socket.send_bytes(encode(message))
+                await sending
         except TimeoutError:
             logger.warning("session %s: the peer reads nothing, cut", self.connection_id)
             self._transport.abort()
@@ -251,7 +278,7 @@ class ServedSession:
             raise SessionOver(refusal)
         if not self._account.take_slot():
             raise SessionOver(refusals.too_many_connections(self._limits.max_connections))
-        self._configuration = message
+        self._has_slot = True
         self._counters.sessions_total += 1
         await self._send(ConfirmSession(self.connection_id))
         logger.info("session %s opened for avatar %s", self.connection_id, self._avatar_id)
@@ -275,8 +302,12 @@ class ServedSession:
         if not is_wanted:
             return
         if is_new:
+            self._counters.requests_open += 1  # as the table has it from here
             self._begin(req_id, configuration)
-        generation, _ = self._generations[req_id]
+        held = self._generations.get(req_id)
+        if held is None:
+            return  # its generation has just ended the session: that is under way
+        generation, _ = held
         generation.push(message.audio, end=message.end)
         if generation.received_bytes > self._limits.max_request_bytes:
             size = self._limits.max_request_bytes
@@ -305,7 +336,6 @@ class ServedSession:
         )
         task = self._group.create_task(self._generate(req_id, generation))
         self._generations[req_id] = generation, task
-        self._counters.requests_open += 1
 
     async def _generate(self, req_id: str, generation: Generation) -> None:
         try:
