@@ -36,9 +36,9 @@ class Command:
         stdout, stderr = process.communicate(timeout=50)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
-    def start_service(self, *options):
+    def start_service(self, *options, env=None):
         """Start the service on a free port and read the five lines that it prints, as a shell."""
-        process = self.start("service", "--port", 0, *options)
+        process = self.start("service", "--port", 0, *options, env=env)
         environment = {}
         for _ in range(5):
             export, assignment = shlex.split(process.stdout.readline())
@@ -59,6 +59,15 @@ def command():
     command = Command()
     yield command
     command.close()
+
+
+@pytest.fixture
+def says_local():
+    """What a command says that finds no service in the environment."""
+    return (
+        "None of AVATAR_API_KEY, AVATAR_APP_ID, AVATAR_CONSOLE_ENDPOINT, AVATAR_INGRESS_ENDPOINT, "
+        "AVATAR_SESSION_AVATAR_ID is set: using a local avatar service.\n"
+    )
 
 
 @pytest.fixture(scope="module")

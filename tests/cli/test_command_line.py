@@ -36,6 +36,13 @@ def test_the_entry_point_is_the_same_command():
     [
         (["run", "--rounds", "0"], "--rounds"),
         (["run", "--interval", "-1"], "--interval"),
+        (["run", "--interval", "inf"], "--interval"),
+        (["run", "--interval", "nan"], "--interval"),
+        (["run", "--ttl", "inf"], "--ttl"),
+        (["run", "--ttl", "1441"], "--ttl"),
+        (["run", "--timeout", "inf"], "--timeout"),
+        (["doctor", "--timeout", "nan"], "--timeout"),
+        (["service", "--credits", "inf"], "inf is no finite number"),
         (["run", "--audio", "no-such-file.wav"], "no-such-file.wav"),
         (["run", "--json", "no-such-directory/out.json"], "no-such-directory"),
         (["service", "--port", "70000"], "--port"),

@@ -25,10 +25,10 @@ def closed_port():
         return server.getsockname()[1]
 
 
-def test_with_nothing_set_it_examines_a_local_service_and_says_so(command):
+def test_with_nothing_set_it_examines_a_local_service_and_says_so(command, says_local):
     result = command("doctor")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stderr == "No AVATAR_* variables are set: using a local avatar service.\n"
+    assert result.stderr == says_local
     steps = ("environment", "token", "connection", "handshake", "request")
     assert outcomes(result.stdout) == dict.fromkeys(steps, "ok")
     assert re.search(r"^token +ok +\d+\.\d ms", result.stdout, flags=re.MULTILINE)
@@ -38,10 +38,28 @@ def test_with_nothing_set_it_examines_a_local_service_and_says_so(command):
 
 def test_an_incomplete_environment_is_the_first_step_to_fail(command):
     result = command("doctor", env={"AVATAR_APP_ID": "app"})
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert outcomes(result.stdout) == {"environment": "FAILED"}
     assert "AVATAR_API_KEY" in result.stdout
-    assert result.stderr == "Set what is named above, or unset all AVATAR_* variables.\n"
+    assert result.stderr == (
+        "Set or correct what is named above, or unset all AVATAR_* variables.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AVATAR_USE_QUERY_AUTH": "maybe"},
+        {"AVATAR_CONSOLE_ENDPOINT": "nope"},
+    ],
+)
+def test_an_environment_that_cannot_work_names_the_variable_and_exits_2(
+    command, running_service, variables
+):
+    result = command("doctor", env={**running_service, **variables})
+    assert result.returncode == 2
+    assert outcomes(result.stdout) == {"environment": "FAILED"}
+    assert all(name in result.stdout for name in variables)
 
 
 def test_a_wrong_key_fails_the_token(command, running_service):

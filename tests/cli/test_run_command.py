@@ -7,16 +7,18 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 
 import pytest
 
 QUICK = ("--rounds", 2, "--requests", 5, "--interval", 0)
 
 
-def test_with_nothing_set_it_runs_on_a_local_service(command):
+def test_with_nothing_set_it_runs_on_a_local_service(command, says_local):
     result = command("run", *QUICK)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "No AVATAR_* variables are set: using a local avatar service.\n"
+    assert result.stderr == says_local
     lines = result.stdout.splitlines()
     assert re.fullmatch(r"Loaded audio file: \d{5} bytes", lines[0])
     assert lines[1] == "Initializing connection pool with 3 connections..."
@@ -75,6 +77,46 @@ def test_the_results_are_written_as_json_too(command, running_service, tmp_path)
             assert 0 <= request["wait_ms"] <= request["duration_ms"]
 
 
+def test_a_file_for_the_results_that_cannot_be_written_is_found_before_the_run(command, tmp_path):
+    not_a_directory = tmp_path / "file"
+    not_a_directory.touch()
+    result = command("run", *QUICK, "--json", not_a_directory / "results.json")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "'--json': cannot write" in result.stderr
+    assert "Not a directory" in result.stderr
+
+
+def test_a_run_that_never_begins_leaves_no_file_and_no_change(command, tmp_path):
+    new, old = tmp_path / "new.json", tmp_path / "old.json"
+    old.write_text("{}")
+    for file in (new, old):
+        assert command("run", "--json", file, env={"AVATAR_APP_ID": "app"}).returncode == 2
+    assert not new.exists()
+    assert old.read_text() == "{}"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing_else(running_service, closed):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AVATAR_")}
+    result = subprocess.run(  # noqa: S603 - our own command
+        [
+            "/bin/sh",
+            "-c",
+            f'exec "$0" -W error -m avatarpool run --rounds 1 {closed}',
+            sys.executable,
+        ],
+        env={**inherited, **running_service},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("Connection pool closed\n") is (">&-" not in closed.split())
+    assert result.stderr == ""
+
+
 def test_any_failed_request_exits_1_with_the_reason_in_the_report(command, running_service):
     result = command("run", *QUICK, "--timeout", 0.001, env=running_service)
     assert result.returncode == 1, result.stderr
@@ -111,6 +153,7 @@ def test_audio_of_an_unknown_kind_is_refused_in_one_sentence(command, tmp_path):
     result = command("run", "--audio", clip)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(f"avatarpool: {clip}: ")
     assert "neither WAV nor Ogg Opus" in result.stderr
 
 

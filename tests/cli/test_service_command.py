@@ -69,6 +69,26 @@ def test_an_address_of_another_machine_is_one_sentence_and_exit_1(command):
     assert sentence.startswith("The service cannot listen on 192.0.2.1 port 8765")
 
 
+def test_an_empty_host_is_refused(command):
+    result = command("service", "--host", "")
+    assert result.returncode == 2
+    assert "'--host': it is empty" in result.stderr
+
+
+def test_the_key_is_the_environments_if_it_has_one(command):
+    _, environment = command.start_service(env={"AVATAR_API_KEY": "a-key-that-stays"})
+    assert environment["AVATAR_API_KEY"] == "a-key-that-stays"
+    assert command("doctor", env=environment).returncode == 0
+
+
+def test_an_output_that_takes_no_lines_is_one_sentence_and_exit_1(command):
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        process = command.start("service", "--port", 0, stdout=full)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert stderr == "The lines to paste cannot be written: No space left on device.\n"
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

@@ -10,8 +10,9 @@ from dataclasses import replace
 from time import perf_counter
 
 from avatarpool.cli.advice import advice
+from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.settings import Settings, read_settings
-from avatarpool.cli.signals import INTERRUPTED, Interruptible
+from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import (
@@ -34,9 +35,11 @@ async def examine(timeout: float) -> int:
         async with Interruptible() as scope, avatar_service(settings) as target:
             await _walk(target, timeout)
     except ConfigurationError:
-        return _failed("Set what is named above, or unset all AVATAR_* variables.")
+        _advise("Set or correct what is named above, or unset all AVATAR_* variables.")
+        return MISUSED
     except AvatarPoolError as error:
-        return _failed(advice(error))
+        _advise(advice(error))
+        return 1
     if scope.was_interrupted:
         return INTERRUPTED
     print("Everything works.")  # noqa: T201
@@ -140,11 +143,10 @@ def _step(name: str) -> Iterator[_Words]:
     _show(name, "ok", 1000 * (perf_counter() - started), words.text)
 
 
+def _advise(what_to_do: str) -> None:
+    print(what_to_do, file=sys.stderr)  # noqa: T201
+
+
 def _show(name: str, outcome: str, spent_ms: float | None, text: str) -> None:
     spent = "" if spent_ms is None else f"{spent_ms:.1f} ms"
     print(f"{name:<12} {outcome:<7} {spent:>11}  {text}", flush=True)  # noqa: T201
-
-
-def _failed(what_to_do: str) -> int:
-    print(what_to_do, file=sys.stderr)  # noqa: T201
-    return 1

@@ -1,6 +1,7 @@
 """The command ``avatarpool``.
 
-Each command imports what it needs when it runs, so that ``--help`` is quick.
+Each command imports what it alone needs when it runs; the others and ``--help``
+do without it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Annotated
 
 import typer
 
+from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
+from avatarpool.cli.options import not_empty, number, seconds, writable
+from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 
 app = typer.Typer(
@@ -23,16 +27,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-MISUSED = 2
-"""Exit code for options or variables that cannot work."""
-
 
 def main() -> None:
     """Run the command line; what is expected to fail fails in one sentence."""
     try:
+        open_missing_streams()
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except AvatarPoolError as error:
         typer.echo(f"avatarpool: {error}", err=True)
         sys.exit(MISUSED if isinstance(error, ConfigurationError) else 1)
@@ -73,17 +75,22 @@ def run(
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds, one after another.")] = 10,
     requests: Annotated[int, typer.Option(min=1, help="Concurrent requests per round.")] = 5,
-    interval: Annotated[float, typer.Option(min=0, help="Seconds between rounds.")] = 30.0,
+    interval: Annotated[float, seconds("Seconds between rounds.", min=0)] = 30.0,
     pool_size: Annotated[int, typer.Option(min=1, help="Connections to maintain.")] = 3,
-    ttl: Annotated[float, typer.Option(min=1, help="Session time-to-live in minutes.")] = 10,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 45,
+    ttl: Annotated[float, number("Session time-to-live in minutes.", min=1, max=24 * 60)] = 10,
+    timeout: Annotated[float, seconds("Seconds for each request.")] = 45,
     audio: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="WAV, Ogg Opus, or raw .pcm to send."),
     ] = None,
     json: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, writable=True, help="Write the results to this file too."),
+        typer.Option(
+            dir_okay=False,
+            writable=True,
+            callback=writable,
+            help="Write the results to this file too.",
+        ),
     ] = None,
 ) -> None:
     """Send rounds of requests through a pool, and report.
@@ -98,8 +105,6 @@ def run(
       avatarpool run --rounds 1 --requests 200 --pool-size 20
       avatarpool run --audio clip.wav --json results.json
     """  # noqa: D301 - \b tells click to keep the lines
-    if json is not None and not json.parent.is_dir():
-        raise typer.BadParameter(f"there is no directory {json.parent}", param_hint="--json")
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
     from avatarpool.cli.settings import read_settings  # noqa: PLC0415
@@ -112,26 +117,29 @@ def run(
 @app.command()
 def service(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(callback=not_empty, help="Address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 is any free one.")] = 8765,
     max_connections: Annotated[
         int, typer.Option(min=1, help="Sessions at once; beyond it 4003.")
     ] = 256,
     max_session_duration: Annotated[
-        float, typer.Option(min=0.001, help="Seconds until a session is ended with 4002.")
+        float, seconds("Seconds until a session is ended with 4002.")
     ] = 3600.0,
     idle_timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds without audio until a session is ended.")
+        float, seconds("Seconds without audio until a session is ended.")
     ] = 300.0,
     credits: Annotated[  # noqa: A002 - the option's name
         float | None,
-        typer.Option(min=0, help="Seconds of audio until 4001; left out: unlimited."),
+        number("Seconds of audio until 4001; left out: unlimited.", min=0),
     ] = None,
 ) -> None:
     """Run the local avatar service until Ctrl-C.
 
     The lines that it prints to standard output set a shell up for it; notes go
-    to standard error.
+    to standard error. Its API key is the variable AVATAR_API_KEY, or a random
+    one if that is not set.
 
     \b
     Examples:
@@ -155,7 +163,7 @@ def service(
 @app.command()
 def doctor(
     *,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each step.")] = 10.0,
+    timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,
 ) -> None:
     """Say which step to an answer fails, and what to do.
 

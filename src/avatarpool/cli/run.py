@@ -8,11 +8,12 @@ from pathlib import Path
 from time import perf_counter
 
 from avatarpool.audio import read_audio
+from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.screen import Screen, open_screen
 from avatarpool.cli.settings import Settings
-from avatarpool.cli.signals import INTERRUPTED, Interruptible
+from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
-from avatarpool.exceptions import PoolError
+from avatarpool.exceptions import AudioError, PoolError
 from avatarpool.load import (
     LoadPlan,
     LoadReport,
@@ -53,7 +54,7 @@ async def run(options: RunOptions, settings: Settings) -> int:
         AvatarPoolError: The audio cannot be used, or no connection could be opened.
         OSError: A file cannot be read or written.
     """
-    audio = load_speech_clip() if options.audio is None else read_audio(options.audio)
+    audio = load_speech_clip() if options.audio is None else _read(options.audio)
     plan = options.plan
     async with avatar_service(settings) as target:
         pool = AvatarConnectionPool(
@@ -79,6 +80,13 @@ async def run(options: RunOptions, settings: Settings) -> int:
     if report.was_interrupted:
         return INTERRUPTED
     return 1 if report.has_failures else 0
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return read_audio(file)
+    except AudioError as error:
+        raise AudioError(f"{file}: {error}") from error
 
 
 class Rounds:

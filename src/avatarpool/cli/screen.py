@@ -69,6 +69,7 @@ class BarScreen:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            redirect_stderr=sys.stderr.isatty(),  # a file's lines are not for the terminal
         )
         self._task = self._progress.add_task("", total=total)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import shlex
 import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
 from avatarpool.service import LocalAvatarService, ServiceLimits
@@ -19,15 +22,22 @@ async def serve(host: str, port: int, limits: ServiceLimits) -> int:
             f"Warning: {host} is no loopback address: everyone who can reach it can use this "
             "service, and its traffic is not encrypted."
         )
-    try:
-        async with Interruptible(), LocalAvatarService(host=host, port=port, limits=limits) as it:
-            for name, value in it.environment.items():
-                print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
-            _note("Paste these lines into another shell. Ctrl-C stops the service.")
-            await asyncio.get_running_loop().create_future()
-    except OSError as error:
-        _note(_why_not(error, host, port))
-        return 1
+    # From the environment and not an option: everyone can read a command line.
+    key = os.environ.get("AVATAR_API_KEY", "").strip() or None
+    service = LocalAvatarService(host=host, port=port, limits=limits, api_key=key)
+    async with Interruptible(), AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(service)
+        except OSError as error:
+            _note(_why_not(error, host, port))
+            return 1
+        try:
+            _show(service.environment)
+        except OSError as error:
+            _note(f"The lines to paste cannot be written: {error.strerror or error}.")
+            return 1
+        _note("Paste these lines into another shell. Ctrl-C stops the service.")
+        await asyncio.get_running_loop().create_future()
     _note("Service stopped.")
     return 0
 
@@ -38,6 +48,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _show(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

@@ -7,9 +7,6 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
-
 
 class Interruptible:
     """Cancels its block at the first signal and goes on after it.

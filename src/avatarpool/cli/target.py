@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from avatarpool.cli.settings import Settings, settings_from
+from avatarpool.cli.settings import REQUIRED_VARIABLES, Settings, settings_from
 from avatarpool.service import LocalAvatarService
 
 
@@ -16,6 +16,7 @@ async def avatar_service(settings: Settings) -> AsyncIterator[Settings]:
     if not settings.is_empty:
         yield settings
         return
-    print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)  # noqa: T201
+    unset = ", ".join(REQUIRED_VARIABLES)
+    print(f"None of {unset} is set: using a local avatar service.", file=sys.stderr)  # noqa: T201
     async with LocalAvatarService() as service:
         yield settings_from(service.environment)

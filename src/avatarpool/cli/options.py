@@ -1,0 +1,47 @@
+"""Options whose values a range alone does not check."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import typer
+
+_DAY = 86400.0
+
+
+def number(help: str, *, min: float, max: float | None = None) -> object:  # noqa: A002 - typer's
+    """Describe an option that takes a finite number."""
+    return typer.Option(min=min, max=max, callback=_finite, help=help)
+
+
+def seconds(help: str, *, min: float = 0.001) -> object:  # noqa: A002 - typer's names
+    """Describe an option that takes seconds, a day's at most."""
+    return number(help, min=min, max=_DAY)
+
+
+def not_empty(value: str) -> str:
+    """Refuse an empty value."""
+    if not value.strip():
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+def writable(file: Path | None) -> Path | None:
+    """Refuse a file that cannot be written, before there is anything to write."""
+    if file is not None and not file.is_fifo():  # its reader would take a close for the end
+        is_new = not file.exists()
+        try:
+            file.open("a").close()
+            if is_new:
+                file.unlink()
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from error
+    return file
+
+
+def _finite(value: float | None) -> float | None:
+    # A range lets NaN through, which is neither below nor above anything.
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
