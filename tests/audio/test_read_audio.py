@@ -81,6 +81,13 @@ def test_raw_pcm_passes_checked(tmp_path, name):
         read_audio(file)
 
 
+def test_a_file_of_an_unknown_kind_may_be_raw_pcm_under_the_wrong_name(tmp_path):
+    file = tmp_path / "speech.wav"
+    file.write_bytes(SPEECH_PCM)
+    with pytest.raises(AudioError, match=r"convert it, or name it \.pcm"):
+        read_audio(file)
+
+
 def test_a_wav_that_is_named_pcm_is_read_as_the_wav_it_is(tmp_path):
     file = tmp_path / "speech.pcm"
     file.write_bytes(SPEECH_WAV.read_bytes())
@@ -90,7 +97,7 @@ def test_a_wav_that_is_named_pcm_is_read_as_the_wav_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"ID3\4 an mp3", "neither WAV nor Ogg Opus: convert it"),
+        (b"ID3\4 an mp3", "neither WAV nor Ogg Opus: convert it$"),
         (b"", "neither WAV nor Ogg Opus"),
         (SPEECH_WAV.read_bytes()[:1000], "cut short"),
         (SPEECH_WAV.read_bytes()[:40] + bytes(4), "holds no audio"),
@@ -126,7 +133,7 @@ def test_a_missing_file_stays_an_os_error(tmp_path):
 def test_without_pyav_wav_still_works_and_ogg_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     assert read_audio(SPEECH_WAV) == SPEECH_PCM
-    with pytest.raises(ConfigurationError, match=r"pip install 'avatarpool\[opus\]'"):
+    with pytest.raises(ConfigurationError, match="extra 'opus', or: pip install av"):
         read_audio(SPEECH_OGG)
     assert read_audio(SPEECH_OGG, audio_format=AudioFormat.OGG_OPUS) == SPEECH_OGG
 

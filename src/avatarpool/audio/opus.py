@@ -176,7 +176,7 @@ def _import_av() -> ModuleType:
     except ImportError as error:
         raise ConfigurationError(
             "Ogg Opus cannot be read or written",
-            ["PyAV is not installed (pip install 'avatarpool[opus]')"],
+            ["PyAV is not installed (install avatarpool's extra 'opus', or: pip install av)"],
         ) from error
 
 

@@ -46,19 +46,18 @@ def read_audio(
         OSError: The file cannot be read.
     """
     audio_format = AudioFormat(audio_format)
-    is_raw = False
+    path = None
     if isinstance(source, bytes):
         data = source
     else:
         path = Path(source)
-        is_raw = path.suffix.lower() in (".pcm", ".raw")
         with path.open("rb") as file:
             data = file.read(MAX_AUDIO_BYTES + 1)
     if len(data) > MAX_AUDIO_BYTES:
         raise AudioError(f"the audio is larger than {MAX_AUDIO_BYTES} bytes: cut it into pieces")
     if audio_format is AudioFormat.OGG_OPUS and is_mono_opus(data):
         return data
-    pcm = _read_pcm(data, sample_rate, is_raw=is_raw)
+    pcm = _read_pcm(data, sample_rate, path)
     if not pcm:
         raise AudioError("the file holds no audio: choose one that has some")
     if audio_format is AudioFormat.OGG_OPUS:
@@ -67,7 +66,7 @@ def read_audio(
     return pcm
 
 
-def _read_pcm(data: bytes, sample_rate: int, *, is_raw: bool) -> bytes:
+def _read_pcm(data: bytes, sample_rate: int, path: Path | None) -> bytes:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         samples, rate = read_wav(data)
         if len(samples) * 2 * sample_rate > MAX_AUDIO_BYTES * rate:
@@ -78,10 +77,9 @@ def _read_pcm(data: bytes, sample_rate: int, *, is_raw: bool) -> bytes:
         return to_pcm(resample(samples, rate, sample_rate))
     if data[:4] == b"OggS":
         return decode_ogg_opus(data, sample_rate, max_bytes=MAX_AUDIO_BYTES)
-    if is_raw:
+    if path is not None and path.suffix.lower() in (".pcm", ".raw"):
         check_audio(data, AudioFormat.PCM_S16LE, is_first=True)
         return data
-    raise AudioError(
-        "the file is neither WAV nor Ogg Opus: convert it, or name it .pcm if it is raw "
-        "16-bit mono PCM"
-    )
+    # Bytes have no name that could be changed.
+    or_rename = "" if path is None else ", or name it .pcm if it is raw 16-bit mono PCM"
+    raise AudioError(f"the audio is neither WAV nor Ogg Opus: convert it{or_rename}")
