@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 
 import pytest
@@ -12,6 +14,7 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     CloseCode,
     ConfigurationError,
+    PoolTimeout,
     RequestTimeout,
     SessionTokenError,
 )
@@ -141,3 +144,20 @@ def test_a_request_timeout_repeats_the_callers_number():
     assert str(error) == "request r-1 gave no last frame within 2.50 s (7 frames so far)"
     assert isinstance(error, TimeoutError)
     assert str(RequestTimeout(None, 2.5, 0)) == "no request was sent within 2.50 s"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AvatarSDKError(AvatarSDKErrorCode.upstreamError, "x", phase="p", close_code=4503),
+        SessionTokenError("x", http_status=401),
+        ConfigurationError("x", ["a", "b"]),
+        RequestTimeout("r", 1.0, 2),
+        PoolTimeout("x"),
+    ],
+)
+def test_errors_can_be_copied_and_pickled(error):
+    for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert again.__dict__ == error.__dict__

@@ -16,12 +16,14 @@ from avatarpool import (
     AnimationFrame,
     AudioError,
     AudioFormat,
+    AvatarConnectionPool,
     AvatarSDKError,
     AvatarSDKErrorCode,
     AvatarSession,
     ConfigurationError,
     OggOpusEncoderConfig,
     PlaybackState,
+    PoolError,
     SessionConfig,
     SessionStateError,
     SessionTokenError,
@@ -383,6 +385,57 @@ async def test_messages_right_behind_the_confirmation_are_not_lost(heard: Heard)
     assert {error.code for error in heard.errors} == {Code.sessionDurationExceeded}
 
 
+async def test_a_peer_that_hangs_up_in_the_upgrade_is_connection_failed():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def nothing(websocket: web.WebSocketResponse) -> None:
+        raise AssertionError
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, peer(nothing) as there:
+        config = replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
+        with pytest.raises(AvatarSDKError, match="during the upgrade") as caught:
+            async with AvatarSession(config):
+                pass
+    assert caught.value.code is Code.connectionFailed
+
+
+async def test_a_close_right_behind_the_upgrade_says_why():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await websocket.close(code=4003, message=b"too many concurrent connections")
+
+    async with peer(behave) as config:
+        with pytest.raises(AvatarSDKError) as caught:
+            async with AvatarSession(config):
+                pass
+    assert caught.value.code is Code.concurrencyLimit
+
+
+async def test_a_session_that_is_ended_as_soon_as_it_is_confirmed_says_why():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.close(code=4001, message=b"credits exhausted")
+
+    async with peer(behave) as config:
+        pool = AvatarConnectionPool(1, lambda: config)
+        with pytest.raises(PoolError, match="creditsExhausted"):
+            await pool.initialize()
+
+
+async def test_a_trace_context_that_raises_begins_no_request(service: LocalAvatarService):
+    def raising() -> dict[str, str]:
+        raise LookupError("no span")
+
+    async with AvatarSession(service.config_factory(trace_context=raising)) as session:
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                await session.send_audio(SILENCE)
+        assert session.requests.is_settled
+
+
 async def hanging(websocket: web.WebSocketResponse) -> None:
     """Take the configuration and answer nothing until the peer is gone."""
     await websocket.receive_bytes()
@@ -442,7 +495,7 @@ async def test_credentials_go_into_the_query_where_headers_cannot():
         config = replace(
             there,
             use_query_auth=True,
-            ingress_endpoint_url=there.ingress_endpoint_url + "/?region=eu",
+            ingress_endpoint_url=there.ingress_endpoint_url + "/?region=eu&id=other",
         )
         url, headers = ingress_target(config, "t k")
         async with AvatarSession(config) as session:
@@ -545,6 +598,8 @@ async def test_a_peer_that_takes_no_data_holds_the_sender_and_then_costs_the_ses
                     await session.send_audio(bytes(1 << 20))
             assert caught.value.phase == "websocket_send"
             assert not session.is_open
+            with pytest.raises(AvatarSDKError, match="took no data"):
+                await session.interrupt()
         stop.set()
 
 

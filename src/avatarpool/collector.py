@@ -135,6 +135,7 @@ class AnimationCollector:
             RequestTimeout: The last frame did not come in time.
             AvatarSDKError: The request or its connection failed.
             SessionStateError: The connection was returned before the end.
+            PoolClosed: The pool was closed, and its patience ran out.
         """
         if timeout is None:
             timeout = self._default_timeout

@@ -269,6 +269,9 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
         is_reachable = bool(host) and parts.port != 0
     except ValueError:
         is_reachable = False
+    else:
+        if "@" in parts.netloc:
+            return "carries a user name, which the service does not take"
     return None if is_reachable else "has no valid host or port"
 
 

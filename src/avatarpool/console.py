@@ -99,7 +99,8 @@ def _read_token(status: int, body: str) -> str:
     if status != 200 or fields.get("errors"):
         raise token_refused(status, body)
     token = fields.get("sessionToken") or fields.get("session_token")
-    if not isinstance(token, str) or not token:
+    if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
+        # A token goes into a header, so that a line break in it would be another.
         # Neither the body nor a part of it is shown: it may be a token.
         raise SessionTokenError(
             "the console answered without a session token",

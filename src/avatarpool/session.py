@@ -345,14 +345,15 @@ class AvatarSession:
         try:
             await self._websocket.drain(self._config.send_timeout)
         except TimeoutError as error:
-            self._websocket.abort()
-            raise AvatarSDKError(
+            self._failure = AvatarSDKError(
                 AvatarSDKErrorCode.connectionFailed,
                 f"the peer took no data for {self._config.send_timeout:.2f} s",
                 phase="websocket_send",
                 connection_id=self._connection_id,
                 req_id=req_id,
-            ) from error
+            )
+            self._websocket.abort()
+            raise self._failure from error
 
     def _encode(self, pcm: bytes, *, end: bool, is_first: bool) -> bytes:
         if is_first or self._encoder is None:
@@ -450,8 +451,9 @@ class AvatarSession:
 
     def connection_lost(self, ended: Ended) -> None:
         """Take the end of the connection; tell everyone why, once."""
-        error = None if ended.is_local else self._why(ended)
-        self._failure = error
+        if self._failure is None and not ended.is_local:
+            self._failure = self._why(ended)
+        error = self._failure  # None: closed from here
         self._state = SessionState.CLOSED
         if self._confirmed is not None and not self._confirmed.done():
             self._confirmed.set_exception(

@@ -26,6 +26,7 @@ from avatarpool import (
     SessionConfig,
     SessionStateError,
 )
+from avatarpool.pool import foreign
 from avatarpool.protocol.codec import encode
 
 SILENCE = b"\0\0" * 640
@@ -276,6 +277,8 @@ async def test_a_send_that_is_cancelled_costs_a_vendors_session():
             await asyncio.sleep(0)
             sending.cancel()
             await asyncio.wait([sending])
+            with pytest.raises(AvatarSDKError, match="a send was cut off"):
+                await conn.session.send_audio(SILENCE)  # it would join the unknown one
         async with pool.borrow() as conn:
             assert conn.connection_id == "scripted-1"
             with pytest.raises(AvatarSDKError, match="a send was cut off"):
@@ -324,3 +327,72 @@ async def test_a_vendors_dataclass_is_taken_as_its_keywords():
     with pytest.raises(ConfigurationError, match="api_key is missing") as caught:
         await AvatarConnectionPool(1, lambda: TheirConfig(avatar_id="a")).initialize()
     assert "avatar_id is missing" not in caught.value.problems
+
+
+async def test_an_error_that_comes_before_a_vendors_first_send_returns_fails_the_request():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        [session] = script.sessions
+        session.before_send_returns = lambda req_id: session.fail(VendorError(req_id=req_id))
+        await conn.session.send_audio(SILENCE, end=True)
+        with pytest.raises(AvatarSDKError, match="driven server"):
+            await conn.collector.wait()
+
+
+async def test_a_vendors_opening_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    async def never(session: ScriptedSession) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(foreign, "_STEP_TIMEOUT", 0.02)
+    script = Script(never)
+    pool = new_pool(script)
+    await pool.initialize()
+    assert script.attempts == 2
+    await pool.close()
+
+
+async def test_a_vendors_close_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    async def never() -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(foreign, "_CLOSE_TIMEOUT", 0.02)
+    script = Script()
+    async with new_pool(script):
+        script.sessions[0].close = never  # type: ignore[method-assign]
+
+
+async def test_a_session_factory_that_makes_no_session_is_told():
+    pool = AvatarConnectionPool(1, no_options, session_factory=lambda **options: None)
+    with pytest.raises(ConfigurationError, match="it returned NoneType, no session"):
+        await pool.initialize()
+
+
+async def test_a_session_that_ends_in_its_opening_is_no_member():
+    script = Script(lambda session: session.close())
+    pool = new_pool(script)
+    await pool.initialize()
+    assert script.attempts == 2
+    await pool.close()
+
+
+async def test_with_egress_a_failed_request_is_not_served():
+    script = Script()
+    options = {"agora_egress": object()}
+    async with new_pool(script, lambda: options) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(SILENCE)
+        script.sessions[0].fail(VendorError(req_id=req_id))
+        with pytest.raises(AvatarSDKError):
+            await conn.session.send_audio(SILENCE, end=True)
+        assert pool.get_stats()["total_requests_served"] == 0
+
+
+async def test_optional_parameters_of_a_factory_are_left_alone():
+    script = Script()
+    seen: list[str] = []
+
+    def factory(region: str = "eu") -> dict[str, Any]:
+        seen.append(region)
+        return {}
+
+    async with new_pool(script, factory):
+        assert seen == ["eu"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -12,6 +14,7 @@ from clock import run_virtual
 from scripted import Script, ScriptedSession, no_options, refused
 
 from avatarpool import (
+    AudioError,
     AvatarConnectionPool,
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -371,7 +374,8 @@ async def test_a_refusal_fails_borrowers_at_once_and_is_probed_one_at_a_time():
                 await session.close()
             began, attempts = now(), script.attempts
             results = await asyncio.gather(*waiting, return_exceptions=True)
-            assert results == [NO_CREDITS] * 3
+            assert [str(result) for result in results] == [str(NO_CREDITS)] * 3
+            assert NO_CREDITS not in results, "each has an error of its own"
             with pytest.raises(AvatarSDKError, match="creditsExhausted"):
                 await hold(pool, 0.0)
             assert now() == began
@@ -539,8 +543,36 @@ async def test_close_cuts_borrowers_that_take_too_long():
         await conn.session.send_audio(b"\0\0", end=True)
         await pool.close(timeout=2.0)
         assert now() == pytest.approx(2.0)
-        with pytest.raises(AvatarSDKError, match="connectionClosed"):
+        with pytest.raises(PoolClosed, match="closed before the last frame"):
             await conn.collector.wait()
+        assert pool.get_stats()["requests_errors"] == 1
+
+
+@virtually
+async def test_close_cuts_borrowers_that_have_sent_nothing_too():
+    pool = new_pool(Script(), 1)
+    await pool.initialize()
+    async with pool.borrow() as conn:
+        waiting = asyncio.create_task(conn.collector.wait())
+        await asyncio.sleep(0)
+        await pool.close(timeout=2.0)
+        with pytest.raises(PoolClosed):
+            await waiting
+        assert pool.get_stats()["requests_errors"] == 0
+
+
+@virtually
+async def test_a_cancelled_close_lets_the_next_one_return():
+    for steps in range(20):
+        pool = new_pool(Script(), 2)
+        await pool.initialize()
+        closing = asyncio.create_task(pool.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        async with asyncio.timeout(60.0):
+            await pool.close()
 
 
 @virtually
@@ -636,6 +668,148 @@ async def test_an_unfinished_request_that_comes_back_to_a_closing_pool_is_cut():
     await closing
     assert now() == pytest.approx(1.0)
     assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_a_connection_in_cleaning_is_lent_to_nobody_though_its_last_frame_came():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        [session] = script.sessions
+        session.answers_abandoned = False
+        interrupt = session.interrupt
+
+        async def slow_interrupt() -> str:
+            await asyncio.sleep(3.0)  # the peer reads slowly
+            return await interrupt()
+
+        session.interrupt = slow_interrupt  # type: ignore[method-assign]
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0", end=True)
+        await asyncio.sleep(1.0)
+        session.frame(req_id, end=True)
+        assert pool.available_count == 0
+        await hold(pool, 0.0)
+        assert now() == pytest.approx(3.0)
+
+
+@virtually
+async def test_two_tasks_of_a_borrower_that_exchange_at_once_take_one_connection():
+    script = Script()
+    async with new_pool(script, 2) as pool:
+        async with pool.borrow() as conn:
+            holding = asyncio.create_task(hold(pool, 1.0))
+            await asyncio.sleep(0)
+            script.openings = [slow(1.0)]
+            await script.sessions[0].close()
+            sending = [asyncio.create_task(conn.session.send_audio(b"\0\0")) for _ in range(2)]
+            await asyncio.gather(*sending)
+            await holding
+        await asyncio.sleep(20.0)
+        assert pool.available_count == 2
+        assert pool.get_stats()["requests_num"] == 1
+
+
+@virtually
+async def test_a_connection_that_is_exchanged_after_the_return_goes_back():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            script.openings = [slow(1.0)]
+            await script.sessions[0].close()
+            sending = asyncio.create_task(conn.session.send_audio(b"\0\0", end=True))
+            await asyncio.sleep(0)
+        with pytest.raises(SessionStateError, match="was returned"):
+            await sending
+        assert pool.available_count == 1
+        assert script.sessions[1].sent == []
+
+
+@virtually
+async def test_an_sdk_that_raises_cancelled_error_is_tried_again():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        script.openings = [DOWN, asyncio.CancelledError()]
+        await script.sessions[0].close()
+        await asyncio.sleep(60.0)
+        assert pool.total_count == 1
+
+
+@virtually
+async def test_lent_sessions_beyond_the_new_size_are_closed_on_their_return():
+    script = Script()
+    async with new_pool(script, 3) as pool:
+        holding = [asyncio.create_task(hold(pool, 1.0)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        pool.resize(1)
+        await asyncio.gather(*holding)
+        assert pool.total_count == 1
+
+
+def test_a_lifetime_that_its_jitter_may_cut_below_a_request_is_refused():
+    with pytest.raises(ConfigurationError, match="less 10 %"):
+        new_pool(Script(), max_lifetime=49.0)
+
+
+@virtually
+async def test_a_collector_that_is_first_touched_after_the_return_is_over():
+    async with new_pool(Script(), 1) as pool:
+        async with pool.borrow() as conn:
+            pass
+        with pytest.raises(SessionStateError, match="was returned"):
+            await conn.collector.wait()
+        with pytest.raises(SessionStateError):
+            async for _ in conn.collector:
+                pass
+
+
+@virtually
+async def test_audio_that_is_refused_does_not_bring_back_an_old_error():
+    script = Script()
+    async with new_pool(script, 1) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        script.sessions[0].fail(refused(Code.upstreamError, req_id=req_id))
+        with pytest.raises(AvatarSDKError):
+            await conn.collector.wait()
+        with pytest.raises(AudioError):
+            await conn.session.send_audio(b"\0")
+        await conn.session.send_audio(b"\0\0", end=True)
+
+
+@virtually
+async def test_returned_frames_are_freed_without_the_garbage_collector():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0", end=True)
+            script.sessions[0].frame(req_id, end=True)
+            await conn.collector.wait()
+            frames = weakref.ref(conn.collector)
+        gc.disable()
+        try:
+            del conn
+            assert frames() is None
+        finally:
+            gc.enable()
+
+
+@virtually
+async def test_two_tasks_cannot_enter_one_borrow():
+    async with new_pool(Script(), 1) as pool, pool.borrow():
+        borrow = pool.borrow(timeout=1.0)
+        first = asyncio.create_task(borrow.__aenter__())
+        await asyncio.sleep(0)
+        with pytest.raises(SessionStateError, match="entered already"):
+            await borrow.__aenter__()
+        with pytest.raises(PoolTimeout):
+            await first
+        with pytest.raises(PoolTimeout):
+            await borrow.__aenter__()  # free again
+
+
+@virtually
+async def test_draining_a_pool_that_is_not_open_says_so():
+    with pytest.raises(PoolClosed, match="call initialize"):
+        new_pool(Script(), 1).drain()
 
 
 # --- odd moments ------------------------------------------------------------------------------

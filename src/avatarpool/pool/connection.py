@@ -6,7 +6,12 @@ import asyncio
 from typing import Protocol
 
 from avatarpool.collector import AnimationCollector
-from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, SessionStateError
+from avatarpool.exceptions import (
+    AvatarPoolError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    SessionStateError,
+)
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import Member
 from avatarpool.protocol.messages import AnimationFrame
@@ -255,13 +260,18 @@ class PooledConnection:
         """Whether nothing was sent in this borrow yet."""
         return self._collector is None or self._collector.req_id is None
 
-    def ended(self, error: AvatarSDKError | None) -> None:
-        """The connection died under the borrower."""
-        if self.is_unused:
+    def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
+        """The connection died under the borrower; an unused one may be exchanged.
+
+        Args:
+            error: Why, if that is known.
+            is_final: Whether there will be no other one.
+        """
+        if self.is_unused and not is_final:
             return
         collector = self.collector
         if not collector.is_done:
-            self._pool.meter.counters.requests_errors += 1
+            self._pool.meter.counters.requests_errors += collector.req_id is not None
             collector.finish(
                 error
                 or AvatarSDKError(
@@ -280,8 +290,7 @@ class PooledConnection:
         connection.borrower = None
         collector = self._collector
         if collector is not None and not collector.is_done:
-            if collector.req_id is not None:
-                self._pool.meter.counters.requests_errors += 1
+            self._pool.meter.counters.requests_errors += collector.req_id is not None
             collector.finish(self._ended_early())
         return connection
 

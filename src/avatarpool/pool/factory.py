@@ -79,9 +79,15 @@ class SessionMaker:
 def _call_factory(
     factory: ConfigFactory, wiring: AnimationCollector
 ) -> SessionConfig | Mapping[str, object]:
-    if inspect.signature(factory).parameters:
+    parameters = inspect.signature(factory).parameters.values()
+    # An optional parameter may be anything, unless it is called what we pass.
+    if any(p.name == "collector" or _is_required(p) for p in parameters):
         return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
     return cast("Callable[[], SessionConfig]", factory)()
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
 
 
 def _as_config(given: object) -> SessionConfig:

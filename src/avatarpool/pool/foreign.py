@@ -105,7 +105,12 @@ class ForeignSession:
         self._audio_format = AudioFormat(cast("str", options.get("audio_format", "pcm_s16le")))
         if options.get("ogg_opus_encoder") is not None:
             self._audio_format = AudioFormat.PCM_S16LE  # the SDK encodes
-        self._session = cast("VendorSession", factory(**{**options, **callbacks}))
+        session = factory(**{**options, **callbacks})
+        if not hasattr(session, "send_audio"):
+            raise ConfigurationError(
+                "session_factory cannot work", [f"it returned {type(session).__name__}, no session"]
+            )
+        self._session = cast("VendorSession", session)
 
     def __repr__(self) -> str:
         return f"<ForeignSession {self._connection_id} over {type(self._session).__module__}>"
@@ -140,6 +145,7 @@ class ForeignSession:
         if is_new:
             self.requests.check_free()
         check_audio(audio, self._audio_format, is_first=is_new)
+        self._check_whole()
         self._is_beginning = is_new
         try:
             req_id = await _translated(self._session.send_audio(audio, end), "websocket_send")
@@ -159,13 +165,7 @@ class ForeignSession:
         return await _translated(self._session.interrupt(), "websocket_send")
 
     async def abandon(self) -> None:
-        if self._is_torn:
-            raise AvatarSDKError(
-                AvatarSDKErrorCode.connectionClosed,
-                "a send was cut off, and what the session holds is unknown",
-                phase="websocket_send",
-                connection_id=self._connection_id,
-            )
+        self._check_whole()
         if self.requests.is_half_sent:
             await self.send_audio(b"", end=True)
         if not self.requests.is_settled:
@@ -221,6 +221,15 @@ class ForeignSession:
         if self._is_open:
             self._is_open = False
             self._observer.session_ended(None)
+
+    def _check_whole(self) -> None:
+        if self._is_torn:
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionClosed,
+                "a send was cut off, and what the session holds is unknown",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+            )
 
     # --- request ids that the SDK chooses -----------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import logging
 import random
@@ -286,7 +287,10 @@ class AvatarConnectionPool:
         """Close what is still lent: its borrower's request fails at once."""
         for connection in list(self._state.members):
             if connection.borrower is not None:
-                connection.borrower.ended(None)
+                connection.borrower.ended(
+                    PoolClosed(f"pool {self.name!r} was closed before the last frame"),
+                    is_final=True,
+                )
             self._state.retire(connection)
         if self._keeper is not None:
             self._keeper.act()
@@ -302,7 +306,12 @@ class AvatarConnectionPool:
         self._act()
 
     def drain(self) -> None:
-        """Replace every session: idle ones now, lent ones on their return."""
+        """Replace every session: idle ones now, lent ones on their return.
+
+        Raises:
+            PoolClosed: The pool is not open.
+        """
+        self._check_open()
         self._state.expire(self.now())
         self._act()
 
@@ -392,7 +401,7 @@ class AvatarConnectionPool:
         keeper = self._keeper
         assert keeper is not None
         if keeper.policy.refusal is not None and not self._state.members:
-            raise keeper.policy.refusal.with_traceback(None)
+            raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
 
     async def exchange(self, dead: Connection) -> Connection:
         """Give a borrower another connection for one that died unused."""
@@ -535,7 +544,7 @@ class QueuedBorrower:
     def fail(self, error: Exception) -> None:
         """Learn that none will come."""
         if not self.future.done():
-            self.future.set_exception(error)
+            self.future.set_exception(copy.copy(error))
 
 
 def _problems(

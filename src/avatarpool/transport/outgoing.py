@@ -21,7 +21,9 @@ _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 def ingress_target(config: SessionConfig, token: str) -> tuple[str, dict[str, str]]:
     """Return the WebSocket's URL and headers; one of them carries the credentials."""
     parts = urlsplit(config.ingress_endpoint_url)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), ("id", config.avatar_id)]
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    query = [pair for pair in given if pair[0] not in ("id", "appId", "sessionKey")]
+    query.append(("id", config.avatar_id))
     headers = {}
     if config.use_query_auth:
         query += [("appId", config.app_id), ("sessionKey", token)]
