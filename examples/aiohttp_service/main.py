@@ -16,7 +16,14 @@ from aiohttp import web
 
 from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.audio import read_audio
-from avatarpool.exceptions import AudioError, AvatarSDKError, PoolError, RequestTimeout
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarPoolError,
+    AvatarSDKError,
+    ConfigurationError,
+    PoolError,
+    RequestTimeout,
+)
 from avatarpool.service import LocalAvatarService
 
 HOST, PORT = "127.0.0.1", 8080
@@ -33,6 +40,9 @@ VARIABLES = (
     "AVATAR_SESSION_AVATAR_ID",
 )
 
+# What AVATAR_USE_QUERY_AUTH may say.
+SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
 routes = web.RouteTableDef()
 avatar_pool = web.AppKey("avatar_pool", AvatarConnectionPool)
 
@@ -42,14 +52,22 @@ async def animate(request: web.Request) -> web.Response:
     """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
     audio = await request.read()
     if request.content_type != "audio/pcm":
-        audio = await asyncio.to_thread(read_audio, audio)
+        audio = await asyncio.to_thread(read_file, audio)
     async with request.app[avatar_pool].borrow(timeout=BORROW_TIMEOUT) as conn:
         request_id = await conn.session.send_audio(audio, end=True)
         frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
     answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
-    if request.query.get("keyframes") == "1":
+    if request.query.get("keyframes") in ("1", "true"):
         answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
     return web.json_response(answer)
+
+
+def read_file(body: bytes) -> bytes:
+    """Convert an audio file to what the sessions take."""
+    try:
+        return read_audio(body)
+    except AudioError as error:
+        raise AudioError(f"{error} (raw 16 kHz mono PCM needs Content-Type: audio/pcm)") from error
 
 
 @routes.get("/stats")
@@ -67,6 +85,9 @@ async def errors_as_json(
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
         return _error(413, f"the audio is larger than {MAX_BODY_BYTES} bytes")
+    except web.HTTPException as error:  # no such path, or not with this method
+        allow = error.headers.get("Allow")
+        return _error(error.status, error.reason, {"Allow": allow} if allow else None)
     except AudioError as error:
         return _error(400, error)
     except PoolError as error:  # no connection came free: try again soon
@@ -75,6 +96,8 @@ async def errors_as_json(
         return _error(504, error)
     except AvatarSDKError as error:  # the avatar service failed, not this one
         return _error(502, error)
+    except AvatarPoolError as error:
+        return _error(500, error)
 
 
 def _error(status: int, error: object, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -86,7 +109,7 @@ async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         environment = read_environment()
         if not environment:
-            print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)
+            print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             environment = service.environment
         config = session_config(environment)
@@ -106,13 +129,16 @@ def read_environment() -> Mapping[str, str]:
 
 def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe the sessions that the pool opens."""
+    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
+    if query_auth not in SWITCH:
+        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],
         console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
         ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
         avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=environment.get("AVATAR_USE_QUERY_AUTH", "").lower() == "true",
+        use_query_auth=SWITCH[query_auth],
     )
 
 
@@ -126,4 +152,8 @@ def create_app() -> web.Application:
 
 if __name__ == "__main__":
     read_environment()  # an incomplete one ends here, before anything starts
-    web.run_app(create_app(), host=HOST, port=PORT)
+    try:
+        web.run_app(create_app(), host=HOST, port=PORT)
+    except AvatarPoolError as error:
+        print(f"The pool could not be opened: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from avatarpool import AvatarConnectionPool, PoolError, SessionConfig
+from avatarpool import AvatarConnectionPool, AvatarPoolError, ConfigurationError, SessionConfig
 from avatarpool.load import (
     LoadPlan,
     completion_text,
@@ -38,16 +38,22 @@ VARIABLES = (
     "AVATAR_SESSION_AVATAR_ID",
 )
 
+# What AVATAR_USE_QUERY_AUTH may say.
+SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
 
 def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe one session; the pool asks for a fresh one per connection."""
+    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
+    if query_auth not in SWITCH:
+        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],
         console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
         ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
         avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=environment.get("AVATAR_USE_QUERY_AUTH", "").lower() == "true",
+        use_query_auth=SWITCH[query_auth],
     )
 
 
@@ -81,9 +87,9 @@ async def run_rounds(environment: Mapping[str, str]) -> int:
         print(completion_text(time.monotonic() - started))
         print(summary_text(rounds, pool.get_stats()))
         return 1 if any(result.failed for result in rounds) else 0
-    except PoolError as error:
+    except AvatarPoolError as error:
         print(f"The pool could not be opened: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigurationError) else 1
     finally:
         print("\nClosing connection pool...")
         await pool.close()
@@ -98,7 +104,7 @@ async def main() -> int:
     if len(missing) < len(VARIABLES):
         print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
         return 2
-    print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)
+    print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
     async with LocalAvatarService() as service:
         return await run_rounds(service.environment)
 

@@ -19,12 +19,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from avatarpool import AvatarConnectionPool, SessionConfig
+from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
 from avatarpool.audio import read_audio
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
     AvatarSDKError,
+    ConfigurationError,
     PoolError,
     RequestTimeout,
 )
@@ -44,6 +45,9 @@ VARIABLES = (
     "AVATAR_SESSION_AVATAR_ID",
 )
 
+# What AVATAR_USE_QUERY_AUTH may say.
+SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
 
 class State(TypedDict):
     """What the lifespan gives to every request."""
@@ -57,7 +61,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     async with AsyncExitStack() as stack:
         environment = read_environment()
         if not environment:
-            print("No AVATAR_* variables are set: using a local avatar service.", file=sys.stderr)
+            print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             environment = service.environment
         config = session_config(environment)
@@ -70,19 +74,28 @@ app = FastAPI(title="avatarpool", lifespan=lifespan)
 
 
 @app.post("/animate")
-async def animate(request: Request, *, keyframes: bool = False) -> dict[str, object]:
+async def animate(request: Request, *, keyframes: str = "") -> dict[str, object]:
     """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
     audio = await read_body(request)
-    if request.headers.get("content-type") != "audio/pcm":
-        audio = await asyncio.to_thread(read_audio, audio)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "audio/pcm":
+        audio = await asyncio.to_thread(read_file, audio)
     pool: AvatarConnectionPool = request.state.pool
     async with pool.borrow(timeout=BORROW_TIMEOUT) as conn:
         request_id = await conn.session.send_audio(audio, end=True)
         frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
     answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
-    if keyframes:
+    if keyframes in ("1", "true"):
         answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
     return answer
+
+
+def read_file(body: bytes) -> bytes:
+    """Convert an audio file to what the sessions take."""
+    try:
+        return read_audio(body)
+    except AudioError as error:
+        raise AudioError(f"{error} (raw 16 kHz mono PCM needs Content-Type: audio/pcm)") from error
 
 
 @app.get("/stats")
@@ -136,16 +149,34 @@ def read_environment() -> Mapping[str, str]:
 
 def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe the sessions that the pool opens."""
+    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
+    if query_auth not in SWITCH:
+        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],
         console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
         ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
         avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=environment.get("AVATAR_USE_QUERY_AUTH", "").lower() == "true",
+        use_query_auth=SWITCH[query_auth],
     )
 
 
+async def check_service() -> None:
+    """Open one session, if the environment names a service: it may not let us.
+
+    The lifespan would find out as well, but uvicorn shows what it raises as a traceback.
+    """
+    environment = read_environment()  # an incomplete one ends here
+    if environment:
+        async with AvatarSession(session_config(environment)):
+            pass
+
+
 if __name__ == "__main__":
-    read_environment()  # an incomplete one ends here, before anything starts
+    try:
+        asyncio.run(check_service())
+    except AvatarPoolError as error:
+        print(f"The avatar service cannot be used: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
     uvicorn.run(app, host=HOST, port=PORT)

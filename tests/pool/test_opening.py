@@ -100,3 +100,18 @@ def test_remembers_since_when_it_fails(policy: OpeningPolicy):
 )
 def test_tells_refusals_from_failures(error: Exception, refused: bool):
     assert is_refusal(error) is refused
+
+
+def test_a_slot_that_comes_free_ends_the_pause_of_a_full_plan_and_of_nothing_else(
+    policy: OpeningPolicy,
+):
+    full = AvatarSDKError(AvatarSDKErrorCode.concurrencyLimit, "full", close_code=4003)
+    policy.failed(full, step=policy.step, now=0.0)
+    policy.slot_freed(0.1)
+    assert policy.take(0.1, 2, 0) == 1
+    policy.failed(NO_CREDITS, step=policy.step, now=0.2)
+    policy.slot_freed(0.3)
+    assert policy.take(0.3, 2, 0) == 0
+    policy.failed(RuntimeError(), step=policy.step, now=0.4)
+    policy.slot_freed(0.5)
+    assert policy.take(0.5, 2, 0) == 0

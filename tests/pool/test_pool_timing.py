@@ -179,12 +179,65 @@ async def test_grows_while_borrowers_wait_and_shrinks_when_they_are_gone():
 
 
 @virtually
+async def test_the_urgent_go_first_and_nobody_starves():
+    served: list[str] = []
+
+    async def borrower(pool: AvatarConnectionPool, name: str, priority: float) -> None:
+        async with pool.borrow(priority=priority):
+            served.append(name)
+
+    async with new_pool(Script(), 1) as pool:
+        async with pool.borrow():
+            waiting = [asyncio.create_task(borrower(pool, "long waiting", 0.0))]
+            await asyncio.sleep(11.0)
+            for name, priority in (("new", 0.0), ("urgent", 1.0)):
+                waiting.append(asyncio.create_task(borrower(pool, name, priority)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+    assert served == ["long waiting", "urgent", "new"]
+
+
+@virtually
+async def test_a_successor_is_there_before_an_old_session_goes():
+    script = Script()
+    async with new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0) as pool:
+        script.openings = [slow(5.0)] * 4
+        fewest = 2
+        for _ in range(100):
+            await asyncio.sleep(1.0)
+            fewest = min(fewest, pool.available_count)
+        assert fewest == 2
+        assert len(script.sessions) == 4
+
+
+@virtually
+async def test_where_the_plan_has_no_room_for_a_successor_the_old_session_goes_first():
+    script = Script()
+    limit = 2
+
+    async def within_the_plan(session: ScriptedSession) -> None:
+        open_ones = [other for other in script.sessions if not other.is_closed]
+        if len(open_ones) > limit:
+            session.is_closed = True
+            raise refused(Code.concurrencyLimit, close_code=4003)
+
+    script.openings = [within_the_plan] * 1000
+    async with new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0) as pool:
+        fewest = 2
+        for _ in range(400):
+            await asyncio.sleep(1.0)
+            fewest = min(fewest, pool.available_count)
+        assert fewest >= 1
+        assert pool.available_count == 2
+
+
+@virtually
 async def test_old_sessions_are_replaced_at_jittered_times():
     script = Script()
     async with new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0) as pool:
-        await asyncio.sleep(79.0)  # 100 s, less up to 10 %, less the request's 10 s
+        await asyncio.sleep(71.0)  # 100 s, less 10 %, less the request's 10 s, less a tenth
         assert len(script.sessions) == 2
-        await asyncio.sleep(12.0)
+        await asyncio.sleep(20.0)
         assert len(script.sessions) == 4
         assert pool.available_count == 2
         assert [session.is_closed for session in script.sessions] == [True, True, False, False]

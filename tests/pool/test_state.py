@@ -60,7 +60,7 @@ def test_hands_a_returned_member_to_the_first_who_waits():
     assert state.lend(0.0) is member
     waiters = [Borrower(), Borrower()]
     for waiter in waiters:
-        state.enqueue(waiter)
+        state.enqueue(waiter, 0.0)
     state.recycle(member, 1.0)
     assert waiters[0].member is member
     assert waiters[1].member is None
@@ -71,8 +71,8 @@ def test_hands_a_returned_member_to_the_first_who_waits():
 def test_skips_waiters_that_are_gone():
     state = new_state()
     gone, here = Borrower(is_gone=True), Borrower()
-    state.enqueue(gone)
-    state.enqueue(here)
+    state.enqueue(gone, 0.0)
+    state.enqueue(here, 0.0)
     [member] = joined(state, 1)
     assert here.member is member
     assert state.waiting == 0
@@ -80,7 +80,7 @@ def test_skips_waiters_that_are_gone():
 
 def test_keeps_a_member_idle_if_every_waiter_is_gone():
     state = new_state()
-    state.enqueue(Borrower(is_gone=True))
+    state.enqueue(Borrower(is_gone=True), 0.0)
     [member] = joined(state, 1)
     assert member.phase is Phase.IDLE
     assert state.idle == 1
@@ -90,7 +90,7 @@ def test_leaving_the_queue_keeps_the_others_in_order():
     state = new_state()
     first, second, third = Borrower(), Borrower(), Borrower()
     for waiter in (first, second, third):
-        state.enqueue(waiter)
+        state.enqueue(waiter, 0.0)
     state.leave(second)
     state.leave(second)  # harmless
     a, b = joined(state, 2)
@@ -99,9 +99,9 @@ def test_leaving_the_queue_keeps_the_others_in_order():
 
 def test_turns_away_more_than_max_waiting():
     state = new_state(max_waiting=1)
-    state.enqueue(Borrower())
+    state.enqueue(Borrower(), 0.0)
     with pytest.raises(TooManyRequests, match="1 borrowers wait already"):
-        state.enqueue(Borrower())
+        state.enqueue(Borrower(), 0.0)
 
 
 def test_wants_min_size_and_one_more_per_waiter_up_to_max_size():
@@ -111,7 +111,7 @@ def test_wants_min_size_and_one_more_per_waiter_up_to_max_size():
     assert state.missing == 0
     state.lend(0.0)
     for wanted in (1, 2, 2):
-        state.enqueue(Borrower())
+        state.enqueue(Borrower(), 0.0)
         assert state.missing == wanted
     state.opening = 1
     assert state.missing == 1
@@ -142,7 +142,7 @@ def test_a_draining_member_is_nobodys_until_it_settles():
     state.lend(0.0)
     assert state.quarantine(member, 1.0)
     waiter = Borrower()
-    state.enqueue(waiter)
+    state.enqueue(waiter, 0.0)
     assert state.lend(1.0) is None
     assert waiter.member is None
     state.recycle(member, 2.0)
@@ -185,6 +185,46 @@ def test_sweep_retires_spare_members_that_were_idle_too_long():
     state.sweep(100.0)
     assert state.to_close == members[:2]
     assert state.idle == 1
+
+
+def aging(state: PoolState[Member], number: int) -> list[Member]:
+    members = [Member(0.0, 100.0, renew_at=50.0) for _ in range(number)]
+    for member in members:
+        state.join(member, 0.0)
+    state.sweep(50.0)
+    return members
+
+
+def test_a_member_that_grows_old_is_used_until_its_successor_has_joined():
+    state = new_state(min_size=2, max_size=2)
+    old, other = aging(state, 2)
+    assert state.missing == 2
+    assert state.lend(51.0) is old
+    state.recycle(old, 52.0)
+    assert state.to_close == []
+    young = Member(52.0, 1000.0)
+    state.join(young, 52.0)
+    assert state.missing == 1
+    state.join(Member(53.0, 1000.0), 53.0)
+    assert state.to_close == [other, old]
+    assert state.idle == 2
+
+
+def test_a_lent_member_goes_on_its_return_once_its_successor_has_joined():
+    state = new_state(min_size=1, max_size=1)
+    [old] = aging(state, 1)
+    assert state.lend(51.0) is old
+    state.join(Member(52.0, 1000.0), 52.0)
+    assert state.to_close == []
+    state.recycle(old, 53.0)
+    assert state.to_close == [old]
+    assert state.missing == 0
+
+
+def test_a_spare_member_that_grows_old_has_no_successor():
+    state = new_state(min_size=0, max_size=3)
+    aging(state, 1)
+    assert state.missing == 0
 
 
 def test_expire_retires_idle_members_now_and_lent_ones_on_return():
@@ -236,7 +276,7 @@ def test_close_sends_waiters_away_and_leaves_only_what_is_lent():
     state.lend(0.0)
     state.quarantine(third, 0.0)
     waiter = Borrower()
-    state.enqueue(waiter)
+    state.enqueue(waiter, 0.0)
     error = PoolClosed("closed")
     state.close(error)
     assert waiter.error is error
@@ -287,7 +327,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(life=st.floats(1.0, 100.0))
     def opens(self, life: float) -> None:
         self.born += 1
-        self.state.join(Member(self.now, self.now + life), self.now)
+        self.state.join(Member(self.now, self.now + life, self.now + life * 0.8), self.now)
         self.collect()
 
     @rule()
@@ -297,7 +337,7 @@ class PoolMachine(RuleBasedStateMachine):
         if member is None:
             waiter = Borrower()
             self.queue.append(waiter)
-            self.state.enqueue(waiter)
+            self.state.enqueue(waiter, self.now)
         else:
             assert not self.queue, "nobody overtakes a waiter"
             self.lent.append(member)

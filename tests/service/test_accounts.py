@@ -4,11 +4,11 @@ from avatarpool.service.accounts import Account, Accounts
 
 
 def account(balance: float | None = None) -> Account:
-    return Account("app", "secret-key", balance=balance, max_connections=2)
+    return Account("app", "secret-key", balance=balance, max_connections=2, max_handshakes=1)
 
 
 def test_an_application_is_found_by_its_key_and_by_no_other():
-    accounts = Accounts({"a": "ka", "b": "kb"}, balance=None, max_connections=1)
+    accounts = Accounts({"a": "ka", "b": "kb"}, balance=None, max_connections=1, max_handshakes=1)
 
     assert accounts.by_api_key("kb") is accounts.by_app_id("b")
     assert accounts.by_api_key("k") is None
@@ -18,7 +18,7 @@ def test_an_application_is_found_by_its_key_and_by_no_other():
 
 
 def test_no_key_is_shown():
-    accounts = Accounts({"app": "secret-key"}, balance=None, max_connections=1)
+    accounts = Accounts({"app": "secret-key"}, balance=None, max_connections=1, max_handshakes=1)
 
     assert repr(accounts) == "<Accounts app>"
     assert repr(accounts.by_app_id("app")) == "<Account 'app' 0 connections>"
@@ -30,6 +30,14 @@ def test_slots_are_given_while_there_are_some():
     assert [one.take_slot() for _ in range(3)] == [True, True, False]
     one.free_slot()
     assert one.take_slot()
+
+
+def test_connections_are_admitted_while_there_is_room_beside_the_sessions():
+    one = account()
+
+    assert [one.admit() for _ in range(4)] == [True, True, True, False]
+    one.leave()
+    assert one.admit()
 
 
 def test_credits_run_out_and_are_topped_up():

@@ -78,7 +78,7 @@ class Keeper:
             connection = state.to_close.pop()
             self._meter.counters.connections_retired += 1
             log.info("pool %r retires connection %s", self._name, connection.connection_id)
-            self._own(self._others, connection.session.close)
+            self._own(self._others, self._close, connection)
         free = self._num_workers - state.opening
         now = self._loop.time()
         missing = min(state.missing, free)
@@ -160,6 +160,11 @@ class Keeper:
             raise AvatarSDKError(
                 AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within"
             ) from error
+
+    async def _close(self, connection: Connection) -> None:
+        await connection.session.close()
+        self.policy.slot_freed(self._loop.time())
+        self.act()
 
     async def _drain(self, connection: Connection) -> None:
         try:

@@ -68,6 +68,12 @@ class OpeningPolicy:
         self.next_at = 0.0
         self.failing_since = self.error = self.refusal = None
 
+    def slot_freed(self, now: float) -> None:
+        """A connection of ours has closed: where the plan's limit refused, try again now."""
+        full = AvatarSDKErrorCode.concurrencyLimit
+        if isinstance(self.refusal, AvatarSDKError) and self.refusal.code is full:
+            self.next_at = min(self.next_at, now)
+
     def failed(self, error: Exception, *, step: int, now: float) -> None:
         """An attempt of ``step`` failed."""
         self.error = error

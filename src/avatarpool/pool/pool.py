@@ -32,6 +32,10 @@ log = logging.getLogger("avatarpool.pool")
 
 _pool_numbers = itertools.count(1)
 
+# Seconds before a session is too old in which its successor is opened; a tenth
+# of short lives.
+_RENEWAL_LEAD = 30.0
+
 # Of max_lifetime: each session's own life is drawn between this part of it and all.
 _SHORTEST_LIFE = 0.9
 
@@ -317,7 +321,7 @@ class AvatarConnectionPool:
 
     # --- borrowing ------------------------------------------------------------------------
 
-    def borrow(self, timeout: float | None = None) -> Borrow:
+    def borrow(self, timeout: float | None = None, *, priority: float = 0.0) -> Borrow:
         """Lend a connection for the length of an ``async with``.
 
         Borrowers are served in the order they came. Cancelling while waiting
@@ -327,6 +331,8 @@ class AvatarConnectionPool:
 
         Args:
             timeout: Seconds to wait; left out, the pool's ``timeout``.
+            priority: Each unit counts as 10 s of waiting, so that the urgent go
+                first and nobody starves; negative for work that can wait.
 
         Raises:
             PoolTimeout: No connection came free in time.
@@ -334,15 +340,15 @@ class AvatarConnectionPool:
             PoolClosed: The pool is not open.
             AvatarSDKError: No session is open, and the service refuses new ones.
         """
-        return Borrow(self, self.timeout if timeout is None else timeout)
+        return Borrow(self, self.timeout if timeout is None else timeout, priority)
 
-    async def acquire(self, timeout: float) -> Connection:
+    async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
         """Take a connection out; `Borrow` and `exchange` give it back."""
         self.meter.counters.borrows_num += 1
         began = self.meter.clock()
         try:
             self._check_open()
-            connection = self._lend(self.now()) or await self._queue(timeout)
+            connection = self._lend(self.now()) or await self._queue(timeout, priority)
         except BaseException:
             self.meter.counters.borrows_errors += 1
             raise
@@ -364,14 +370,14 @@ class AvatarConnectionPool:
             self._act()
         return connection
 
-    async def _queue(self, timeout: float) -> Connection:
+    async def _queue(self, timeout: float, priority: float) -> Connection:
         state, keeper = self._state, self._keeper
         assert keeper is not None
         self._raise_refusal()
         self.meter.counters.borrows_queued += 1
         began = self.meter.clock()
         waiter = QueuedBorrower()
-        state.enqueue(waiter)
+        state.enqueue(waiter, self.now(), priority)
         keeper.act()  # one more borrower may be a reason to grow
         try:
             async with asyncio.timeout(timeout):
@@ -464,7 +470,9 @@ class AvatarConnectionPool:
         now = self.now()
         connection.opened_at = now
         life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
-        connection.retire_at = now + max(life - self.request_timeout, 0.0)
+        usable = max(life - self.request_timeout, 0.0)
+        connection.retire_at = now + usable
+        connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
         self._state.join(connection, now)
         self._told()
 
@@ -494,11 +502,12 @@ class AvatarConnectionPool:
 class Borrow:
     """What ``pool.borrow()`` returns: enter it once to have a connection."""
 
-    __slots__ = ("_is_entered", "_lent", "_pool", "_timeout")
+    __slots__ = ("_is_entered", "_lent", "_pool", "_priority", "_timeout")
 
-    def __init__(self, pool: AvatarConnectionPool, timeout: float) -> None:
+    def __init__(self, pool: AvatarConnectionPool, timeout: float, priority: float) -> None:
         self._pool = pool
         self._timeout = timeout
+        self._priority = priority
         self._is_entered = False
         self._lent: PooledConnection | None = None
 
@@ -507,7 +516,7 @@ class Borrow:
             raise SessionStateError("this borrow is entered already: call pool.borrow() again")
         self._is_entered = True  # from here: another task may enter while this one waits
         try:
-            connection = await self._pool.acquire(self._timeout)
+            connection = await self._pool.acquire(self._timeout, self._priority)
         except BaseException:
             self._is_entered = False
             raise

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
 from itertools import count
 from typing import Generic, TypeVar
 
-T = TypeVar("T", bound=Hashable)
+T = TypeVar("T")  # hashable
 
 PRIORITY_SECONDS = 10.0
 """A borrower of priority *p* is served as if it had come this much times *p* earlier."""

@@ -6,11 +6,12 @@ touched, in the waiters it served, and in `to_close`, which the caller empties.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
 from avatarpool.exceptions import ConfigurationError, TooManyRequests
+from avatarpool.pool.queue import FairQueue
 
 
 class Phase(Enum):
@@ -28,17 +29,21 @@ class Member:
     Attributes:
         phase: Where it stands.
         opened_at: When it joined, on the event loop's clock.
+        renew_at: When its successor should be opened.
         retire_at: When it is too old to be lent.
         since: When it entered its phase.
+        is_aging: Whether its successor is due.
     """
 
-    __slots__ = ("opened_at", "phase", "retire_at", "since")
+    __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since")
 
-    def __init__(self, opened_at: float, retire_at: float) -> None:
+    def __init__(self, opened_at: float, retire_at: float, renew_at: float | None = None) -> None:
         self.phase = Phase.OUT
         self.opened_at = opened_at
+        self.renew_at = retire_at if renew_at is None else renew_at
         self.retire_at = retire_at
         self.since = opened_at
+        self.is_aging = False
 
 
 M = TypeVar("M", bound=Member)
@@ -59,7 +64,9 @@ class PoolState(Generic[M]):
     """The members, the queue of waiters and every decision about them.
 
     Idle members are lent first in, first out, which spreads the use; waiters
-    are served first come, first served. While anyone waits nothing is idle.
+    are served first come, first served, but for their priority. While anyone
+    waits nothing is idle. A member that grows old is used until its successor
+    has joined; for that time there may be more members than ``max_size``.
 
     Args:
         min_size: Members to keep, if the service lets us.
@@ -86,9 +93,9 @@ class PoolState(Generic[M]):
         self.opening = 0  # connections being opened, not members yet
         self.members: dict[M, None] = {}  # a set that keeps the order of arrival
         self.to_close: list[M] = []
+        self._aging = 0  # members whose successors are due
         self._idle: deque[M] = deque()
-        # Ordered, with removal from the middle and the front at constant cost.
-        self._waiters: OrderedDict[Waiter[M], None] = OrderedDict()
+        self._waiters: FairQueue[Waiter[M]] = FairQueue()
 
     # --- what one may ask ------------------------------------------------------------
 
@@ -111,7 +118,7 @@ class PoolState(Generic[M]):
         """Connections to open now, beyond those being opened."""
         if self.is_closed:
             return 0
-        have = len(self.members) + self.opening
+        have = len(self.members) - self._aging + self.opening
         # One for each waiter that no opening connection will serve yet.
         wanted = max(self.min_size - have, len(self._waiters) - self.opening)
         return max(0, min(wanted, self.max_size - have))
@@ -129,25 +136,24 @@ class PoolState(Generic[M]):
             self.retire(member)
         return None
 
-    def enqueue(self, waiter: Waiter[M]) -> None:
-        """Put a borrower at the end of the queue.
+    def enqueue(self, waiter: Waiter[M], now: float, priority: float = 0.0) -> None:
+        """Put a borrower into the queue.
 
         Raises:
             TooManyRequests: ``max_waiting`` borrowers wait already.
         """
         if self.max_waiting and len(self._waiters) >= self.max_waiting:
             raise TooManyRequests(f"{len(self._waiters)} borrowers wait already, the most allowed")
-        self._waiters[waiter] = None
+        self._waiters.push(waiter, now, priority)
 
     def leave(self, waiter: Waiter[M]) -> None:
         """Take a borrower out of the queue; harmless if it is not there."""
-        self._waiters.pop(waiter, None)
+        self._waiters.discard(waiter)
 
     def fail_waiters(self, error: Exception) -> None:
         """Send every waiter away."""
         while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
-            waiter.fail(error)
+            self._waiters.pop().fail(error)
 
     # --- members come and go -----------------------------------------------------------
 
@@ -155,17 +161,17 @@ class PoolState(Generic[M]):
         """Take in a connection that has just opened."""
         self.members[member] = None
         self.recycle(member, now)
+        self._retire_succeeded()
 
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""
-        if self.is_closed or member.retire_at <= now or len(self.members) > self.max_size:
+        if self.is_closed or member.retire_at <= now or self._is_surplus(member):
             self.retire(member)
             return
         member.since = now
         while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
             member.phase = Phase.LENT
-            if waiter.hand_over(member):
+            if self._waiters.pop().hand_over(member):
                 return
         member.phase = Phase.IDLE
         self._idle.append(member)
@@ -195,6 +201,9 @@ class PoolState(Generic[M]):
         """Retire what is too old, too long idle, or did not drain in time."""
         spare = len(self.members) - self.min_size
         for member in list(self.members):
+            if member.renew_at <= now and not member.is_aging:
+                member.is_aging = True
+                self._aging += 1
             age_in_phase = now - member.since
             if member.phase is Phase.IDLE:
                 is_spare = spare > 0 and age_in_phase >= self.max_idle
@@ -242,10 +251,22 @@ class PoolState(Generic[M]):
             if member.phase is not Phase.LENT:
                 self.retire(member)
 
+    def _is_surplus(self, member: M) -> bool:
+        """Whether there is one too many, or this one's successor is there."""
+        fresh = len(self.members) - self._aging
+        return fresh > self.max_size or (member.is_aging and fresh >= self.min_size)
+
+    def _retire_succeeded(self) -> None:
+        """Retire idle members whose successors have joined, the longest idle first."""
+        for member in list(self._idle):
+            if member.is_aging and self._is_surplus(member):
+                self.retire(member)
+
     def _remove(self, member: M) -> bool:
         if member not in self.members:
             return False
         del self.members[member]
+        self._aging -= member.is_aging
         if member.phase is Phase.IDLE and member in self._idle:
             self._idle.remove(member)
         member.phase = Phase.OUT

@@ -14,16 +14,25 @@ class Account:
         api_key: The key it gets session tokens with.
         balance: Seconds of audio it may have animated; None is unlimited.
         max_connections: Sessions it may have at once.
+        max_handshakes: Connections it may have on top of those.
     """
 
     def __init__(
-        self, app_id: str, api_key: str, *, balance: float | None, max_connections: int
+        self,
+        app_id: str,
+        api_key: str,
+        *,
+        balance: float | None,
+        max_connections: int,
+        max_handshakes: int,
     ) -> None:
         self.app_id = app_id
-        self.connections = 0
+        self.connections = 0  # that are sessions
+        self._admitted = 0  # those, and the ones that are not, or no more
         self._api_key = api_key.encode()
         self._balance = balance
         self._max_connections = max_connections
+        self._max_admitted = max_connections + max_handshakes
 
     def __repr__(self) -> str:
         return f"<Account {self.app_id!r} {self.connections} connections>"
@@ -47,6 +56,17 @@ class Account:
         if self._balance is not None:
             self._balance = max(self._balance, 0.0) + seconds
 
+    def admit(self) -> bool:
+        """Count one more connection, session or not, unless there is no room for it."""
+        if self._admitted >= self._max_admitted:
+            return False
+        self._admitted += 1
+        return True
+
+    def leave(self) -> None:
+        """Count one connection less."""
+        self._admitted -= 1
+
     def take_slot(self) -> bool:
         """Count one more session, unless there is no room for it."""
         if self.connections >= self._max_connections:
@@ -63,10 +83,21 @@ class Accounts:
     """All applications, found by name or by key."""
 
     def __init__(
-        self, keys: Mapping[str, str], *, balance: float | None, max_connections: int
+        self,
+        keys: Mapping[str, str],
+        *,
+        balance: float | None,
+        max_connections: int,
+        max_handshakes: int,
     ) -> None:
         self._accounts = {
-            app_id: Account(app_id, key, balance=balance, max_connections=max_connections)
+            app_id: Account(
+                app_id,
+                key,
+                balance=balance,
+                max_connections=max_connections,
+                max_handshakes=max_handshakes,
+            )
             for app_id, key in keys.items()
         }
 

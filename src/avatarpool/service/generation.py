@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -42,13 +42,17 @@ class Pipeline:
 
     Args:
         decoder: For the session's audio format.
-        driver: For the decoder's sample rate.
+        make_driver: Makes one for the decoder's sample rate, when audio is first
+            taken: it may take long, or fail.
         max_seconds: Audio that one request may have.
     """
 
-    def __init__(self, decoder: Decoder, driver: Driver, max_seconds: float) -> None:
+    def __init__(
+        self, decoder: Decoder, make_driver: Callable[[], Driver], max_seconds: float
+    ) -> None:
         self._decoder = decoder
-        self._driver = driver
+        self._make_driver = make_driver
+        self._driver: Driver | None = None
         self._rate = decoder.sample_rate
         self._max_samples = max_seconds * self._rate
         self._samples = 0
@@ -60,6 +64,8 @@ class Pipeline:
         Raises:
             AudioRefused: The audio is too long, or not what it should be.
         """
+        if self._driver is None:
+            self._driver = self._make_driver()
         if data:
             self._decoder.push(data)
         if end and not self._has_ended:

@@ -70,13 +70,22 @@ class Ingress:
             logger.info("upgrade refused: %d %r", admitted.status, admitted.message)
             return _refused(admitted)
         try:
+            return await self._serve(request, socket, admitted)
+        finally:
+            admitted.leave()
+
+    async def _serve(
+        self, request: web.Request, socket: web.WebSocketResponse, account: Account
+    ) -> web.StreamResponse:
+        counters = self._workshop.counters
+        try:
             await socket.prepare(request)
         except ConnectionError:  # gone already, so nobody hears this
             return web.Response()
         transport = request.transport
         assert transport is not None
         avatar_id = request.query["id"]
-        session = ServedSession(socket, transport, admitted, avatar_id, self._workshop)
+        session = ServedSession(socket, transport, account, avatar_id, self._workshop)
         self._sessions.add(session)
         if self._is_closing:  # since it was admitted
             session.end(refusals.SERVICE_CLOSED)
@@ -124,7 +133,9 @@ class Ingress:
             return refusals.APP_MISMATCH
         if avatar_id not in self._avatar_ids:
             return refusals.avatar_unknown(avatar_id)
-        return account if account.has_credits else refusals.BILLING
+        if not account.has_credits:
+            return refusals.BILLING
+        return account if account.admit() else refusals.TOO_MANY_HANDSHAKES
 
 
 _STATUS: dict[type[TokenRefused], int] = {

@@ -16,6 +16,8 @@ class ServiceLimits:
             None is unlimited. Without any left the upgrade is refused (402);
             running out ends the session (4001).
         max_connections: Sessions that one application may have at once (4003).
+        max_handshakes: Connections that one application may have on top of
+            those, before or after their sessions; the upgrade is refused (503).
         max_session_duration: A session is ended after this time (4002).
         idle_timeout: A session without audio is ended after this time (code 3).
         http_idle_timeout: A connection without a whole request is closed after
@@ -42,6 +44,7 @@ class ServiceLimits:
 
     credits: float | None = None
     max_connections: int = 256
+    max_handshakes: int = 256
     max_session_duration: float = 3600.0
     idle_timeout: float = 300.0
     http_idle_timeout: float = 30.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -66,7 +67,7 @@ class LocalAvatarService:
             own credits and its own slots.
         seed: Decides blinks and head motion; the same audio and seed give the
             same frames.
-        driver: Makes the driver of each request.
+        driver: Makes the driver of each request, in one of the worker threads.
         workers: Threads that animate. With one, requests are answered strictly
             in turn; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
@@ -100,7 +101,10 @@ class LocalAvatarService:
         keys = {**(other_apps or {}), app_id: self._api_key}
         _check(keys, self.avatar_ids, workers)
         self._accounts = Accounts(
-            keys, balance=self.limits.credits, max_connections=self.limits.max_connections
+            keys,
+            balance=self.limits.credits,
+            max_connections=self.limits.max_connections,
+            max_handshakes=self.limits.max_handshakes,
         )
         self._tokens = TokenOffice(wall_clock, self.limits.max_used_tokens)
         self._wall_clock = wall_clock
@@ -111,6 +115,7 @@ class LocalAvatarService:
         self._runner: web.AppRunner | None = None
         self._ingress: Ingress | None = None
         self._was_started = False
+        self._closing = asyncio.Lock()  # a second close() waits for the first
 
     def __repr__(self) -> str:
         state = "listening" if self._runner else "closed" if self._was_started else "new"
@@ -164,10 +169,16 @@ class LocalAvatarService:
         logger.info("avatar service listens on %s", self._netloc)
 
     async def close(self) -> None:
-        """End all sessions (close code 1001) and stop listening, in bounded time."""
-        runner, self._runner = self._runner, None
-        if runner is None:
-            return
+        """End all sessions (close code 1001) and stop listening, in bounded time.
+
+        A second call waits for the first.
+        """
+        async with self._closing:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                await self._close(runner)
+
+    async def _close(self, runner: web.AppRunner) -> None:
         try:
             for site in tuple(runner.sites):
                 await site.stop()

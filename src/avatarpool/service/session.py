@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -59,7 +60,7 @@ class Workshop:
         limits: The service's limits.
         counters: Where everything is counted.
         executor: Where audio is decoded and animated.
-        driver: Makes the driver of a request.
+        driver: Makes the driver of a request, in the executor.
         seed: Given to every driver.
     """
 
@@ -326,9 +327,9 @@ class ServedSession:
         else:
             decoder = PcmDecoder(configuration.sample_rate)
             piece_bytes = 2 * configuration.sample_rate // STEPS_PER_SECOND
-        driver = self._workshop.driver(decoder.sample_rate, self._workshop.seed)
+        make_driver = partial(self._workshop.driver, decoder.sample_rate, self._workshop.seed)
         generation = Generation(
-            Pipeline(decoder, driver, self._limits.max_request_seconds),
+            Pipeline(decoder, make_driver, self._limits.max_request_seconds),
             self._workshop.executor,
             self._account,
             self._audio_taken,
