@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.collector import AnimationCollector, CollectionLimits
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -26,6 +26,9 @@ class Bell:
 
     def notify(self) -> None:
         self.rings += 1
+
+    def now(self) -> float:
+        return 0.0
 
     async def wait(self, timeout: float | None) -> None:
         self.timeout = timeout
@@ -71,7 +74,7 @@ def bells() -> Bells:
 
 @pytest.fixture
 def collector(bells: Bells) -> AnimationCollector:
-    return AnimationCollector(bells, default_timeout=9.0)
+    return AnimationCollector(bells, CollectionLimits(timeout=9.0))
 
 
 # --- waiting ---------------------------------------------------------------------
@@ -330,3 +333,17 @@ def test_a_collector_shows_what_it_collects(collector):
     collector.begin("r-2")
     collector.finish(FAILURE)
     assert repr(collector) == "<AnimationCollector r-2 failed, 0 frames>"
+
+
+@pytest.mark.parametrize(
+    "limits", [CollectionLimits(max_frames=2), CollectionLimits(max_frame_bytes=2)]
+)
+def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
+    collector = AnimationCollector(bells, limits)
+    collector.begin("r-1")
+    for number in range(5):
+        collector.add(frame(number))
+    assert len(collector.frames) == 2
+    assert isinstance(collector.error, AvatarSDKError)
+    assert collector.error.code is AvatarSDKErrorCode.protocolError
+    assert collector.error.req_id == "r-1"

@@ -6,9 +6,15 @@ No event loop is known here: whoever owns one hands in a `Wakeup` per waiter.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from avatarpool.exceptions import RequestTimeout, SessionStateError
+from avatarpool.exceptions import (
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    RequestTimeout,
+    SessionStateError,
+)
 from avatarpool.protocol.messages import AnimationFrame
 
 
@@ -17,6 +23,9 @@ class Wakeup(Protocol):
 
     def notify(self) -> None:
         """Wake the waiter; harmless if it is awake."""
+
+    def now(self) -> float:
+        """Return the waiter's clock, in seconds."""
 
     async def wait(self, timeout: float | None) -> None:
         """Sleep until notified; raise TimeoutError after ``timeout`` seconds."""
@@ -35,12 +44,42 @@ class CallbackSink(Protocol):
         """Take the end of the session."""
 
 
+@dataclass(frozen=True, slots=True)
+class CollectionLimits:
+    """What one request may bring, and how long its frames may take.
+
+    Attributes:
+        timeout: Seconds that `AnimationCollector.wait` allows for the last frame.
+        first_frame_timeout: Seconds for the first one; None for no limit.
+        frame_gap_timeout: Seconds between two frames; None for no limit.
+        max_frames: Frames of one request.
+        max_frame_bytes: Bytes of one request's animations together.
+    """
+
+    timeout: float | None = None
+    first_frame_timeout: float | None = None
+    frame_gap_timeout: float | None = None
+    max_frames: int = 100_000
+    max_frame_bytes: int = 64 * 1024 * 1024
+
+
 class Collection:
     """The frames of one request: growing, complete or failed."""
 
-    __slots__ = ("done_waiters", "error", "frame_waiters", "frames", "is_done", "req_id")
+    __slots__ = (
+        "_frame_bytes",
+        "_limits",
+        "done_waiters",
+        "error",
+        "frame_waiters",
+        "frames",
+        "is_done",
+        "req_id",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, limits: CollectionLimits) -> None:
+        self._limits = limits
+        self._frame_bytes = 0
         self.req_id: str | None = None  # None until the request begins
         self.frames: list[AnimationFrame] = []
         self.error: Exception | None = None
@@ -50,7 +89,22 @@ class Collection:
         self.frame_waiters: list[Wakeup] = []
 
     def add(self, frame: AnimationFrame) -> None:
-        """Append a frame; the last one completes the collection."""
+        """Append a frame; the last one completes the collection, one too many fails it."""
+        if self.is_done:
+            return
+        limits = self._limits
+        self._frame_bytes += len(frame.animation)
+        if len(self.frames) >= limits.max_frames or self._frame_bytes > limits.max_frame_bytes:
+            self.finish(
+                AvatarSDKError(
+                    AvatarSDKErrorCode.protocolError,
+                    f"request {self.req_id} gave more than {limits.max_frames} frames or "
+                    f"{limits.max_frame_bytes} bytes of them",
+                    phase="websocket_runtime",
+                    req_id=self.req_id,
+                )
+            )
+            return
         self.frames.append(frame)
         for waiter in self.frame_waiters:
             waiter.notify()
@@ -66,6 +120,40 @@ class Collection:
         for waiter in (*self.done_waiters, *self.frame_waiters):
             waiter.notify()
 
+    async def until_done(self, wakeup: Wakeup, timeout: float | None) -> None:
+        """Wait for the end, under one limit and with one sleep."""
+        self.done_waiters.append(wakeup)
+        try:
+            await wakeup.wait(timeout)
+        except TimeoutError as error:
+            if not self.is_done:  # it may have ended in the very last moment
+                raise RequestTimeout(self.req_id, timeout or 0.0, len(self.frames)) from error
+        finally:
+            self.done_waiters.remove(wakeup)
+
+    async def until_done_watched(self, wakeup: Wakeup, timeout: float | None) -> None:
+        """Wait for the end with limits to the first frame and between frames too."""
+        never = float("inf")
+        deadline = wakeup.now() + (never if timeout is None else timeout)
+        self.frame_waiters.append(wakeup)
+        try:
+            while not self.is_done:
+                seen = len(self.frames)
+                limits = self._limits
+                gap = limits.frame_gap_timeout if seen else limits.first_frame_timeout
+                patience = min(deadline - wakeup.now(), never if gap is None else gap)
+                try:
+                    await wakeup.wait(None if patience == never else patience)
+                except TimeoutError as error:
+                    if self.is_done or len(self.frames) > seen:
+                        continue
+                    if patience == gap:
+                        awaited = "next frame" if seen else "first frame"
+                        raise RequestTimeout(self.req_id, patience, seen, awaited) from error
+                    raise RequestTimeout(self.req_id, timeout or 0.0, seen) from error
+        finally:
+            self.frame_waiters.remove(wakeup)
+
 
 class AnimationCollector:
     """Collects the frames of a borrower's current request.
@@ -76,21 +164,18 @@ class AnimationCollector:
 
     Args:
         new_wakeup: Makes a `Wakeup` for each waiter.
-        default_timeout: Seconds that `wait()` allows when it is not told.
+        limits: What a request may bring, and how long its frames may take.
     """
 
     def __init__(
-        self,
-        new_wakeup: Callable[[], Wakeup],
-        *,
-        default_timeout: float | None = None,
+        self, new_wakeup: Callable[[], Wakeup], limits: CollectionLimits | None = None
     ) -> None:
         self._new_wakeup = new_wakeup
-        self._default_timeout = default_timeout
+        self._limits = limits or CollectionLimits()
         # Where the callbacks below lead, for sessions that have no other way
         # to report; ours has, and needs none.
         self.sink: CallbackSink | None = None
-        self._current = Collection()
+        self._current = Collection(self._limits)
         # Calls of the session callbacks below: whoever wraps a user's own
         # callback learns from it whether that one passed its call on.
         self.calls = 0
@@ -132,26 +217,19 @@ class AnimationCollector:
             timeout: Seconds; left out, the pool's ``request_timeout``.
 
         Raises:
-            RequestTimeout: The last frame did not come in time.
+            RequestTimeout: The last frame did not come in time, or a watchdog
+                of the pool (``first_frame_timeout``, ``frame_gap_timeout``) bit.
             AvatarSDKError: The request or its connection failed.
             SessionStateError: The connection was returned before the end.
             PoolClosed: The pool was closed, and its patience ran out.
         """
+        limits, collection = self._limits, self._current
         if timeout is None:
-            timeout = self._default_timeout
-        collection = self._current
+            timeout = limits.timeout
         if not collection.is_done:
-            wakeup = self._new_wakeup()
-            collection.done_waiters.append(wakeup)
-            try:
-                await wakeup.wait(timeout)
-            except TimeoutError as error:
-                if not collection.is_done:  # it may have ended in the very last moment
-                    raise RequestTimeout(
-                        collection.req_id, timeout or 0.0, len(collection.frames)
-                    ) from error
-            finally:
-                collection.done_waiters.remove(wakeup)
+            is_watched = (limits.first_frame_timeout, limits.frame_gap_timeout) != (None, None)
+            until = collection.until_done_watched if is_watched else collection.until_done
+            await until(self._new_wakeup(), timeout)
         if collection.error is not None:
             raise collection.error
         return collection.frames
@@ -202,7 +280,7 @@ class AnimationCollector:
             previous.finish(
                 SessionStateError(f"request {previous.req_id} was followed by {req_id}")
             )
-            self._current = Collection()
+            self._current = Collection(self._limits)
         self._current.req_id = req_id
 
     def add(self, frame: AnimationFrame) -> None:

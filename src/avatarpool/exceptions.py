@@ -61,23 +61,30 @@ class SessionStateError(AvatarPoolError, RuntimeError):
 
 
 class RequestTimeout(AvatarPoolError, TimeoutError):
-    """A request's last frame did not arrive in time.
+    """A request's frames did not arrive in time.
 
     Attributes:
         req_id: The request, if audio was sent.
-        timeout: Seconds that the caller allowed.
+        timeout: Seconds that were allowed.
         frames: How many frames had arrived.
+        awaited: What did not come: ``last frame``, ``first frame`` or ``next frame``.
     """
 
-    def __init__(self, req_id: str | None, timeout: float, frames: int) -> None:
-        super().__init__(
-            f"request {req_id} gave no last frame within {timeout:.2f} s ({frames} frames so far)"
-            if req_id
-            else f"no request was sent within {timeout:.2f} s"
-        )
+    def __init__(
+        self, req_id: str | None, timeout: float, frames: int, awaited: str = "last frame"
+    ) -> None:
+        if req_id is None:
+            message = f"no request was sent within {timeout:.2f} s"
+        else:
+            message = (
+                f"request {req_id} gave no {awaited} within {timeout:.2f} s "
+                f"({frames} frames so far)"
+            )
+        super().__init__(message)
         self.req_id = req_id
         self.timeout = timeout
         self.frames = frames
+        self.awaited = awaited
 
 
 class AvatarSDKErrorCode(str, Enum):

@@ -565,6 +565,72 @@ async def test_leaving_the_block_never_waits():
         assert now() == began
 
 
+def answer_at(session: ScriptedSession, times: dict[float, bool], req_id: str) -> None:
+    """Deliver frames at these times from now; True: the last one."""
+    for seconds, end in times.items():
+        asyncio.get_running_loop().call_later(
+            seconds, lambda end=end: session.frame(req_id, end=end)
+        )
+
+
+@virtually
+async def test_a_first_frame_that_does_not_come_in_time_ends_the_waiting():
+    script = Script()
+    async with new_pool(script, 1, first_frame_timeout=2.0) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(b"\0\0", end=True)
+        with pytest.raises(RequestTimeout, match=r"no first frame within 2\.00 s") as caught:
+            await conn.collector.wait()
+        assert caught.value.awaited == "first frame"
+        assert now() == pytest.approx(2.0)
+
+
+@virtually
+async def test_a_gap_between_frames_ends_the_waiting():
+    script = Script()
+    async with new_pool(script, 1, frame_gap_timeout=2.0) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {5.0: False, 6.5: False, 9.0: True}, req_id)
+        with pytest.raises(RequestTimeout, match=r"no next frame within 2\.00 s .2 frames"):
+            await conn.collector.wait()
+        assert now() == pytest.approx(8.5)
+        await conn.session.interrupt()
+
+
+@virtually
+async def test_the_watchdogs_leave_a_steady_request_alone_and_the_total_holds():
+    script = Script()
+    async with (
+        new_pool(script, 1, first_frame_timeout=2.0, frame_gap_timeout=2.0) as pool,
+        pool.borrow() as conn,
+    ):
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {1.0: False, 2.0: False, 3.0: True}, req_id)
+        assert len(await conn.collector.wait()) == 3
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {1.0: False, 2.0: False, 3.0: False, 4.0: True}, req_id)
+        with pytest.raises(RequestTimeout, match=r"no last frame within 2\.50 s"):
+            await conn.collector.wait(2.5)
+        assert len(await conn.collector.wait()) == 4
+
+
+@virtually
+async def test_a_frame_in_the_very_moment_of_the_limit_counts():
+    script = Script()
+    async with new_pool(script, 1, first_frame_timeout=2.0) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {2.0: False, 3.0: True}, req_id)
+        assert len(await conn.collector.wait()) == 2
+
+
+@virtually
+async def test_a_first_frame_watchdog_alone_lets_frames_take_their_time():
+    script = Script()
+    async with new_pool(script, 1, first_frame_timeout=2.0) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {1.0: False, 30.0: True}, req_id)
+        assert len(await conn.collector.wait()) == 2
+
+
 # --- closing --------------------------------------------------------------------------------
 
 

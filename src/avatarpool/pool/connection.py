@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.collector import AnimationCollector, CollectionLimits
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -22,7 +22,7 @@ class Owner(Protocol):
     """What a connection asks of its pool."""
 
     name: str
-    request_timeout: float
+    limits: CollectionLimits
     meter: Meter
 
     def settled(self, connection: Connection) -> None:
@@ -84,6 +84,9 @@ class EventWakeup:
 
     def __init__(self) -> None:
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> float:
+        return self._future.get_loop().time()
 
     def notify(self) -> None:
         if not self._future.done():
@@ -221,9 +224,7 @@ class PooledConnection:
     def collector(self) -> AnimationCollector:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
-            self._collector = AnimationCollector(
-                EventWakeup, default_timeout=self._pool.request_timeout
-            )
+            self._collector = AnimationCollector(EventWakeup, self._pool.limits)
             if self._returned:
                 self._collector.finish(self._ended_early())
         return self._collector

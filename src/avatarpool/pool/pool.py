@@ -12,6 +12,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
     AvatarSDKError,
     ConfigurationError,
@@ -64,6 +65,11 @@ class AvatarConnectionPool:
         timeout: How long `borrow` waits, unless it is told.
         request_timeout: How long ``collector.wait()`` waits, unless it is told. A
             session whose remaining life is shorter is not lent.
+        first_frame_timeout: How long ``collector.wait()`` waits for the first
+            frame; None for no such limit.
+        frame_gap_timeout: How long it waits between frames; None for no such limit.
+        max_frames: Frames of one request; one more fails it.
+        max_frame_bytes: Bytes of one request's animations; more fails it.
         max_waiting: Borrowers that may wait; 0 for any number.
         max_lifetime: Age at which a session is replaced, less up to 10 %, so
             that sessions opened together do not expire together.
@@ -91,6 +97,10 @@ class AvatarConnectionPool:
         max_size: int | None = None,
         timeout: float = 30.0,
         request_timeout: float = 45.0,
+        first_frame_timeout: float | None = None,
+        frame_gap_timeout: float | None = None,
+        max_frames: int = 100_000,
+        max_frame_bytes: int = 64 * 1024 * 1024,
         max_waiting: int = 0,
         max_lifetime: float | None = None,
         max_idle: float = 600.0,
@@ -104,6 +114,9 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
+        self.limits = CollectionLimits(
+            request_timeout, first_frame_timeout, frame_gap_timeout, max_frames, max_frame_bytes
+        )
         self.meter = Meter()
         self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
         problems = _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
