@@ -43,6 +43,15 @@ VARIABLES = (
 # What AVATAR_USE_QUERY_AUTH may say.
 SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
+# What each failure is answered with; the first that fits.
+STATUS = (
+    (AudioError, 400),
+    (PoolError, 503),  # no connection came free: try again soon
+    (RequestTimeout, 504),
+    (AvatarSDKError, 502),  # the avatar service failed, not this one
+    (AvatarPoolError, 500),
+)
+
 routes = web.RouteTableDef()
 avatar_pool = web.AppKey("avatar_pool", AvatarConnectionPool)
 
@@ -88,16 +97,9 @@ async def errors_as_json(
     except web.HTTPException as error:  # no such path, or not with this method
         allow = error.headers.get("Allow")
         return _error(error.status, error.reason, {"Allow": allow} if allow else None)
-    except AudioError as error:
-        return _error(400, error)
-    except PoolError as error:  # no connection came free: try again soon
-        return _error(503, error, {"Retry-After": "1"})
-    except RequestTimeout as error:
-        return _error(504, error)
-    except AvatarSDKError as error:  # the avatar service failed, not this one
-        return _error(502, error)
     except AvatarPoolError as error:
-        return _error(500, error)
+        status = next(status for kind, status in STATUS if isinstance(error, kind))
+        return _error(status, error, {"Retry-After": "1"} if status == 503 else None)
 
 
 def _error(status: int, error: object, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -109,7 +111,8 @@ async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         environment = read_environment()
         if not environment:
-            print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
+            names = ", ".join(VARIABLES)
+            print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             environment = service.environment
         config = session_config(environment)
@@ -131,7 +134,9 @@ def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe the sessions that the pool opens."""
     query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
     if query_auth not in SWITCH:
-        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
+        raise ConfigurationError(
+            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
+        )
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],
@@ -155,5 +160,5 @@ if __name__ == "__main__":
     try:
         web.run_app(create_app(), host=HOST, port=PORT)
     except AvatarPoolError as error:
-        print(f"The pool could not be opened: {error}", file=sys.stderr)
+        print(f"The avatar service cannot be used: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

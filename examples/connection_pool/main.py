@@ -46,7 +46,9 @@ def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe one session; the pool asks for a fresh one per connection."""
     query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
     if query_auth not in SWITCH:
-        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
+        raise ConfigurationError(
+            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
+        )
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],
@@ -104,7 +106,8 @@ async def main() -> int:
     if len(missing) < len(VARIABLES):
         print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
         return 2
-    print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
+    names = ", ".join(VARIABLES)
+    print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
     async with LocalAvatarService() as service:
         return await run_rounds(service.environment)
 

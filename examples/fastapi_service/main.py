@@ -61,7 +61,8 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     async with AsyncExitStack() as stack:
         environment = read_environment()
         if not environment:
-            print(f"None of {', '.join(VARIABLES)} is set: using a local service.", file=sys.stderr)
+            names = ", ".join(VARIABLES)
+            print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             environment = service.environment
         config = session_config(environment)
@@ -151,7 +152,9 @@ def session_config(environment: Mapping[str, str]) -> SessionConfig:
     """Describe the sessions that the pool opens."""
     query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
     if query_auth not in SWITCH:
-        raise ConfigurationError("AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is no yes or no"])
+        raise ConfigurationError(
+            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
+        )
     return SessionConfig(
         api_key=environment["AVATAR_API_KEY"],
         app_id=environment["AVATAR_APP_ID"],

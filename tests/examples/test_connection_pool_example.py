@@ -24,7 +24,9 @@ async def test_fifty_of_fifty_succeed_and_use_is_spread_evenly(example, monkeypa
     monkeypatch.setattr(example, "ROUND_INTERVAL", 0.0)
     assert await example.main() == 0
     output = capsys.readouterr()
-    assert output.err == "No AVATAR_* variables are set: using a local avatar service.\n"
+    assert output.err == (
+        f"None of {', '.join(example.VARIABLES)} is set: using a local avatar service.\n"
+    )
     assert output.out.count("  Completed: 5 OK, 0 FAILED in ") == 10
     assert "  Total requests: 50\n  Successful: 50 (100.0%)\n  Failed: 0 (0.0%)\n" in output.out
     uses = re.findall(r"^  \S+\.\.\.: (\d+) requests \((.*)%\)$", output.out, flags=re.MULTILINE)
@@ -54,6 +56,20 @@ async def test_a_service_that_refuses_is_told_in_a_sentence(example, monkeypatch
     output = capsys.readouterr()
     assert output.err.startswith("The pool could not be opened: ")
     assert output.out.endswith("Connection pool closed\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AVATAR_CONSOLE_ENDPOINT", "nope"), ("AVATAR_USE_QUERY_AUTH", "maybe")]
+)
+async def test_a_value_that_cannot_work_is_told_in_a_sentence(
+    example, monkeypatch, capsys, name, value
+):
+    async with LocalAvatarService() as service:
+        for variable in service.environment.items():
+            monkeypatch.setenv(*variable)
+        monkeypatch.setenv(name, value)
+        assert await example.main() == 2
+    assert capsys.readouterr().err.startswith("The pool could not be opened: ")
 
 
 def test_as_a_script_it_names_the_missing_variables_and_exits_2(example):

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import os
 import socket
+import sys
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -17,6 +19,7 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     PoolTimeout,
     RequestTimeout,
+    SessionStateError,
 )
 from avatarpool.service import LocalAvatarService
 
@@ -75,16 +78,18 @@ async def test_a_wav_file_comes_back_as_frames(client, speech):
     assert "keyframes" not in answer
 
 
-async def test_keyframes_come_when_asked_for_25_per_second(client, speech):
-    status, answer = await post(client, speech, "/animate?keyframes=1")
+@pytest.mark.parametrize("value", ["1", "true"])
+async def test_keyframes_come_when_asked_for_25_per_second(client, speech, value):
+    status, answer = await post(client, speech, f"/animate?keyframes={value}")
     assert status == 200
     seconds = len(read_audio(speech)) / 2 / 16000
     assert len(answer["keyframes"]) == pytest.approx(25 * seconds, abs=1)
     assert len(answer["keyframes"][0]["jaw_pose"]) == 3
 
 
-async def test_raw_pcm_is_taken_when_it_says_so(client, speech):
-    status, answer = await post(client, read_audio(speech), **{"Content-Type": "audio/pcm"})
+@pytest.mark.parametrize("content_type", ["audio/pcm", "Audio/PCM", "audio/pcm; rate=16000"])
+async def test_raw_pcm_is_taken_when_it_says_so(client, speech, content_type):
+    status, answer = await post(client, read_audio(speech), **{"Content-Type": content_type})
     assert status == 200
     assert answer["frames"] > 0
 
@@ -103,7 +108,7 @@ async def test_many_posts_at_once_share_the_pool(client, speech):
 @pytest.mark.parametrize(
     ("body", "headers", "sentence"),
     [
-        (b"no audio at all", {}, "neither WAV nor Ogg Opus"),
+        (b"no audio at all", {}, "raw 16 kHz mono PCM needs Content-Type: audio/pcm"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", {}, "WAV file"),
         (b"odd", {"Content-Type": "audio/pcm"}, "3 bytes"),
         (b"", {"Content-Type": "audio/pcm"}, "empty"),
@@ -116,6 +121,21 @@ async def test_bad_audio_is_the_posters_fault_in_a_sentence(
     assert status == 400
     assert sentence in answer["error"]
     assert (await post(client, speech))[0] == 200  # and nobody else's
+
+
+@pytest.mark.parametrize("value", ["0", "false", "no", "", "maybe"])
+async def test_anything_else_asks_for_no_keyframes(client, speech, value):
+    status, answer = await post(client, speech, f"/animate?keyframes={value}")
+    assert status == 200
+    assert "keyframes" not in answer
+
+
+async def test_a_wrong_path_or_method_is_answered_in_the_same_shape(client):
+    async with client.get("/nothing") as response:
+        assert (response.status, await response.json()) == (404, {"error": "Not Found"})
+    async with client.get("/animate") as response:
+        assert (response.status, await response.json()) == (405, {"error": "Method Not Allowed"})
+        assert response.headers["Allow"] == "POST"
 
 
 async def test_audio_beyond_the_limit_is_refused(client, example):
@@ -131,6 +151,7 @@ async def test_audio_beyond_the_limit_is_refused(client, example):
         (PoolTimeout("pool gave no connection within 10.00 s"), 503),
         (RequestTimeout("r1", 45.0, 3), 504),
         (AvatarSDKError(AvatarSDKErrorCode.upstreamError, "later"), 502),
+        (SessionStateError("the session is closed"), 500),
     ],
 )
 async def test_each_failure_has_a_status_that_tells_whose_turn_it_is(
@@ -165,3 +186,37 @@ def test_an_incomplete_environment_is_named_and_exits_2(example, monkeypatch, ca
         example.read_environment()
     assert exit_.value.code == 2
     assert "AVATAR_INGRESS_ENDPOINT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "expected"), [("yes", True), ("True", True), ("0", False)])
+def test_query_authentication_is_read_as_the_command_does(example, text, expected):
+    environment = dict.fromkeys(example.VARIABLES, "value")
+    config = example.session_config({**environment, "AVATAR_USE_QUERY_AUTH": text})
+    assert config.use_query_auth is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        ({"AVATAR_API_KEY": "wrong-key"}, 1, "the console refused"),
+        ({"AVATAR_CONSOLE_ENDPOINT": "nope"}, 2, "must begin with http:// or https://"),
+        ({"AVATAR_USE_QUERY_AUTH": "maybe"}, 2, "AVATAR_USE_QUERY_AUTH: 'maybe' is neither"),
+    ],
+)
+async def test_a_service_that_cannot_be_used_ends_the_start_in_a_sentence(
+    example, changes, code, sentence
+):
+    async with LocalAvatarService() as service:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            example.__file__,
+            env={**os.environ, **service.environment, **changes},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, stderr = await process.communicate()
+    assert process.returncode == code
+    last = stderr.decode().splitlines()[-1]
+    assert last.startswith("The avatar service cannot be used: ")
+    assert sentence in last
+    assert b"Traceback" not in stderr
