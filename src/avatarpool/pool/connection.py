@@ -93,9 +93,11 @@ class EventWakeup:
             self._future.set_result(None)
 
     async def wait(self, timeout: float | None) -> None:
-        async with asyncio.timeout(timeout):
-            await self._future
-        self._future = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._future
+        finally:  # a timeout has cancelled it
+            self._future = asyncio.get_running_loop().create_future()
 
 
 class Connection(Member):
