@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from clock import run_virtual
+from clock import VirtualClockLoop, run_virtual
 from scripted import Script, ScriptedSession, no_options, refused
 
 from avatarpool import (
@@ -1126,3 +1126,64 @@ async def test_one_warning_per_outage(caplog: pytest.LogCaptureFixture):
         assert pool.total_count == 1
     warnings = [r for r in caplog.records if r.levelname == "WARNING" and "could not" in r.message]
     assert len(warnings) == 1
+
+
+# --- misuse ------------------------------------------------------------------------------------
+
+
+def test_a_pool_of_another_event_loop_says_so():
+    pool = new_pool(Script(), 1, name="eu")
+    loop = VirtualClockLoop()
+    loop.run_until_complete(pool.initialize())
+    with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
+        run_virtual(hold(pool, 0.0))
+    loop.run_until_complete(pool.close())
+    loop.close()
+
+
+@virtually
+async def test_a_task_that_waits_for_a_connection_while_it_holds_the_last_is_warned(
+    caplog: pytest.LogCaptureFixture,
+):
+    async with new_pool(Script(), 1, name="eu") as pool:
+        async with pool.borrow():
+            with pytest.raises(PoolTimeout):
+                await hold(pool, 0.0, timeout=1.0)
+        [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert "'eu': the task that borrowed at" in warning.message
+        assert warning.message.count("test_pool_timing.py") >= 2, "both places are named"
+        caplog.clear()
+        await hold(pool, 0.0)  # it holds none any more
+        async with pool.borrow() as conn:
+            other = asyncio.create_task(hold(pool, 0.0))  # another task may well wait
+            await asyncio.sleep(1.0)
+            del conn
+        await other
+        assert caplog.records == []
+
+
+@virtually
+async def test_holding_one_connection_and_taking_another_is_no_deadlock(
+    caplog: pytest.LogCaptureFixture,
+):
+    async with new_pool(Script(), 1, max_size=2) as pool:
+        async with pool.borrow():
+            async with pool.borrow():
+                pass
+        async with pool.borrow():
+            pass
+    assert caplog.records == []
+
+
+@virtually
+async def test_a_connection_that_is_held_for_long_is_logged_once_with_its_place(
+    caplog: pytest.LogCaptureFixture,
+):
+    async with new_pool(Script(), 2, leak_warning=10.0) as pool:
+        async with pool.borrow():
+            await asyncio.sleep(8.0)
+            assert caplog.records == []
+            await asyncio.sleep(60.0)
+        [warning] = caplog.records
+        assert "pool_timing.py:" in warning.message
+        assert "scripted-0 10 s ago" in warning.message

@@ -192,11 +192,22 @@ class PooledConnection:
     gathered stays readable after the return; sending raises.
     """
 
-    __slots__ = ("_collector", "_connection", "_pool", "_returned")
+    __slots__ = (
+        "_borrowed_at",
+        "_collector",
+        "_connection",
+        "_pool",
+        "_returned",
+        "holder",
+        "is_leak_told",
+    )
 
-    def __init__(self, pool: Owner, connection: Connection) -> None:
+    def __init__(self, pool: Owner, connection: Connection, borrowed_at: tuple[str, int]) -> None:
         self._pool = pool
         self._connection = connection
+        self._borrowed_at = borrowed_at  # file and line
+        self.holder: asyncio.Task[object] | None = None  # who borrowed it
+        self.is_leak_told = False  # whether it was logged as held for long
         self._returned = False
         self._collector: AnimationCollector | None = None
         connection.borrower = self
@@ -209,6 +220,11 @@ class PooledConnection:
     def connection_id(self) -> str:
         """The service's name for the connection."""
         return self._connection.connection_id
+
+    @property
+    def borrowed_at(self) -> str:
+        """The place in the code that borrowed it."""
+        return "{}:{}".format(*self._borrowed_at)
 
     @property
     def session(self) -> LentSession:

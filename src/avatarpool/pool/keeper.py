@@ -27,6 +27,7 @@ class Keeper:
         joined: Told of each connection that opened.
         drained: Told when a returned connection's open request was ended.
         opening_failed: Told of each attempt that failed.
+        swept: Told of each look at ages.
         num_workers: Connections opened at the same time, at the most.
         reconnect_timeout: Seconds of failing after which `reconnect_failed` is called.
         reconnect_failed: Called once per outage.
@@ -43,6 +44,7 @@ class Keeper:
         joined: Callable[[Connection], None],
         drained: Callable[[Connection], None],
         opening_failed: Callable[[], None],
+        swept: Callable[[], None],
         num_workers: int,
         reconnect_timeout: float,
         reconnect_failed: Callable[[], object],
@@ -56,6 +58,7 @@ class Keeper:
         self._joined = joined
         self._drained = drained
         self._opening_failed = opening_failed
+        self._swept = swept
         self._num_workers = num_workers
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
@@ -191,6 +194,7 @@ class Keeper:
     def _sweep(self) -> None:
         self._state.sweep(self._loop.time())
         self.act()
+        self._swept()
         self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
 
     def _retry_at(self, when: float) -> None:

@@ -7,6 +7,8 @@ import copy
 import itertools
 import logging
 import random
+import sys
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -80,6 +82,8 @@ class AvatarConnectionPool:
         reconnect_timeout: Time of failing to open sessions after which
             ``reconnect_failed`` is called; the pool goes on trying.
         reconnect_failed: Called with the pool, once per outage.
+        leak_warning: Time of being lent after which a connection is logged, with
+            the place that borrowed it; None for never.
         name: Shown in messages and logs.
         session_factory: `new_avatar_session`, ours or an official SDK's.
 
@@ -108,6 +112,7 @@ class AvatarConnectionPool:
         num_workers: int = 8,
         reconnect_timeout: float = 300.0,
         reconnect_failed: Callable[[AvatarConnectionPool], object] | None = None,
+        leak_warning: float | None = None,
         name: str | None = None,
         session_factory: Callable[..., object] = new_avatar_session,
     ) -> None:
@@ -138,6 +143,9 @@ class AvatarConnectionPool:
         self._num_workers = num_workers
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
+        self._leak_warning = leak_warning
+        # The first connection that each task holds, to tell it when it waits for more.
+        self._held_by: dict[asyncio.Task[object] | None, PooledConnection] = {}
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
@@ -223,6 +231,7 @@ class AvatarConnectionPool:
             joined=self._join,
             drained=self.settled,
             opening_failed=self._opening_failed,
+            swept=self._warn_of_leaks,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
@@ -372,6 +381,11 @@ class AvatarConnectionPool:
         if self._keeper is None or self._closed is not None:
             state = "closed" if self._closed is not None else "not open: call initialize() first"
             raise PoolClosed(f"pool {self.name!r} is {state}")
+        if asyncio.get_running_loop() is not self._loop:
+            raise PoolError(
+                f"pool {self.name!r} belongs to another event loop or process: initialize "
+                "and use it in one, and make a pool for each"
+            )
 
     def _lend(self, now: float) -> Connection | None:
         connection = self._state.lend(now)
@@ -389,6 +403,7 @@ class AvatarConnectionPool:
         self._raise_refusal()
         self.meter.counters.borrows_queued += 1
         began = self.meter.clock()
+        self._warn_of_deadlock()
         waiter = QueuedBorrower()
         state.enqueue(waiter, self.now(), priority)
         keeper.act()  # one more borrower may be a reason to grow
@@ -408,6 +423,37 @@ class AvatarConnectionPool:
         finally:
             self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
 
+    def _warn_of_deadlock(self) -> None:
+        """Tell a task that holds a connection and waits for another that none may come."""
+        held = self._held_by.get(asyncio.current_task())
+        if held is not None and len(self._state.members) >= self._state.max_size:
+            log.warning(
+                "pool %r: the task that borrowed at %s waits for another connection while all "
+                "%d are lent: tasks that hold one and wait for one can wait for each other\n%s",
+                self.name,
+                held.borrowed_at,
+                len(self._state.members),
+                "".join(traceback.format_stack(limit=8)),
+            )
+
+    def _warn_of_leaks(self) -> None:
+        """Tell of connections that are held for long, once each."""
+        leak_warning, now = self._leak_warning, self.now()
+        if leak_warning is None:
+            return
+        for connection in self._state.members:
+            lent = connection.borrower
+            held = now - connection.since
+            if lent is not None and not lent.is_leak_told and held >= leak_warning:
+                lent.is_leak_told = True
+                log.warning(
+                    "pool %r lent connection %s %.0f s ago at %s and has not got it back",
+                    self.name,
+                    connection.connection_id,
+                    held,
+                    lent.borrowed_at,
+                )
+
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
         self._state.leave(waiter)
@@ -421,6 +467,16 @@ class AvatarConnectionPool:
         assert keeper is not None
         if keeper.policy.refusal is not None and not self._state.members:
             raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
+
+    def hold(self, lent: PooledConnection) -> None:
+        """Note which task has borrowed."""
+        lent.holder = asyncio.current_task()
+        self._held_by.setdefault(lent.holder, lent)
+
+    def let_go(self, lent: PooledConnection) -> None:
+        """Forget it again."""
+        if self._held_by.get(lent.holder) is lent:
+            del self._held_by[lent.holder]
 
     async def exchange(self, dead: Connection) -> Connection:
         """Give a borrower another connection for one that died unused."""
@@ -533,7 +589,11 @@ class Borrow:
         except BaseException:
             self._is_entered = False
             raise
-        self._lent = PooledConnection(self._pool, connection)
+        caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
+        self._lent = PooledConnection(
+            self._pool, connection, (caller.f_code.co_filename, caller.f_lineno)
+        )
+        self._pool.hold(self._lent)
         return self._lent
 
     async def __aexit__(
@@ -545,6 +605,7 @@ class Borrow:
         lent, self._lent = self._lent, None
         self._is_entered = False
         assert lent is not None
+        self._pool.let_go(lent)
         self._pool.put_back(lent.give_back())
 
 
