@@ -25,7 +25,13 @@ from avatarpool.exceptions import (
     SessionTokenError,
     TooManyRequests,
 )
-from avatarpool.pool import AvatarConnectionPool, LentSession, PooledConnection
+from avatarpool.pool import (
+    AvatarConnectionPool,
+    LentSession,
+    PooledConnection,
+    PoolEvent,
+    PoolEventKind,
+)
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, PlaybackState
 from avatarpool.service import LocalAvatarService
@@ -55,6 +61,8 @@ __all__ = [
     "PlaybackState",
     "PoolClosed",
     "PoolError",
+    "PoolEvent",
+    "PoolEventKind",
     "PoolStats",
     "PoolTimeout",
     "PooledConnection",

@@ -21,6 +21,7 @@ from avatarpool import (
     ConfigurationError,
     PoolClosed,
     PoolError,
+    PoolEvent,
     PoolTimeout,
     RequestTimeout,
     SessionStateError,
@@ -1187,3 +1188,44 @@ async def test_a_connection_that_is_held_for_long_is_logged_once_with_its_place(
         [warning] = caplog.records
         assert "pool_timing.py:" in warning.message
         assert "scripted-0 10 s ago" in warning.message
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+@virtually
+async def test_events_tell_what_happens_to_each_connection():
+    events: list[PoolEvent] = []
+    script = Script()
+    async with new_pool(script, 1, name="eu", on_event=events.append) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0")
+        await asyncio.sleep(1.0)
+        script.openings = [NO_CREDITS]
+        await script.sessions[0].close()
+        await asyncio.sleep(30.0)
+    assert {event.pool for event in events} == {"eu"}
+    assert [(event.kind.value, event.connection_id) for event in events] == [
+        ("opened", "scripted-0"),
+        ("lent", "scripted-0"),
+        ("returned", "scripted-0"),
+        ("quarantined", "scripted-0"),
+        ("lost", "scripted-0"),
+        ("refused", ""),
+        ("breaker_open", ""),
+        ("breaker_closed", ""),
+        ("opened", "scripted-2"),
+        ("retired", "scripted-2"),
+    ]
+    assert events[5].reason == str(NO_CREDITS)
+    assert events[-1].reason == "the pool closes"
+
+
+@virtually
+async def test_an_on_event_that_raises_is_logged(caplog: pytest.LogCaptureFixture):
+    def raising(event: PoolEvent) -> None:
+        raise RuntimeError("no room")
+
+    async with new_pool(Script(), 1, on_event=raising) as pool:
+        assert await hold(pool, 0.0) == "scripted-0"
+    assert "no room" in caplog.text

@@ -227,6 +227,27 @@ def test_a_spare_member_that_grows_old_has_no_successor():
     assert state.missing == 0
 
 
+def test_says_why_each_member_was_retired():
+    state = new_state(min_size=0, max_size=2, max_idle=100.0)
+    [spare] = joined(state, 1)
+    state.sweep(100.0)
+    old = Member(0.0, 10.0)
+    state.join(old, 0.0)
+    state.sweep(10.0)
+    [stuck] = joined(state, 1)
+    state.lend(0.0)
+    state.quarantine(stuck, 0.0)
+    state.sweep(50.0)
+    [last] = joined(state, 1)
+    state.close(PoolClosed("closed"))
+    assert [member.why for member in (spare, old, stuck, last)] == [
+        "idle for long",
+        "too old",
+        "its request did not end",
+        "the pool closes",
+    ]
+
+
 def test_expire_retires_idle_members_now_and_lent_ones_on_return():
     state = new_state()
     lent, idle = joined(state, 2)

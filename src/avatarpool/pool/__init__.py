@@ -1,6 +1,13 @@
 """The pool: `state` decides, `pool` and `keeper` act."""
 
 from avatarpool.pool.connection import LentSession, PooledConnection
+from avatarpool.pool.events import PoolEvent, PoolEventKind
 from avatarpool.pool.pool import AvatarConnectionPool
 
-__all__ = ["AvatarConnectionPool", "LentSession", "PooledConnection"]
+__all__ = [
+    "AvatarConnectionPool",
+    "LentSession",
+    "PoolEvent",
+    "PoolEventKind",
+    "PooledConnection",
+]

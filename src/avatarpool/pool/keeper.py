@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool.connection import Connection
+from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.opening import OpeningPolicy
 from avatarpool.pool.state import PoolState
@@ -28,6 +29,7 @@ class Keeper:
         drained: Told when a returned connection's open request was ended.
         opening_failed: Told of each attempt that failed.
         swept: Told of each look at ages.
+        tell: Passes on an event: its kind, connection id and reason.
         num_workers: Connections opened at the same time, at the most.
         reconnect_timeout: Seconds of failing after which `reconnect_failed` is called.
         reconnect_failed: Called once per outage.
@@ -45,6 +47,7 @@ class Keeper:
         drained: Callable[[Connection], None],
         opening_failed: Callable[[], None],
         swept: Callable[[], None],
+        tell: Callable[[Kind, str, str], None],
         num_workers: int,
         reconnect_timeout: float,
         reconnect_failed: Callable[[], object],
@@ -59,6 +62,7 @@ class Keeper:
         self._drained = drained
         self._opening_failed = opening_failed
         self._swept = swept
+        self._tell = tell
         self._num_workers = num_workers
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
@@ -80,7 +84,13 @@ class Keeper:
         while state.to_close:
             connection = state.to_close.pop()
             self._meter.counters.connections_retired += 1
-            log.info("pool %r retires connection %s", self._name, connection.connection_id)
+            log.info(
+                "pool %r retires connection %s: %s",
+                self._name,
+                connection.connection_id,
+                connection.why,
+            )
+            self._tell(Kind.RETIRED, connection.connection_id, connection.why)
             self._own(self._others, self._close, connection)
         free = self._num_workers - state.opening
         now = self._loop.time()
@@ -137,7 +147,11 @@ class Keeper:
             # One warning per outage; the attempts after it are no news.
             level = logging.WARNING if policy.failing_since is None else logging.INFO
             log.log(level, "pool %r could not open a connection: %s", self._name, error)
+            was_refused = policy.refusal is not None
             policy.failed(error, step=step, now=now)
+            self._tell(Kind.REFUSED, "", str(error))
+            if policy.refusal is not None and not was_refused:
+                self._tell(Kind.BREAKER_OPEN, "", str(error))
             self._opening_failed()
             self._tell_outage(now)
         except BaseException:
@@ -146,6 +160,8 @@ class Keeper:
         else:
             state.opening -= 1
             self._meter.counters.connections_ms += (self._loop.time() - began) * 1000.0
+            if policy.refusal is not None:
+                self._tell(Kind.BREAKER_CLOSED, "", "")
             policy.succeeded()
             self._outage_told = False
             self._joined(connection)
@@ -174,7 +190,7 @@ class Keeper:
             await connection.session.abandon()
         except AvatarPoolError as error:
             log.warning("pool %r could not drain %s: %s", self._name, connection, error)
-            self._state.retire(connection)
+            self._state.retire(connection, "cannot be drained")
             self.act()
         else:
             connection.is_cleaning = False

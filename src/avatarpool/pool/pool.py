@@ -24,6 +24,8 @@ from avatarpool.exceptions import (
     SessionStateError,
 )
 from avatarpool.pool.connection import Connection, PooledConnection
+from avatarpool.pool.events import PoolEvent
+from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
@@ -84,6 +86,7 @@ class AvatarConnectionPool:
         reconnect_failed: Called with the pool, once per outage.
         leak_warning: Time of being lent after which a connection is logged, with
             the place that borrowed it; None for never.
+        on_event: Called with each `PoolEvent`, from the event loop; must not block.
         name: Shown in messages and logs.
         session_factory: `new_avatar_session`, ours or an official SDK's.
 
@@ -113,6 +116,7 @@ class AvatarConnectionPool:
         reconnect_timeout: float = 300.0,
         reconnect_failed: Callable[[AvatarConnectionPool], object] | None = None,
         leak_warning: float | None = None,
+        on_event: Callable[[PoolEvent], object] | None = None,
         name: str | None = None,
         session_factory: Callable[..., object] = new_avatar_session,
     ) -> None:
@@ -144,6 +148,7 @@ class AvatarConnectionPool:
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
         self._leak_warning = leak_warning
+        self._on_event = on_event
         # The first connection that each task holds, to tell it when it waits for more.
         self._held_by: dict[asyncio.Task[object] | None, PooledConnection] = {}
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
@@ -232,6 +237,7 @@ class AvatarConnectionPool:
             drained=self.settled,
             opening_failed=self._opening_failed,
             swept=self._warn_of_leaks,
+            tell=self._tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
@@ -317,7 +323,7 @@ class AvatarConnectionPool:
                     PoolClosed(f"pool {self.name!r} was closed before the last frame"),
                     is_final=True,
                 )
-            self._state.retire(connection)
+            self._state.retire(connection, "the pool closes")
         if self._keeper is not None:
             self._keeper.act()
 
@@ -391,7 +397,7 @@ class AvatarConnectionPool:
         connection = self._state.lend(now)
         while connection is not None and not connection.session.is_open:
             # It is closing this very moment, and its end will be told next.
-            self._state.retire(connection)
+            self._state.retire(connection, "no longer open")
             connection = self._state.lend(now)
         if self._state.to_close:
             self._act()
@@ -472,6 +478,7 @@ class AvatarConnectionPool:
         """Note which task has borrowed."""
         lent.holder = asyncio.current_task()
         self._held_by.setdefault(lent.holder, lent)
+        self._tell(Kind.LENT, lent.connection_id)
 
     def let_go(self, lent: PooledConnection) -> None:
         """Forget it again."""
@@ -480,7 +487,7 @@ class AvatarConnectionPool:
 
     async def exchange(self, dead: Connection) -> Connection:
         """Give a borrower another connection for one that died unused."""
-        self._state.retire(dead)  # its end may not have been told yet
+        self._state.retire(dead, "no longer open")  # its end may not have been told yet
         self._act()
         return await self.acquire(self.timeout)
 
@@ -489,14 +496,16 @@ class AvatarConnectionPool:
         state, now = self._state, self.now()
         session = connection.session
         self.meter.counters.usage_ms += (now - connection.since) * 1000.0
+        self._tell(Kind.RETURNED, connection.connection_id)
         if connection.phase is not Phase.LENT:
             return  # it died meanwhile, or the pool cut it
         if not session.is_open:
-            state.retire(connection)
+            state.retire(connection, "no longer open")
         elif session.is_settled:
             state.recycle(connection, now)
         else:
             self.meter.counters.returns_unsettled += 1
+            self._tell(Kind.QUARANTINED, connection.connection_id)
             if state.quarantine(connection, now) and self._keeper is not None:
                 self._keeper.drain(connection)
         if self._state.is_closed:
@@ -523,6 +532,7 @@ class AvatarConnectionPool:
         """A connection ended: replace it."""
         if self._state.lose(connection):
             self.meter.counters.connections_lost += 1
+            self._tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
             )
@@ -542,6 +552,7 @@ class AvatarConnectionPool:
         usable = max(life - self.request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
+        self._tell(Kind.OPENED, connection.connection_id)
         self._state.join(connection, now)
         self._told()
 
@@ -553,6 +564,14 @@ class AvatarConnectionPool:
         refusal = self._keeper.policy.refusal if self._keeper else None
         if refusal is not None and not self._state.members:
             self._state.fail_waiters(refusal)
+
+    def _tell(self, kind: Kind, connection_id: str = "", reason: str = "") -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(PoolEvent(kind, self.name, connection_id, reason))
+        except Exception:
+            log.exception("on_event of pool %r failed", self.name)
 
     def _told(self) -> None:
         assert self._progress is not None

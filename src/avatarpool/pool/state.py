@@ -33,9 +33,10 @@ class Member:
         retire_at: When it is too old to be lent.
         since: When it entered its phase.
         is_aging: Whether its successor is due.
+        why: Why it was retired.
     """
 
-    __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since")
+    __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since", "why")
 
     def __init__(self, opened_at: float, retire_at: float, renew_at: float | None = None) -> None:
         self.phase = Phase.OUT
@@ -44,6 +45,7 @@ class Member:
         self.retire_at = retire_at
         self.since = opened_at
         self.is_aging = False
+        self.why = ""
 
 
 M = TypeVar("M", bound=Member)
@@ -133,7 +135,7 @@ class PoolState(Generic[M]):
                 member.phase = Phase.LENT
                 member.since = now
                 return member
-            self.retire(member)
+            self.retire(member, "too old")
         return None
 
     def enqueue(self, waiter: Waiter[M], now: float, priority: float = 0.0) -> None:
@@ -165,8 +167,14 @@ class PoolState(Generic[M]):
 
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""
-        if self.is_closed or member.retire_at <= now or self._is_surplus(member):
-            self.retire(member)
+        if self.is_closed:
+            self.retire(member, "the pool closes")
+            return
+        if member.retire_at <= now:
+            self.retire(member, "too old")
+            return
+        if self._is_surplus(member):
+            self.retire(member, "one too many")
             return
         member.since = now
         while self._waiters:
@@ -182,15 +190,16 @@ class PoolState(Generic[M]):
         False: there is no time for that any more, and it was retired.
         """
         if self.is_closed:
-            self.retire(member)
+            self.retire(member, "the pool closes")
             return False
         member.phase = Phase.DRAINING
         member.since = now
         return True
 
-    def retire(self, member: M) -> None:
+    def retire(self, member: M, why: str) -> None:
         """Let a member go and have it closed."""
         if self._remove(member):
+            member.why = why
             self.to_close.append(member)
 
     def lose(self, member: M) -> bool:
@@ -208,10 +217,10 @@ class PoolState(Generic[M]):
             if member.phase is Phase.IDLE:
                 is_spare = spare > 0 and age_in_phase >= self.max_idle
                 if is_spare or member.retire_at <= now:
-                    self.retire(member)
+                    self.retire(member, "idle for long" if is_spare else "too old")
                     spare -= 1
             elif member.phase is Phase.DRAINING and age_in_phase >= self.quarantine_timeout:
-                self.retire(member)
+                self.retire(member, "its request did not end")
                 spare -= 1
 
     def expire(self, now: float) -> None:
@@ -241,7 +250,7 @@ class PoolState(Generic[M]):
     def shrink(self) -> None:
         """Retire idle members beyond ``max_size``, the longest idle first."""
         while self._idle and len(self.members) > self.max_size:
-            self.retire(self._idle[0])
+            self.retire(self._idle[0], "one too many")
 
     def close(self, error: Exception) -> None:
         """Send waiters away and retire all that is not lent; nothing is lent again."""
@@ -249,7 +258,7 @@ class PoolState(Generic[M]):
         self.fail_waiters(error)
         for member in list(self.members):
             if member.phase is not Phase.LENT:
-                self.retire(member)
+                self.retire(member, "the pool closes")
 
     def _is_surplus(self, member: M) -> bool:
         """Whether there is one too many, or this one's successor is there."""
@@ -260,7 +269,7 @@ class PoolState(Generic[M]):
         """Retire idle members whose successors have joined, the longest idle first."""
         for member in list(self._idle):
             if member.is_aging and self._is_surplus(member):
-                self.retire(member)
+                self.retire(member, "succeeded")
 
     def _remove(self, member: M) -> bool:
         if member not in self.members:

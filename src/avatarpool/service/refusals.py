@@ -166,7 +166,7 @@ def unsupported_rate(rate: int, rates: tuple[int, ...] = PCM_SAMPLE_RATES) -> En
 OPUS_UNAVAILABLE = Ending(
     POLICY_VIOLATION,
     INVALID_ARGUMENT,
-    "audio format ogg_opus needs the extra 'opus' on the server: pip install 'avatarpool[opus]'",
+    "audio format ogg_opus needs the extra 'opus' on the server (or pip install av)",
 )
 
 
