@@ -26,6 +26,13 @@ demo: setup ## The main job on the embedded local service, in under 40 seconds
 test: setup ## All tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: test-all
+test-all: ## All tests on asyncio and uvloop, with each Python 3.11 to 3.13 that is here
+	for version in 3.11 3.12 3.13; do \
+		command -v python$$version >/dev/null && python$$version --version >/dev/null 2>&1 || continue; \
+		TEST_LOOP=asyncio,uvloop $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	done
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict and the layers
 	$(BIN)/ruff check .

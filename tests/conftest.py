@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from importlib.resources import files
 
 import pytest
+import uvloop
 
 from avatarpool.audio import read_audio
 from avatarpool.service import LocalAvatarService
+
+
+def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, object]:
+    """Run on plain asyncio, or on what ``TEST_LOOP`` says: ``asyncio``, ``uvloop`` or both."""
+    known = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {name: known[name] for name in os.environ.get("TEST_LOOP", "asyncio").split(",")}
 
 
 @pytest.fixture

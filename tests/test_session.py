@@ -586,7 +586,7 @@ async def test_a_peer_that_takes_no_data_holds_the_sender_and_then_costs_the_ses
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
         transport = websocket._req.transport  # type: ignore[union-attr]
-        assert isinstance(transport, asyncio.Transport)
+        assert transport is not None
         transport.pause_reading()
         await stop.wait()
         transport.abort()
@@ -611,7 +611,7 @@ async def test_cancelling_a_send_leaves_whole_messages():
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
         transport = websocket._req.transport  # type: ignore[union-attr]
-        assert isinstance(transport, asyncio.Transport)
+        assert transport is not None
         transport.pause_reading()
         await resume.wait()
         transport.resume_reading()
@@ -643,7 +643,7 @@ async def test_an_interrupt_from_another_task_stops_the_sending():
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
         transport = websocket._req.transport  # type: ignore[union-attr]
-        assert isinstance(transport, asyncio.Transport)
+        assert transport is not None
         transport.pause_reading()
         await stop.wait()
         transport.resume_reading()
