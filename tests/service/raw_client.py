@@ -23,11 +23,26 @@ from avatarpool.service import LocalAvatarService
 PATIENCE = 10.0
 
 
+def frame(payload: bytes, opcode: aiohttp.WSMsgType = aiohttp.WSMsgType.BINARY) -> bytes:
+    """A client's WebSocket frame, its mask all zeros, for floods written at once."""
+    assert len(payload) < 126
+    return bytes((0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
 class Client:
     """One WebSocket and what came over it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What the WebSocket runs over, to write at once, not to read, or to cut."""
+        connection = self.socket._response.connection
+        assert connection is not None
+        transport = connection.transport
+        assert transport is not None
+        return transport
 
     async def send(self, message: Message) -> None:
         await self.socket.send_bytes(encode(message))

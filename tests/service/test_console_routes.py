@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 
 import aiohttp
@@ -120,3 +121,35 @@ async def test_no_key_and_no_token_is_logged(service, http, caplog):
 
     assert KEY not in caplog.text
     assert token not in caplog.text
+
+
+SECRET = "a-key-or-a-token"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(f"POST / HTTP/1.1\r\nX-Api-Key : {SECRET}\r\n\r\n", id="space"),
+        pytest.param(f"POST / HTTP/1.1\r\nX-Api-Key\t{SECRET}\r\n\r\n", id="no colon"),
+        pytest.param(f"GET / HTTP/1.1\r\nX-Session-Key: {SECRET}\x01\r\n\r\n", id="control"),
+        pytest.param(f"GET /?sessionKey={SECRET}\0 HTTP/1.1\r\n\r\n", id="query"),
+        pytest.param(f"GET /?sessionKey={SECRET} HTTP/x\r\n\r\n", id="version"),
+        pytest.param(f"GET / HTTP/1.1\r\nX-Api-Key: {SECRET * 600}\r\n\r\n", id="long header"),
+        pytest.param(f"GET /?sessionKey={SECRET * 600} HTTP/1.1\r\n\r\n", id="long query"),
+    ],
+)
+async def test_no_key_and_no_token_of_a_request_that_is_none_is_logged(service, caplog, head):
+    caplog.set_level(1)
+    host, port = urls(service)[0].split("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode())
+    answer = await reader.readline()
+    writer.close()
+    await service.close()
+
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert [record for record in caplog.records if record.name == "avatarpool.service.http"]
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
+    for record in caplog.records:
+        assert SECRET not in logging.Formatter().format(record)
+        assert SECRET not in repr(vars(record))

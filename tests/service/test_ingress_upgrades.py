@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import logging
+import socket
+import struct
 import time
 
 import aiohttp
 import pytest
-from raw_client import ask_for_token
+from raw_client import ask_for_token, in_session
 
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
@@ -124,12 +127,32 @@ async def test_a_plain_get_is_426_and_costs_no_token(service, http):
     assert status == 404
 
 
+async def test_peers_that_reset_right_after_their_upgrade_are_no_fault(service, http, caplog):
+    upgrade = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
+    address = ("127.0.0.1", int(service.ingress_url.split(":")[2].split("/")[0]))
+    for _ in range(10):
+        token = await ask_for_token(http, service)
+        with socket.create_connection(address) as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sendall(
+                f"GET /v2/driveningress/websocket?id={service.avatar_ids[0]} HTTP/1.1\r\n"
+                f"Host: x\r\nX-App-ID: {service.app_id}\r\nX-Session-Key: {token}\r\n"
+                f"{upgrade}\r\n".encode()
+            )
+    async with in_session(service) as client:  # they were accepted before this one
+        await client.audio("r", b"", end=True)
+        await client.frames("r")
+    await service.close()
+
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_credentials_may_come_in_the_query(service, http):
     token = await ask_for_token(http, service)
     query = {"id": service.avatar_ids[0], "appId": service.app_id, "sessionKey": token}
 
-    async with http.ws_connect(f"{service.ingress_url}/websocket", params=query) as socket:
-        assert not socket.closed
+    async with http.ws_connect(f"{service.ingress_url}/websocket", params=query) as websocket:
+        assert not websocket.closed
 
 
 async def test_compression_is_not_negotiated(service, http):
@@ -137,5 +160,5 @@ async def test_compression_is_not_negotiated(service, http):
     query = {"id": service.avatar_ids[0], "appId": service.app_id, "sessionKey": token}
     url = f"{service.ingress_url}/websocket"
 
-    async with http.ws_connect(url, params=query, compress=15) as socket:
-        assert not socket.compress
+    async with http.ws_connect(url, params=query, compress=15) as websocket:
+        assert not websocket.compress

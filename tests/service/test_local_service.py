@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import pytest
+from raw_client import PATIENCE
 
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.service import LocalAvatarService, ServiceLimits
@@ -84,6 +85,18 @@ async def test_a_closed_service_listens_no_more():
 
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX: "])
+async def test_a_connection_without_a_whole_request_is_closed(sent):
+    limits = ServiceLimits(http_idle_timeout=0.05)
+    async with LocalAvatarService(limits=limits) as service:
+        port = int(service.console_url.split(":")[2].split("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_service_that_listens_everywhere_is_reached_by_loopback():

@@ -300,6 +300,26 @@ async def test_a_driver_that_fails_costs_its_request_and_not_the_session(syllabl
         assert len(await client.frames("next")) == 1
 
 
+def make_no_driver(sample_rate: int, seed: int) -> DspDriver:
+    raise LookupError("no model for this voice")
+
+
+async def test_a_driver_that_cannot_be_made_costs_its_request_and_not_the_session(syllable, caplog):
+    async with LocalAvatarService(driver=make_no_driver) as service:
+        async with in_session(service) as client:
+            for req_id in ("r", "next"):
+                await client.audio(req_id, syllable)
+                error = await client.error()
+                assert (error.code, error.req_id) == (13, req_id)
+                assert error.message == "the request could not be animated"
+                assert service.counters.requests_open == 0
+                await client.audio(req_id, b"", end=True)  # dropped in silence
+        assert "no model for this voice" in caplog.text
+
+    assert service.counters.requests_open == 0
+    assert service.counters.requests_failed == 2
+
+
 class CountingDriver(DspDriver):
     threads: ClassVar[set[str]] = set()
     longest = 0

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import threading
 from base64 import urlsafe_b64encode
 
 import pytest
-from raw_client import Client, connected, in_session
+from aiohttp import WSMsgType, WSServerHandshakeError
+from raw_client import PATIENCE, Client, connected, frame, in_session
 
 from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
-from avatarpool.protocol.codec import encode
+from avatarpool.protocol.codec import encode, encode_audio
 from avatarpool.protocol.messages import (
     AudioInput,
     ConfigureSession,
@@ -29,6 +32,10 @@ UNKNOWN_FIELD = b"\x08\x09" + b"\x52\x00" + b"\xfa\x07\x01x"
 def jwt() -> str:
     parts = (json.dumps(part).encode() for part in ({"alg": "HS256"}, {"sub": "me"}))
     return ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in (*parts, b"sig"))
+
+
+def errors(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def ended(client: Client) -> tuple[int, str, int | None]:
@@ -85,7 +92,7 @@ async def test_opus_without_its_extra_is_refused_with_the_way_to_get_it(service,
         code, text, close_code = await ended(client)
 
     assert (code, close_code) == (3, 1008)
-    assert "pip install 'avatarpool[opus]'" in text
+    assert "pip install av" in text
 
 
 ROOM = {"url": "wss://rooms.example", "room_name": "room"}
@@ -167,6 +174,34 @@ async def test_a_text_message_ends_the_session(service, is_open):
     assert "binary protobuf" in text
 
 
+def configuration_of(size: int) -> bytes:
+    """A valid configuration with an unknown field that makes it this large."""
+    known = encode(ConfigureSession(16000, PCM))
+    tag, length = b"\xfa\x07", size - len(known) - 5  # field 127; the length takes 3 bytes
+    assert 1 << 14 <= length < 1 << 21
+    varint = bytes((length & 127 | 128, length >> 7 & 127 | 128, length >> 14))
+    return known + tag + varint + bytes(length)
+
+
+async def test_a_configuration_larger_than_allowed_ends_the_session(service):
+    limit = service.limits.max_configuration_bytes
+    async with connected(service) as client:
+        await client.socket.send_bytes(configuration_of(limit + 1))
+
+        assert await ended(client) == (3, f"first message is larger than {limit} bytes", 1009)
+
+
+async def test_a_configuration_as_large_as_allowed_opens_the_session(service, speech):
+    limit = service.limits.max_configuration_bytes
+    assert len(speech) > limit
+    async with connected(service) as client:
+        await client.socket.send_bytes(configuration_of(limit))
+        assert isinstance(await client.receive(), ConfirmSession)
+
+        await client.audio("r", speech, end=True)  # later messages may be larger
+        assert len(await client.frames("r")) == 75
+
+
 async def test_an_oversized_message_ends_the_session():
     limits = ServiceLimits(max_message_bytes=2000)
     async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
@@ -202,6 +237,58 @@ async def test_pings_are_answered(service):
 
     assert message.type.name == "PONG"
     assert message.data == b"there?"
+
+
+FLOOD = 6400  # messages: some hundred turns of the session that is flooded
+FLOODS = {
+    "pings": [frame(b"%d" % i, WSMsgType.PING) for i in range(FLOOD)],
+    "pongs": [frame(b"%d" % i, WSMsgType.PONG) for i in range(FLOOD)],
+    "interrupts": [frame(encode(Interrupt(str(i)))) for i in range(FLOOD)],
+    "messages without audio": [frame(encode_audio("r", b"", end=False))] * FLOOD,
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_a_flood_in_one_session_lets_the_others_move_on(service, kind):
+    async with in_session(service) as flooded, in_session(service) as other:
+
+        async def flood_is_over() -> None:
+            while (await flooded.receive()).req_id != "over":
+                pass
+
+        reading = asyncio.create_task(flood_is_over())
+        flooded.transport.write(b"".join(FLOODS[kind]) + frame(encode(Interrupt("over"))))
+        for i in range(3):
+            await other.send(Interrupt(f"o{i}"))
+            await other.frames(f"o{i}")
+        for _ in range(10):  # what the server has written may still be on its way
+            await asyncio.sleep(0)
+
+        assert not reading.done()
+        async with asyncio.timeout(PATIENCE):
+            await reading
+
+
+async def test_every_ping_of_a_flood_is_answered_with_its_payload(service):
+    async with in_session(service) as client:
+        client.socket._autoping = False
+        client.transport.write(b"".join(FLOODS["pings"]))
+        async with asyncio.timeout(PATIENCE):
+            pongs = [await client.socket.receive() for _ in range(FLOOD)]
+
+    assert {pong.type for pong in pongs} == {WSMsgType.PONG}
+    assert [pong.data for pong in pongs] == [b"%d" % i for i in range(FLOOD)]
+
+
+async def test_a_peer_that_leaves_in_a_flood_of_pings_is_no_fault(service, caplog):
+    async with in_session(service) as client:
+        (session,) = service._ingress._sessions
+        client.transport.write(b"".join(FLOODS["pings"]))
+        client.transport.abort()
+        async with asyncio.timeout(PATIENCE):
+            await session.is_closed.wait()
+
+    assert errors(caplog) == []
 
 
 async def test_a_client_that_says_nothing_is_sent_away():
@@ -252,6 +339,19 @@ async def test_one_session_too_many_is_4003_until_a_slot_is_free():
             assert service.counters.connections_open == 1
 
 
+async def test_connections_beside_the_sessions_are_bounded_too():
+    limits = ServiceLimits(max_connections=1, max_handshakes=1)
+    async with LocalAvatarService(limits=limits) as service:
+        async with in_session(service), connected(service):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                async with connected(service):
+                    pass
+            assert refused.value.status == 503
+            assert service.counters.upgrades_refused == 1
+        async with connected(service), connected(service) as second:
+            await second.configure()
+
+
 async def test_applications_have_slots_of_their_own():
     limits = ServiceLimits(max_connections=1)
     async with LocalAvatarService(limits=limits, other_apps={"b": "kb"}) as service:
@@ -273,6 +373,18 @@ async def test_credits_that_run_out_end_the_session(speech):
     assert service.counters.requests_open == 0
 
 
+async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(speech, caplog):
+    limits = ServiceLimits(credits=0.2)
+    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+        small = [speech[i : i + 64] for i in range(0, len(speech), 64)] * 10
+        pieces = [frame(encode_audio("r", audio, end=False)) for audio in small]
+        client.transport.write(b"".join(pieces))
+
+        assert await ended(client) == (4001, "credits exhausted", 4001)
+    assert service.counters.requests_open == 0
+    assert errors(caplog) == []
+
+
 async def test_a_request_that_uses_all_credits_is_served(speech):
     limits = ServiceLimits(credits=1.0)
     async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
@@ -285,7 +397,7 @@ async def test_a_peer_that_reads_nothing_is_cut(speech):
     limits = ServiceLimits(send_timeout=0.2)
     async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
         (session,) = service._ingress._sessions
-        transport = client.socket._response.connection.transport
+        transport = client.transport
         transport.pause_reading()
         for i in range(8):
             await client.audio(f"r{i}", speech * 30, end=True)
@@ -317,12 +429,28 @@ async def test_closing_the_service_tells_every_session(speech):
     assert service.counters.connections_open == service.counters.requests_open == 0
 
 
+async def test_a_second_close_waits_for_the_first():
+    service = LocalAvatarService(limits=ServiceLimits(close_timeout=0.1))
+    await service.start()
+    async with in_session(service) as client:
+        client.transport.pause_reading()  # so that closing takes its time
+        first = asyncio.create_task(service.close())
+        await asyncio.sleep(0)  # until it waits for the session
+        assert not first.done()
+        await service.close()
+
+        assert service.counters.connections_open == 0
+        assert not [t for t in threading.enumerate() if t.name.startswith("avatarpool-lipsync")]
+        await first
+        client.transport.abort()
+
+
 async def test_closing_the_service_does_not_wait_for_who_does_not_answer(speech):
     limits = ServiceLimits(close_timeout=0.1)
     service = LocalAvatarService(limits=limits)
     await service.start()
     async with in_session(service) as client:
-        transport = client.socket._response.connection.transport
+        transport = client.transport
         transport.pause_reading()
         await client.audio("r", speech * 40, end=True)
         async with asyncio.timeout(2.0):

@@ -22,6 +22,7 @@ class ServiceLimits:
         idle_timeout: A session without audio is ended after this time (code 3).
         http_idle_timeout: A connection without a whole request is closed after
             this time. Above the 15 s after which aiohttp's own clients let go.
+            Before its first request only by aiohttp 3.14.4 or newer.
         handshake_timeout: Time for the configuration to arrive.
         send_timeout: Time that a peer may leave its frames unread.
         close_timeout: Time for the closing handshake, and for `close()`.
