@@ -1,0 +1,200 @@
+"""Peers that break the protocol in the middle of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp import web
+from echo import marked_audio
+from faults.laboratory import SOON, answered, ids, serve, until, whole
+from faults.peers import Answer, scripted, truly
+
+from avatarpool import (
+    AvatarConnectionPool,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    RequestTimeout,
+)
+from avatarpool.config import AudioFormat
+from avatarpool.protocol.codec import encode
+from avatarpool.protocol.messages import (
+    AnimationFrame,
+    ConfigureSession,
+    ConfirmSession,
+    ServerError,
+)
+from avatarpool.session import MAX_MESSAGE_BYTES
+
+Frames = list[AnimationFrame]
+Socket = web.WebSocketResponse
+
+GARBAGE: dict[str, bytes | str] = {
+    "undecodable": b"\xff\xff\xff\xff",
+    "cut off": encode(AnimationFrame("r", end=False, animation=b"123456"))[:-3],
+    "text": "hello",
+    "second confirmation": encode(ConfirmSession("c2")),
+    "oversized": bytes(MAX_MESSAGE_BYTES + 1),
+}
+
+
+def after_first_frame(harm: bytes | str) -> Answer:
+    """Answer with one frame, then with what is no answer."""
+
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, frames[:1])
+        if isinstance(harm, str):
+            await websocket.send_str(harm)
+        else:
+            await websocket.send_bytes(harm)
+
+    return answer
+
+
+@pytest.mark.parametrize("harm", GARBAGE)
+async def test_garbage_fails_its_request_at_once_and_costs_its_connection_alone(harm: str):
+    async with scripted(after_first_frame(GARBAGE[harm])) as peer:
+        async with AvatarConnectionPool(2, peer.config_factory) as pool:
+            async with pool.borrow() as bystander:
+                async with pool.borrow() as conn:
+                    if conn.connection_id != "scripted-0":
+                        conn, bystander = bystander, conn  # noqa: PLW2901
+                    await bystander.session.send_audio(marked_audio(3, 4))
+                    await conn.session.send_audio(marked_audio(1, 4), end=True)
+                    with pytest.raises(AvatarSDKError) as caught:
+                        await conn.collector.wait(SOON)
+                    assert caught.value.code is AvatarSDKErrorCode.protocolError
+                    assert len(conn.collector.frames) == 1
+                    await bystander.session.send_audio(marked_audio(3, 4), end=True)
+                    assert len(await bystander.collector.wait(SOON)) == 8
+            await serve(pool, 2)
+            await whole(pool, 2)
+            assert "scripted-0" not in ids(pool)
+            assert pool.get_stats()["connections_lost"] == 1
+
+
+async def test_garbage_to_an_idle_connection_replaces_it():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, frames)
+        await websocket.send_bytes(b"\xff\xff\xff")
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        await serve(pool, 1)
+        await until(lambda: ids(pool) == {"scripted-1"})
+        assert await serve(pool, 2) == "scripted-1"
+        await whole(pool, 1)
+
+
+async def test_frames_of_unknown_requests_are_dropped_and_counted():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        for frame in frames:
+            await websocket.send_bytes(encode(AnimationFrame("unknown", end=frame.end)))
+            await websocket.send_bytes(encode(frame))
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        await serve(pool, 1, frames=4)
+        await serve(pool, 2, frames=4)
+        assert pool.get_stats()["frames_dropped"] == 8
+        await whole(pool, 1)
+
+
+async def test_messages_of_unknown_type_and_those_of_a_client_change_nothing():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await websocket.send_bytes(b"\x08\x63")  # type 99
+        await websocket.send_bytes(encode(ConfigureSession(16000, AudioFormat.PCM_S16LE)))
+        await truly(websocket, req_id, frames)
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        await serve(pool, 1)
+        await whole(pool, 1)
+        assert pool.get_stats()["connections_lost"] == 0
+
+
+async def test_a_duplicate_end_is_dropped_and_does_not_end_the_next_request():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, [*frames, frames[-1]])
+        await truly(websocket, req_id, [frames[0], frames[-1]])
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        for mark in range(1, 6):
+            assert await serve(pool, mark) == "scripted-0"
+        await whole(pool, 1)
+        assert pool.get_stats()["frames_dropped"] >= 12
+
+
+async def test_an_end_that_never_comes_is_asked_for_by_an_interrupt():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, frames[:-1])
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(marked_audio(1, 5), end=True)
+            with pytest.raises(RequestTimeout) as caught:
+                await conn.collector.wait(0.2)
+            assert caught.value.frames == 4
+        # The interrupt's answer is the end, so that the connection serves on.
+        peer.answers.clear()
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "scripted-0"
+        await whole(pool, 1)
+
+
+async def test_an_error_of_one_request_fails_it_and_keeps_the_connection():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        if len(frames) == 4:
+            await truly(websocket, req_id, frames[:1])
+            await websocket.send_bytes(encode(ServerError(13, "upstream failed", "", req_id)))
+            await truly(websocket, req_id, frames[1:])  # late ones
+        else:
+            await truly(websocket, req_id, frames)
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(marked_audio(1, 4), end=True)
+            with pytest.raises(AvatarSDKError) as caught:
+                await conn.collector.wait(SOON)
+            assert caught.value.code is AvatarSDKErrorCode.upstreamError
+            await answered(conn, 2, frames=5)
+        assert await serve(pool, 3) == "scripted-0"
+        await whole(pool, 1)
+
+
+async def test_an_error_of_an_unknown_request_harms_nobody():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await websocket.send_bytes(encode(ServerError(3, "no such request", "", "unknown")))
+        await truly(websocket, req_id, frames)
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        assert await serve(pool, 1) == await serve(pool, 2) == "scripted-0"
+        await whole(pool, 1)
+
+
+async def test_a_flood_of_garbage_is_logged_once_per_connection(caplog: pytest.LogCaptureFixture):
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        for _ in range(100):
+            await websocket.send_bytes(b"\xff\xff\xff")
+
+    with caplog.at_level(logging.WARNING, "avatarpool"):
+        async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+            with pytest.raises(AvatarSDKError):
+                await serve(pool, 1)
+            await whole(pool, 1)
+    assert [record.name for record in caplog.records] == ["avatarpool.pool"]
+
+
+async def test_peers_that_all_break_the_protocol_harm_only_their_own_requests():
+    harms = [after_first_frame(harm) for harm in GARBAGE.values()]
+    async with scripted(*harms) as peer:
+        async with AvatarConnectionPool(len(harms), peer.config_factory) as pool:
+
+            async def request(mark: int) -> bool:
+                try:
+                    await serve(pool, mark, frames=7)
+                except AvatarSDKError:
+                    return False
+                return True
+
+            outcomes = await asyncio.gather(*(request(mark) for mark in range(1, 41)))
+            assert outcomes.count(False) == len(harms)
+            await whole(pool, len(harms))
