@@ -376,6 +376,7 @@ class AvatarConnectionPool:
         began = self.meter.clock()
         try:
             self._check_open()
+            self._check_loop()
             connection = self._lend(self.now()) or await self._queue(timeout, priority)
         except BaseException:
             self.meter.counters.borrows_errors += 1
@@ -387,6 +388,8 @@ class AvatarConnectionPool:
         if self._keeper is None or self._closed is not None:
             state = "closed" if self._closed is not None else "not open: call initialize() first"
             raise PoolClosed(f"pool {self.name!r} is {state}")
+
+    def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise PoolError(
                 f"pool {self.name!r} belongs to another event loop or process: initialize "
