@@ -123,6 +123,8 @@ class Keeper:
             for task in self._openers | self._others:
                 task.cancel()
             raise
+        # An attempt that was cancelled before its first step could not say so.
+        self._state.opening = 0
 
     def _own(
         self,
