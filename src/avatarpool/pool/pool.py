@@ -7,8 +7,6 @@ import copy
 import itertools
 import logging
 import random
-import sys
-import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -21,9 +19,10 @@ from avatarpool.exceptions import (
     PoolClosed,
     PoolError,
     PoolTimeout,
-    SessionStateError,
 )
-from avatarpool.pool.connection import Connection, PooledConnection
+from avatarpool.pool.borrowing import Borrow, QueuedBorrower
+from avatarpool.pool.connection import Connection
+from avatarpool.pool.custody import Custody
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
@@ -147,10 +146,8 @@ class AvatarConnectionPool:
         self._num_workers = num_workers
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
-        self._leak_warning = leak_warning
+        self.custody = Custody(self.name, leak_warning)
         self._on_event = on_event
-        # The first connection that each task holds, to tell it when it waits for more.
-        self._held_by: dict[asyncio.Task[object] | None, PooledConnection] = {}
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
@@ -236,7 +233,7 @@ class AvatarConnectionPool:
             joined=self._join,
             drained=self.settled,
             opening_failed=self._opening_failed,
-            swept=self._warn_of_leaks,
+            swept=lambda: self.custody.warn_of_leaks(self._state.members, self.now()),
             tell=self._tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
@@ -382,6 +379,7 @@ class AvatarConnectionPool:
             self.meter.counters.borrows_errors += 1
             raise
         self.meter.wait.add(self.meter.clock() - began)
+        self._tell(Kind.LENT, connection.connection_id)
         return connection
 
     def _check_open(self) -> None:
@@ -412,7 +410,8 @@ class AvatarConnectionPool:
         self._raise_refusal()
         self.meter.counters.borrows_queued += 1
         began = self.meter.clock()
-        self._warn_of_deadlock()
+        if len(state.members) >= state.max_size:
+            self.custody.warn_of_deadlock(len(state.members))
         waiter = QueuedBorrower()
         state.enqueue(waiter, self.now(), priority)
         keeper.act()  # one more borrower may be a reason to grow
@@ -432,37 +431,6 @@ class AvatarConnectionPool:
         finally:
             self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
 
-    def _warn_of_deadlock(self) -> None:
-        """Tell a task that holds a connection and waits for another that none may come."""
-        held = self._held_by.get(asyncio.current_task())
-        if held is not None and len(self._state.members) >= self._state.max_size:
-            log.warning(
-                "pool %r: the task that borrowed at %s waits for another connection while all "
-                "%d are lent: tasks that hold one and wait for one can wait for each other\n%s",
-                self.name,
-                held.borrowed_at,
-                len(self._state.members),
-                "".join(traceback.format_stack(limit=8)),
-            )
-
-    def _warn_of_leaks(self) -> None:
-        """Tell of connections that are held for long, once each."""
-        leak_warning, now = self._leak_warning, self.now()
-        if leak_warning is None:
-            return
-        for connection in self._state.members:
-            lent = connection.borrower
-            held = now - connection.since
-            if lent is not None and not lent.is_leak_told and held >= leak_warning:
-                lent.is_leak_told = True
-                log.warning(
-                    "pool %r lent connection %s %.0f s ago at %s and has not got it back",
-                    self.name,
-                    connection.connection_id,
-                    held,
-                    lent.borrowed_at,
-                )
-
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
         self._state.leave(waiter)
@@ -476,17 +444,6 @@ class AvatarConnectionPool:
         assert keeper is not None
         if keeper.policy.refusal is not None and not self._state.members:
             raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
-
-    def hold(self, lent: PooledConnection) -> None:
-        """Note which task has borrowed."""
-        lent.holder = asyncio.current_task()
-        self._held_by.setdefault(lent.holder, lent)
-        self._tell(Kind.LENT, lent.connection_id)
-
-    def let_go(self, lent: PooledConnection) -> None:
-        """Forget it again."""
-        if self._held_by.get(lent.holder) is lent:
-            del self._held_by[lent.holder]
 
     async def exchange(self, dead: Connection) -> Connection:
         """Give a borrower another connection for one that died unused."""
@@ -588,68 +545,6 @@ class AvatarConnectionPool:
         """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
         limits = (self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout)
         return min(1.0, max(0.01, min(limits) / 20.0))
-
-
-class Borrow:
-    """What ``pool.borrow()`` returns: enter it once to have a connection."""
-
-    __slots__ = ("_is_entered", "_lent", "_pool", "_priority", "_timeout")
-
-    def __init__(self, pool: AvatarConnectionPool, timeout: float, priority: float) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._priority = priority
-        self._is_entered = False
-        self._lent: PooledConnection | None = None
-
-    async def __aenter__(self) -> PooledConnection:
-        if self._is_entered:
-            raise SessionStateError("this borrow is entered already: call pool.borrow() again")
-        self._is_entered = True  # from here: another task may enter while this one waits
-        try:
-            connection = await self._pool.acquire(self._timeout, self._priority)
-        except BaseException:
-            self._is_entered = False
-            raise
-        caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
-        self._lent = PooledConnection(
-            self._pool, connection, (caller.f_code.co_filename, caller.f_lineno)
-        )
-        self._pool.hold(self._lent)
-        return self._lent
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        lent, self._lent = self._lent, None
-        self._is_entered = False
-        assert lent is not None
-        self._pool.let_go(lent)
-        self._pool.put_back(lent.give_back())
-
-
-class QueuedBorrower:
-    """A borrower in the queue: its place is a future."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-
-    def hand_over(self, member: Connection) -> bool:
-        """Take the connection; False if the borrower is gone."""
-        if self.future.done():
-            return False
-        self.future.set_result(member)
-        return True
-
-    def fail(self, error: Exception) -> None:
-        """Learn that none will come."""
-        if not self.future.done():
-            self.future.set_exception(copy.copy(error))
 
 
 def _problems(
