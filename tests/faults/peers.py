@@ -38,6 +38,7 @@ class ScriptedPeer:
         token_status: The console's status; 200 gives a token.
         token_gate: While clear, token requests are not answered.
         silent: How many sessions, the first ones, are never confirmed.
+        stale_tokens: How many of the next upgrades are refused for their token.
         tokens: Token requests so far.
         sessions: Sessions so far.
         open_sessions: Those that have not ended.
@@ -48,6 +49,7 @@ class ScriptedPeer:
     token_status: int = 200
     token_gate: asyncio.Event = field(default_factory=asyncio.Event)
     silent: int = 0
+    stale_tokens: int = 0
     tokens: int = 0
     sessions: int = 0
     open_sessions: int = 0
@@ -61,8 +63,8 @@ class ScriptedPeer:
             console_endpoint_url=self.url,
             ingress_endpoint_url=self.url,
             close_timeout=0.2,
-            handshake_timeout=0.5,
-            token_request_timeout=0.5,
+            handshake_timeout=0.3,
+            token_request_timeout=0.3,
         )
 
     async def token(self, request: web.Request) -> web.Response:
@@ -72,8 +74,11 @@ class ScriptedPeer:
         await self.token_gate.wait()
         return web.json_response({"sessionToken": "a-token"}, status=self.token_status)
 
-    async def ingress(self, request: web.Request) -> web.WebSocketResponse:
+    async def ingress(self, request: web.Request) -> web.StreamResponse:
         """Serve one session."""
+        if self.stale_tokens:
+            self.stale_tokens -= 1
+            return web.json_response({"message": "Invalid session token"}, status=400)
         websocket = web.WebSocketResponse(compress=False, timeout=0.1)
         await websocket.prepare(request)
         number, self.sessions = self.sessions, self.sessions + 1
@@ -86,7 +91,6 @@ class ScriptedPeer:
         return websocket
 
     async def _converse(self, websocket: web.WebSocketResponse, number: int) -> None:
-        answer = self.answers[number] if number < len(self.answers) else truly
         audio: dict[str, bytes] = {}
         async for data in websocket:
             if data.type is not WSMsgType.BINARY:
@@ -95,6 +99,7 @@ class ScriptedPeer:
                 case AudioInput(req_id, piece, end):
                     audio[req_id] = audio.get(req_id, b"") + piece
                     if end:
+                        answer = self.answers[number] if number < len(self.answers) else truly
                         await answer(websocket, req_id, _frames(req_id, audio.pop(req_id)))
                 case Interrupt(req_id):
                     await websocket.send_bytes(encode(AnimationFrame(req_id, end=True)))

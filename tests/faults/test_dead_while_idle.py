@@ -72,6 +72,7 @@ async def test_a_service_that_restarts_finds_its_pool_again():
         environment = lab.service.environment  # its successor has the same key and port
         await lab.service.close()
         await until(lambda: pool.get_stats()["connections_lost"] == 3)
+        await until(lambda: not pool.get_stats()["connections_opening"])
         successor = LocalAvatarService(
             driver=EchoDriver,
             port=port_of(lab.service.console_url),

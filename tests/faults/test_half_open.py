@@ -20,8 +20,8 @@ async def lab() -> AsyncIterator[Laboratory]:
 
 @pytest.fixture
 def pinged(lab: Laboratory) -> Laboratory:
-    """A laboratory whose pools find out within 0.6 s."""
-    lab.overrides |= {"ping_interval": 0.3, "ping_timeout": 0.3}
+    """A laboratory whose pools find out within 0.4 s."""
+    lab.overrides |= {"ping_interval": 0.2, "ping_timeout": 0.2}
     return lab
 
 
@@ -40,10 +40,10 @@ async def test_answered_pings_keep_connections_however_idle(pinged: Laboratory):
     async with pinged.pool(2) as pool:
         before = ids(pool)
         pings = [link.down.passed for link in pinged.ingress.links]
-        # Each pong is a few bytes: wait for three of them on each connection.
+        # Each pong is a few bytes: wait for two of them on each connection.
         await until(
             lambda: all(
-                link.down.passed >= was + 6
+                link.down.passed >= was + 4
                 for link, was in zip(pinged.ingress.links, pings, strict=True)
             )
         )
@@ -116,7 +116,7 @@ async def test_the_end_of_an_answer_that_vanishes_is_a_timeout_and_no_mixed_fram
         async with pool.borrow() as conn:
             await conn.session.send_audio(marked_audio(1, 50), end=True)
             with pytest.raises(RequestTimeout) as caught:
-                await conn.collector.wait(0.3)
+                await conn.collector.wait(0.2)
         assert 0 < caught.value.frames < 50
         await serve(pool, 2)
         await whole(pool, 1)

@@ -74,7 +74,7 @@ async def leave_all(pool: AvatarConnectionPool, leave: Leaving) -> set[str]:
 async def test_late_frames_reach_nobody_and_the_connection_comes_back(
     lab: Laboratory, leave: Leaving
 ):
-    lab.ingress.on_link = lambda link: setattr(link.down, "delay", 0.05)
+    lab.ingress.on_link = lambda link: setattr(link.down, "delay", 0.02)
     async with lab.pool(2) as pool:
         names = await leave_all(pool, leave)
         assert {await serve(pool, 2), await serve(pool, 3)} <= names
@@ -86,7 +86,7 @@ async def test_late_frames_reach_nobody_and_the_connection_comes_back(
 
 @leaves_something
 async def test_a_connection_that_does_not_drain_is_replaced(lab: Laboratory, leave: Leaving):
-    async with lab.pool(2, quarantine_timeout=0.3) as pool:
+    async with lab.pool(2, quarantine_timeout=0.15) as pool:
         for link in lab.ingress.links:
             link.down.swallow_at = 0  # the frames, and the interrupt's answer
         names = await leave_all(pool, leave)
@@ -134,7 +134,7 @@ async def test_cancelling_at_any_moment_of_a_request_over_a_slow_way_mixes_nothi
                 await conn.session.send_audio(marked_audio(1, 60), end=True)
                 assert marks([*await conn.collector.wait()]) == [1] * 120
 
-        for patience in range(12):
+        for patience in range(0, 12, 2):
             tasks = [asyncio.create_task(request()) for _ in range(3)]
             await asyncio.wait(tasks, timeout=patience / 200)
             for task in tasks:

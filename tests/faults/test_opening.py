@@ -25,9 +25,9 @@ from avatarpool.service import ServiceLimits
 async def lab() -> AsyncIterator[Laboratory]:
     async with laboratory() as lab:
         lab.overrides |= {
-            "token_request_timeout": 0.3,
-            "connect_timeout": 0.3,
-            "handshake_timeout": 0.3,
+            "token_request_timeout": 0.15,
+            "connect_timeout": 0.15,
+            "handshake_timeout": 0.15,
         }
         yield lab
 
@@ -49,8 +49,8 @@ async def test_what_stalls_is_given_up_with_the_reason(lab: Laboratory, stall: s
     STALLS[stall](lab)
     pool = lab.pool(2)
     async with asyncio.timeout(SOON):
-        with pytest.raises(PoolError, match=r"within 0\.30 s|no answer within 0\.70 s"):
-            await pool.initialize(timeout=0.7)
+        with pytest.raises(PoolError, match=r"within 0\.15 s"):
+            await pool.initialize(timeout=0.3)
     assert pool.get_stats()["connections_opening"] == 0
 
 
@@ -72,7 +72,7 @@ async def test_a_handshake_that_stalls_for_one_leaves_the_others():
         peer.silent = 1
         pool = AvatarConnectionPool(3, peer.config_factory)
         async with asyncio.timeout(SOON):
-            await pool.initialize(timeout=0.3)
+            await pool.initialize(timeout=0.2)
         try:
             assert pool.total_count == 2
             await serve(pool, 1)
@@ -85,11 +85,11 @@ async def test_a_handshake_that_stalls_for_one_leaves_the_others():
 async def test_handshakes_that_all_stall_fail_initialize_with_the_reason():
     async with scripted() as peer:
         peer.silent = 100
-        with pytest.raises(PoolError, match=r"did not confirm the session within 0\.50 s"):
-            await AvatarConnectionPool(3, peer.config_factory).initialize(timeout=0.7)
+        with pytest.raises(PoolError, match=r"did not confirm the session within 0\.30 s"):
+            await AvatarConnectionPool(3, peer.config_factory).initialize(timeout=0.5)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@pytest.mark.parametrize("status", [503, 429])
 async def test_a_console_that_fails_for_a_while_is_asked_again(status: int):
     async with scripted() as peer, AvatarConnectionPool(3, peer.config_factory) as pool:
         peer.token_status = status
@@ -132,6 +132,23 @@ async def test_a_service_that_is_down_at_first_is_taken_in_later(lab: Laboratory
         await lab.ingress.listen()
         await serve(pool, 1)
         await whole(pool, 2)
+
+
+async def test_a_token_that_a_restart_made_stale_is_no_refusal():
+    async with scripted() as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        peer.stale_tokens = 1
+        pool.drain()
+        await serve(pool, 1)
+        await whole(pool, 1)
+
+
+@pytest.mark.xfail(reason="two stale tokens of one step count as two steps in a row")
+async def test_tokens_that_a_restart_made_stale_all_at_once_are_no_refusal():
+    async with scripted() as peer, AvatarConnectionPool(3, peer.config_factory) as pool:
+        peer.stale_tokens = 3
+        pool.drain()
+        await serve(pool, 1)
+        await whole(pool, 3)
 
 
 # --- refusals -----------------------------------------------------------------------------
