@@ -64,7 +64,9 @@ def test_a_token_that_is_refused_once_is_tried_again_with_a_fresh_one(policy: Op
     stale = AvatarSDKError(
         AvatarSDKErrorCode.sessionTokenInvalid, "stale", phase="websocket_connect", http_status=400
     )
-    policy.failed(stale, step=policy.step, now=0.0)
+    first = policy.step
+    for _ in range(3):  # attempts side by side have tokens of the same age
+        policy.failed(stale, step=first, now=0.0)
     assert policy.refusal is None
     policy.failed(stale, step=policy.step, now=1.0)
     assert policy.refusal is stale

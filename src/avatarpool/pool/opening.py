@@ -32,6 +32,7 @@ class OpeningPolicy:
         self._step = 0
         self._failures = 0  # steps that failed in a row
         self._attempts_left: int | None = None  # None: as many as are missing
+        self._stale_step: int | None = None  # the first whose tokens were not taken
         self.next_at = 0.0  # when the next attempt may start
         self.failing_since: float | None = None
         self.error: Exception | None = None  # the latest, until one succeeds
@@ -64,7 +65,7 @@ class OpeningPolicy:
     def succeeded(self) -> None:
         """An attempt gave a connection: all is well again."""
         self._failures = 0
-        self._attempts_left = None
+        self._attempts_left = self._stale_step = None
         self.next_at = 0.0
         self.failing_since = self.error = self.refusal = None
 
@@ -80,9 +81,11 @@ class OpeningPolicy:
         if self.failing_since is None:
             self.failing_since = now
         # A service that restarts refuses tokens of its former self: with a fresh
-        # one the next attempt may succeed, so that only a second such refusal
-        # in a row counts.
-        if is_refusal(error) and not (self._failures == 0 and is_stale_token(error)):
+        # one the next step may succeed, so that only a second step counts.
+        is_stale = is_stale_token(error)
+        if is_stale and self._stale_step is None:
+            self._stale_step = step
+        if is_refusal(error) and not (is_stale and step == self._stale_step):
             self.refusal = error
         if step != self._step:
             return
