@@ -1,7 +1,15 @@
 """The local avatar service: console, ingress and lip-sync on one port."""
 
 from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.faults import Faults, SessionFault, TokenFault
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.service import LocalAvatarService
 
-__all__ = ["LocalAvatarService", "ServiceCounters", "ServiceLimits"]
+__all__ = [
+    "Faults",
+    "LocalAvatarService",
+    "ServiceCounters",
+    "ServiceLimits",
+    "SessionFault",
+    "TokenFault",
+]

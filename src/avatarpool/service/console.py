@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from aiohttp import web
 from avatarpool.service import refusals
 from avatarpool.service.accounts import Accounts
 from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.faults import Faults
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.refusals import TokenRefusal
 from avatarpool.service.tokens import TokenOffice
@@ -31,6 +33,7 @@ class Console:
         limits: The service's limits.
         counters: Where tokens are counted.
         wall_clock: Unix time in seconds.
+        faults: What to get wrong.
     """
 
     def __init__(
@@ -40,15 +43,24 @@ class Console:
         limits: ServiceLimits,
         counters: ServiceCounters,
         wall_clock: Callable[[], float],
+        *,
+        faults: Faults,
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
         self._limits = limits
         self._counters = counters
         self._wall_clock = wall_clock
+        self._faults = faults
+        self._is_closing = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
+        fault = self._faults.of_token()
+        if fault is not None:
+            await self._hold_up(fault.delay)
+            if fault.status is not None:
+                return _refused(refusals.token_fault(fault.status))
         account = self._accounts.by_api_key(request.headers.get("X-Api-Key", ""))
         if account is None:
             return _refused(refusals.BAD_API_KEY)
@@ -66,6 +78,16 @@ class Console:
         self._counters.tokens_issued += 1
         # One name for each of the official clients.
         return web.json_response({"sessionToken": token, "session_token": token})
+
+    def close(self) -> None:
+        """Hold up no request any more."""
+        self._is_closing.set()
+
+    async def _hold_up(self, delay: float) -> None:
+        # Its client may be gone meanwhile, and aiohttp then forgets the request.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._is_closing.wait()
 
     def _expiry(self, body: bytes) -> int | TokenRefusal:
         try:

@@ -73,6 +73,11 @@ def bad_token_request(detail: str) -> TokenRefusal:
     return TokenRefusal(400, "invalidRequest", "Invalid request", detail)
 
 
+def token_fault(status: int) -> TokenRefusal:
+    """The console was told to fail."""
+    return TokenRefusal(status, "fault", "Fault", "the service was told to fail")
+
+
 APP_MISMATCH = UpgradeRefusal(400, "app id mismatch")
 APP_UNKNOWN = UpgradeRefusal(404, "app id unrecognized")
 BILLING = UpgradeRefusal(402, "session denied: no credits are left on this account")
@@ -96,6 +101,11 @@ TEXT_MESSAGE = Ending(
     INVALID_ARGUMENT,
     "unexpected message type: every message is one binary protobuf message",
 )
+
+
+def fault(close_code: int) -> Ending:
+    """The service was told to close."""
+    return Ending(close_code, None, "the service was told to fail")
 
 
 def session_expired(seconds: float) -> Ending:

@@ -19,6 +19,7 @@ from avatarpool.service import console, ingress
 from avatarpool.service.accounts import Accounts
 from avatarpool.service.console import Console
 from avatarpool.service.counters import ServiceCounters
+from avatarpool.service.faults import Faults
 from avatarpool.service.ingress import Ingress
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.lipsync import DriverFactory, DspDriver
@@ -71,6 +72,7 @@ class LocalAvatarService:
         workers: Threads that animate. With one, requests are answered strictly
             in turn; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
+        faults: What to get wrong; may be changed while it runs.
 
     Raises:
         ConfigurationError: The options cannot work together.
@@ -90,11 +92,13 @@ class LocalAvatarService:
         driver: DriverFactory = DspDriver,
         workers: int = 1,
         wall_clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
         self.app_id = app_id
         self.avatar_ids = tuple(avatar_ids)
         self.limits = limits or ServiceLimits()
         self.counters = ServiceCounters()
+        self.faults = faults or Faults()
         self._host = host
         self._port = port  # the real one once started
         self._api_key = secrets.token_urlsafe(24) if api_key is None else api_key
@@ -114,6 +118,7 @@ class LocalAvatarService:
         self._executor: ThreadPoolExecutor | None = None
         self._runner: web.AppRunner | None = None
         self._ingress: Ingress | None = None
+        self._console: Console | None = None
         self._was_started = False
         self._closing = asyncio.Lock()  # a second close() waits for the first
 
@@ -147,7 +152,9 @@ class LocalAvatarService:
             raise RuntimeError(f"{self!r} was started before: make a new one")
         self._was_started = True
         self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="avatarpool-lipsync")
-        workshop = Workshop(self.limits, self.counters, self._executor, self._driver, self._seed)
+        workshop = Workshop(
+            self.limits, self.counters, self._executor, self._driver, self._seed, self.faults
+        )
         self._ingress = Ingress(self._accounts, self._tokens, self.avatar_ids, workshop)
         # No access log: its lines would hold the query, and so the tokens.
         self._runner = web.AppRunner(
@@ -182,6 +189,8 @@ class LocalAvatarService:
         try:
             for site in tuple(runner.sites):
                 await site.stop()
+            if self._console is not None:
+                self._console.close()
             if self._ingress is not None:
                 await self._ingress.close()
         finally:
@@ -248,10 +257,17 @@ class LocalAvatarService:
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
     def _application(self, served: Ingress) -> web.Application:
-        tokens = Console(self._accounts, self._tokens, self.limits, self.counters, self._wall_clock)
+        self._console = Console(
+            self._accounts,
+            self._tokens,
+            self.limits,
+            self.counters,
+            self._wall_clock,
+            faults=self.faults,
+        )
         application = web.Application(client_max_size=self.limits.max_token_request_bytes)
         for route in console.ROUTES:
-            application.router.add_post(route, tokens.handle)
+            application.router.add_post(route, self._console.handle)
         application.router.add_get(ingress.ROUTE, served.handle)
         return application
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import struct
 from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from socket import SO_LINGER, SOL_SOCKET
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -33,6 +35,7 @@ from avatarpool.service.accounts import Account
 from avatarpool.service.configuration import refuse_configuration
 from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
+from avatarpool.service.faults import Faults, SessionFault
 from avatarpool.service.generation import (
     STEPS_PER_SECOND,
     CreditsExhausted,
@@ -62,6 +65,7 @@ class Workshop:
         executor: Where audio is decoded and animated.
         driver: Makes the driver of a request, in the executor.
         seed: Given to every driver.
+        faults: What to get wrong.
     """
 
     limits: ServiceLimits
@@ -69,6 +73,7 @@ class Workshop:
     executor: Executor
     driver: DriverFactory
     seed: int
+    faults: Faults
 
 
 class SessionOver(Exception):
@@ -109,6 +114,8 @@ class ServedSession:
         self._limits = limits
         self._counters = workshop.counters
         self._loop = asyncio.get_running_loop()
+        self._fault = workshop.faults.of_new_session()  # this session's own
+        self._spoilt_frames = 0  # sent under a fault
         self._requests = RequestTable(
             max_open=limits.max_open_requests,
             max_id_bytes=limits.max_request_id_bytes,
@@ -277,6 +284,10 @@ class ServedSession:
         refusal = refuse_configuration(message)
         if refusal is not None:
             raise SessionOver(refusal)
+        fault = self._current_fault
+        if fault is not None and fault.stalls_handshake:
+            while True:
+                await self._receive()  # until the client has had enough
         if not self._account.take_slot():
             raise SessionOver(refusals.too_many_connections(self._limits.max_connections))
         self._has_slot = True
@@ -365,7 +376,35 @@ class ServedSession:
             self._counters.frames_sent += 1
             if is_last:
                 self._counters.requests_open -= 1
-            await self._send(self._frame(req_id, animation, end=is_last))
+            frame = self._frame(req_id, animation, end=is_last)
+            fault = self._current_fault
+            if fault is None:
+                await self._send(frame)
+            else:
+                await self._send_wrongly(frame, fault)
+
+    @property
+    def _current_fault(self) -> SessionFault | None:
+        return self._fault or self._workshop.faults.sessions
+
+    async def _send_wrongly(self, frame: AnimationFrame, fault: SessionFault) -> None:
+        if self._spoilt_frames == fault.after_frames and fault.garbage:
+            await self._in_time(self._socket.send_bytes(fault.garbage))
+        if self._spoilt_frames >= fault.after_frames:
+            if fault.resets:
+                sock = self._transport.get_extra_info("socket")
+                linger = struct.pack("ii", 1, 0)  # no time to linger: closing resets
+                sock.setsockopt(SOL_SOCKET, SO_LINGER, linger)
+                self._transport.abort()
+                raise SessionOver(None)
+            if fault.close_code is not None:
+                raise SessionOver(refusals.fault(fault.close_code))
+        self._spoilt_frames += 1
+        if fault.has_wrong_request_ids:
+            frame = replace(frame, req_id=secrets.token_hex(8))
+        await self._send(frame)
+        if frame.end and fault.doubles_end:
+            await self._send(frame)
 
     async def _interrupt(self, req_id: str) -> None:
         is_open = req_id in self._requests

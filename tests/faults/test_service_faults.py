@@ -1,0 +1,95 @@
+"""The local service does wrong what it is told to, and the pool lives with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from faults.laboratory import Laboratory, ids, laboratory, serve, until, whole
+
+from avatarpool import AvatarSDKError, AvatarSDKErrorCode, RequestTimeout
+from avatarpool.service import Faults, LocalAvatarService, SessionFault, TokenFault
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Laboratory]:
+    async with laboratory() as lab:
+        yield lab
+
+
+async def test_faults_are_given_at_the_start_or_set_later():
+    faults = Faults(tokens=TokenFault(status=500))
+    assert LocalAvatarService(faults=faults).faults is faults
+    assert LocalAvatarService().faults == Faults()
+
+
+@pytest.mark.parametrize("fault", [TokenFault(status=503), TokenFault(delay=60.0)])
+async def test_token_requests_fail_or_take_long(lab: Laboratory, fault: TokenFault):
+    lab.overrides["token_request_timeout"] = 0.15
+    lab.service.faults.next_tokens.append(fault)
+    async with lab.pool(2) as pool:
+        await whole(pool, 2)
+        assert pool.get_stats()["connections_errors"] == 1
+
+
+async def test_a_global_token_fault_lasts_until_it_is_taken_back(lab: Laboratory):
+    async with lab.pool(2) as pool:
+        lab.service.faults.tokens = TokenFault(status=502)
+        lab.ingress.cut()
+        await until(lambda: pool.get_stats()["connections_errors"] >= 2)
+        lab.service.faults.tokens = None
+        await whole(pool, 2)
+
+
+async def test_a_handshake_stalls(lab: Laboratory):
+    lab.overrides["handshake_timeout"] = 0.15
+    lab.service.faults.next_sessions.append(SessionFault(stalls_handshake=True))
+    async with lab.pool(2) as pool:
+        await whole(pool, 2)
+        assert pool.get_stats()["connections_errors"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (SessionFault(resets=True, after_frames=2), AvatarSDKErrorCode.connectionClosed),
+        (SessionFault(close_code=4503, after_frames=2), AvatarSDKErrorCode.upstreamError),
+        (SessionFault(close_code=4002), AvatarSDKErrorCode.sessionDurationExceeded),
+        (SessionFault(garbage=b"\xff\xff", after_frames=1), AvatarSDKErrorCode.protocolError),
+    ],
+)
+async def test_a_session_ends_in_the_middle_of_its_frames(
+    lab: Laboratory, fault: SessionFault, code: AvatarSDKErrorCode
+):
+    lab.service.faults.next_sessions.append(fault)
+    async with lab.pool(1) as pool:
+        before = ids(pool)
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(bytes(1280 * 10), end=True)
+            with pytest.raises(AvatarSDKError) as caught:
+                await conn.collector.wait()
+            assert caught.value.code is code
+            assert len(conn.collector.frames) == fault.after_frames
+        await serve(pool, 2)
+        await whole(pool, 1)
+        assert not before & ids(pool)
+
+
+async def test_an_end_comes_twice(lab: Laboratory):
+    lab.service.faults.sessions = SessionFault(doubles_end=True, after_frames=1000)
+    async with lab.pool(1) as pool:
+        for mark in range(1, 6):
+            await serve(pool, mark)
+        await until(lambda: pool.get_stats()["frames_dropped"] == 5)
+
+
+async def test_wrong_request_ids_reach_nobody(lab: Laboratory):
+    async with lab.pool(1, quarantine_timeout=0.2) as pool:
+        lab.service.faults.sessions = SessionFault(has_wrong_request_ids=True)
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(bytes(1280 * 5), end=True)
+            with pytest.raises(RequestTimeout) as caught:
+                await conn.collector.wait(0.1)
+            assert caught.value.frames == 0
+        lab.service.faults.sessions = None
+        await serve(pool, 1)
