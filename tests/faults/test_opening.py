@@ -142,7 +142,6 @@ async def test_a_token_that_a_restart_made_stale_is_no_refusal():
         await whole(pool, 1)
 
 
-@pytest.mark.xfail(reason="two stale tokens of one step count as two steps in a row")
 async def test_tokens_that_a_restart_made_stale_all_at_once_are_no_refusal():
     async with scripted() as peer, AvatarConnectionPool(3, peer.config_factory) as pool:
         peer.stale_tokens = 3
