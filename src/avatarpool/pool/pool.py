@@ -363,6 +363,7 @@ class AvatarConnectionPool:
             PoolTimeout: No connection came free in time.
             TooManyRequests: ``max_waiting`` borrowers wait already.
             PoolClosed: The pool is not open.
+            PoolError: The pool belongs to another event loop.
             AvatarSDKError: No session is open, and the service refuses new ones.
         """
         return Borrow(self, self.timeout if timeout is None else timeout, priority)
