@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,14 @@ async def confirm(websocket: web.WebSocketResponse, connection_id: str = "c1") -
     """Answer the configuration as a service does."""
     await websocket.receive_bytes()
     await websocket.send_bytes(encode(ConfirmSession(connection_id)))
+
+
+def stop_reading(websocket: web.WebSocketResponse) -> asyncio.Transport:
+    """Take no more data from the client; return the transport, to resume or to abort."""
+    transport = websocket._req.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.pause_reading()
+    return transport
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
-from peer import confirm, peer
+from peer import confirm, peer, stop_reading
 
 from avatarpool import (
     AnimationFrame,
@@ -585,9 +585,7 @@ async def test_a_peer_that_takes_no_data_holds_the_sender_and_then_costs_the_ses
 
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
-        transport = websocket._req.transport  # type: ignore[union-attr]
-        assert transport is not None
-        transport.pause_reading()
+        transport = stop_reading(websocket)
         await stop.wait()
         transport.abort()
 
@@ -610,9 +608,7 @@ async def test_cancelling_a_send_leaves_whole_messages():
 
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
-        transport = websocket._req.transport  # type: ignore[union-attr]
-        assert transport is not None
-        transport.pause_reading()
+        transport = stop_reading(websocket)
         await resume.wait()
         transport.resume_reading()
         while not got or not got[-1].end:
@@ -642,9 +638,7 @@ async def test_an_interrupt_from_another_task_stops_the_sending():
 
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)
-        transport = websocket._req.transport  # type: ignore[union-attr]
-        assert transport is not None
-        transport.pause_reading()
+        transport = stop_reading(websocket)
         await stop.wait()
         transport.resume_reading()
         while (await websocket.receive()).type is WSMsgType.BINARY:

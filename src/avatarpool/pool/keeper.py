@@ -137,30 +137,13 @@ class Keeper:
         task.add_done_callback(owner.discard)
 
     async def _open(self, step: int) -> None:
-        state, policy = self._state, self.policy
-        self._meter.counters.connections_num += 1
+        policy = self.policy
         began = self._loop.time()
         try:
-            connection = await self._uncancelled(self._new_connection())
+            connection = await self._attempt()
         except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
-            self._meter.counters.connections_errors += 1
-            state.opening -= 1
-            now = self._loop.time()
-            # One warning per outage; the attempts after it are no news.
-            level = logging.WARNING if policy.failing_since is None else logging.INFO
-            log.log(level, "pool %r could not open a connection: %s", self._name, error)
-            was_refused = policy.refusal is not None
-            policy.failed(error, step=step, now=now)
-            self._tell(Kind.REFUSED, "", str(error))
-            if policy.refusal is not None and not was_refused:
-                self._tell(Kind.BREAKER_OPEN, "", str(error))
-            self._opening_failed()
-            self._tell_outage(now)
-        except BaseException:
-            state.opening -= 1
-            raise
+            self._failed(error, step)
         else:
-            state.opening -= 1
             self._meter.counters.connections_ms += (self._loop.time() - began) * 1000.0
             if policy.refusal is not None:
                 self._tell(Kind.BREAKER_CLOSED, "", "")
@@ -169,18 +152,35 @@ class Keeper:
             self._joined(connection)
         self.act()
 
-    @staticmethod
-    async def _uncancelled(opening: Awaitable[Connection]) -> Connection:
-        """Take a CancelledError that nobody asked for, an SDK's own, for a failure."""
+    async def _attempt(self) -> Connection:
+        """Open one connection; it counts as being opened until here, whatever comes."""
+        self._meter.counters.connections_num += 1
         try:
-            return await opening
+            return await self._new_connection()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
+            # Nobody asked for it: it is an SDK's own, and a failure like another.
             raise AvatarSDKError(
                 AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within"
             ) from error
+        finally:
+            self._state.opening -= 1
+
+    def _failed(self, error: Exception, step: int) -> None:
+        policy, now = self.policy, self._loop.time()
+        self._meter.counters.connections_errors += 1
+        # One warning per outage; the attempts after it are no news.
+        level = logging.WARNING if policy.failing_since is None else logging.INFO
+        log.log(level, "pool %r could not open a connection: %s", self._name, error)
+        was_refused = policy.refusal is not None
+        policy.failed(error, step=step, now=now)
+        self._tell(Kind.REFUSED, "", str(error))
+        if policy.refusal is not None and not was_refused:
+            self._tell(Kind.BREAKER_OPEN, "", str(error))
+        self._opening_failed()
+        self._tell_outage(now)
 
     async def _close(self, connection: Connection) -> None:
         await connection.session.close()

@@ -125,9 +125,7 @@ class WebSocket(WSListener):
         try:
             if not transport.is_close_frame_sent:
                 transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await asyncio.shield(self._ended)
+            await self.wait_ended(timeout)
         finally:
             transport.disconnect(graceful=False)
 
