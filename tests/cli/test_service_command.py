@@ -2,6 +2,8 @@
 
 import signal
 import socket
+from urllib.parse import urljoin
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -48,6 +50,18 @@ def test_a_limit_given_as_an_option_holds(command):
     assert "  Connection 1: FAILED (concurrencyLimit: " in result.stdout
     assert "  Successful: 2 (100.0%)\n" in result.stdout
     assert result.returncode == 0
+
+
+def test_faults_can_be_set_over_http_where_it_is_told_to_take_them(command):
+    _, environment = command.start_service("--admin")
+    url = urljoin(environment["AVATAR_CONSOLE_ENDPOINT"], "/admin/faults")
+    headers = {"X-Api-Key": environment["AVATAR_API_KEY"]}
+    request = Request(url, b'{"tokens": {"status": 500}}', headers, method="PUT")  # noqa: S310
+    with urlopen(request) as response:  # noqa: S310
+        assert response.status == 200
+    result = command("doctor", env=environment)
+    assert "500" in result.stdout + result.stderr
+    assert result.returncode == 1
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_exit_1(command):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from echo import marked_audio
 from faults.laboratory import Laboratory, ids, laboratory, serve, until, whole
 
-from avatarpool import AvatarSDKError, AvatarSDKErrorCode, RequestTimeout
-from avatarpool.service import Faults, LocalAvatarService, SessionFault, TokenFault
+from avatarpool import AvatarSDKError, AvatarSDKErrorCode, PoolError, RequestTimeout
+from avatarpool.service import Faults, LocalAvatarService, SessionFault, Step, TokenFault
 
 
 @pytest.fixture
@@ -43,10 +45,88 @@ async def test_a_global_token_fault_lasts_until_it_is_taken_back(lab: Laboratory
 
 async def test_a_handshake_stalls(lab: Laboratory):
     lab.overrides["handshake_timeout"] = 0.15
-    lab.service.faults.next_sessions.append(SessionFault(stalls_handshake=True))
+    lab.service.faults.next_sessions.append(SessionFault(stalls_at=Step.HANDSHAKE))
     async with lab.pool(2) as pool:
         await whole(pool, 2)
         assert pool.get_stats()["connections_errors"] == 1
+
+
+async def test_a_stalled_handshake_is_over_once_the_client_has_gone(lab: Laboratory):
+    lab.overrides["handshake_timeout"] = 0.15
+    lab.service.faults.sessions = SessionFault(stalls_at=Step.HANDSHAKE)
+    with pytest.raises(PoolError):
+        await lab.pool(1).initialize(0.3)
+    await until(lambda: lab.service.counters.connections_open == 0)
+
+
+async def test_an_upgrade_stalls(lab: Laboratory):
+    lab.overrides["connect_timeout"] = 0.15
+    lab.service.faults.next_sessions.append(SessionFault(stalls_at=Step.UPGRADE))
+    async with lab.pool(2) as pool:
+        await whole(pool, 2)
+        assert pool.get_stats()["connections_errors"] == 1
+
+
+@pytest.mark.parametrize("status", [402, 404, 503])
+async def test_an_upgrade_is_refused(lab: Laboratory, status: int):
+    lab.service.faults.next_sessions.append(SessionFault(upgrade_status=status))
+    async with lab.pool(2) as pool:
+        await whole(pool, 2)
+        assert pool.get_stats()["connections_errors"] == 1
+
+
+async def test_everything_is_slow_and_nothing_fails(lab: Laboratory):
+    lab.service.faults.sessions = SessionFault(delay=0.02)
+    async with lab.pool(2) as pool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await serve(pool, 1, frames=5)
+        assert loop.time() - began >= 5 * 0.02
+        assert pool.get_stats()["requests_errors"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "frames"),
+    [
+        (SessionFault(stalls_at=Step.FRAMES), 0),
+        (SessionFault(stalls_at=Step.FRAMES, after_frames=3), 3),
+        (SessionFault(stalls_at=Step.LAST_FRAME), 9),
+    ],
+)
+async def test_a_request_that_stalls_is_interrupted_and_its_connection_serves_on(
+    lab: Laboratory, fault: SessionFault, frames: int
+):
+    lab.service.faults.sessions = fault
+    async with lab.pool(1) as pool:
+        before = ids(pool)
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(marked_audio(1, 10), end=True)
+            await until(lambda: len(conn.collector.frames) == frames)
+            with pytest.raises(RequestTimeout) as caught:
+                await conn.collector.wait(0.1)
+            assert caught.value.frames == frames
+        lab.service.faults.sessions = None
+        await serve(pool, 2)
+        assert ids(pool) == before
+
+
+@pytest.mark.parametrize("after_frames", [0, 3])
+async def test_a_half_open_connection_is_found_by_its_pings(lab: Laboratory, after_frames: int):
+    lab.overrides |= {"ping_interval": 0.1, "ping_timeout": 0.1}
+    lab.service.faults.next_sessions.append(
+        SessionFault(is_half_open=True, after_frames=after_frames)
+    )
+    async with lab.pool(1) as pool:
+        before = ids(pool)
+        if after_frames:
+            async with pool.borrow() as conn:
+                await conn.session.send_audio(marked_audio(1, 10), end=True)
+                with pytest.raises(AvatarSDKError):
+                    await conn.collector.wait()
+                assert len(conn.collector.frames) == after_frames
+        await until(lambda: pool.available_count == 1 and not before & ids(pool))
+        await serve(pool, 2)
+        assert pool.get_stats()["connections_lost"] == 1
 
 
 @pytest.mark.parametrize(

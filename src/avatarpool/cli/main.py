@@ -134,6 +134,9 @@ def service(
         float | None,
         number("Seconds of audio until 4001; left out: unlimited.", min=0),
     ] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Take faults over HTTP at /admin/faults.")
+    ] = False,
 ) -> None:
     """Run the local avatar service until Ctrl-C.
 
@@ -145,6 +148,7 @@ def service(
     Examples:
       avatarpool service
       avatarpool service --port 0 --max-connections 2
+      avatarpool service --admin
       avatarpool service > service.env &     then: . ./service.env
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
@@ -157,7 +161,7 @@ def service(
         idle_timeout=idle_timeout,
         credits=credits,
     )
-    raise typer.Exit(run_in_loop(serve(host, port, limits)))
+    raise typer.Exit(run_in_loop(serve(host, port, limits, has_admin=admin)))
 
 
 @app.command()

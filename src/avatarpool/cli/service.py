@@ -15,7 +15,7 @@ from avatarpool.cli.signals import Interruptible
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
 
-async def serve(host: str, port: int, limits: ServiceLimits) -> int:
+async def serve(host: str, port: int, limits: ServiceLimits, *, has_admin: bool = False) -> int:
     """Serve until a signal comes and return the command's exit code."""
     if not is_loopback(host):
         _note(
@@ -24,7 +24,9 @@ async def serve(host: str, port: int, limits: ServiceLimits) -> int:
         )
     # From the environment and not an option: everyone can read a command line.
     key = os.environ.get("AVATAR_API_KEY", "").strip() or None
-    service = LocalAvatarService(host=host, port=port, limits=limits, api_key=key)
+    service = LocalAvatarService(
+        host=host, port=port, limits=limits, api_key=key, has_admin=has_admin
+    )
     async with Interruptible(), AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(service)
@@ -36,6 +38,8 @@ async def serve(host: str, port: int, limits: ServiceLimits) -> int:
         except OSError as error:
             _note(f"The lines to paste cannot be written: {error.strerror or error}.")
             return 1
+        if has_admin:
+            _note(f"Faults are set at {service.admin_url} with the API key as X-Api-Key.")
         _note("Paste these lines into another shell. Ctrl-C stops the service.")
         await asyncio.get_running_loop().create_future()
     _note("Service stopped.")

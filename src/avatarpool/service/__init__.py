@@ -1,7 +1,7 @@
 """The local avatar service: console, ingress and lip-sync on one port."""
 
 from avatarpool.service.counters import ServiceCounters
-from avatarpool.service.faults import Faults, SessionFault, TokenFault
+from avatarpool.service.faults import Faults, SessionFault, Step, TokenFault
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.service import LocalAvatarService
 
@@ -11,5 +11,6 @@ __all__ = [
     "ServiceCounters",
     "ServiceLimits",
     "SessionFault",
+    "Step",
     "TokenFault",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.faults import Faults
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.refusals import TokenRefusal
+from avatarpool.service.sabotage import until_gone
 from avatarpool.service.tokens import TokenOffice
 
 logger = logging.getLogger("avatarpool.service")
@@ -52,13 +52,13 @@ class Console:
         self._counters = counters
         self._wall_clock = wall_clock
         self._faults = faults
-        self._is_closing = asyncio.Event()
+        self._is_closing = False
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
         fault = self._faults.of_token()
         if fault is not None:
-            await self._hold_up(fault.delay)
+            await until_gone(request, fault.delay, lambda: self._is_closing)
             if fault.status is not None:
                 return _refused(refusals.token_fault(fault.status))
         account = self._accounts.by_api_key(request.headers.get("X-Api-Key", ""))
@@ -81,13 +81,7 @@ class Console:
 
     def close(self) -> None:
         """Hold up no request any more."""
-        self._is_closing.set()
-
-    async def _hold_up(self, delay: float) -> None:
-        # Its client may be gone meanwhile, and aiohttp then forgets the request.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._is_closing.wait()
+        self._is_closing = True
 
     def _expiry(self, body: bytes) -> int | TokenRefusal:
         try:

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar
+
+# Read by pydantic, where the admin endpoint takes faults as JSON.
+_AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+
+class Step(str, Enum):
+    """A step of a session at which the service can fall silent."""
+
+    UPGRADE = "upgrade"
+    HANDSHAKE = "handshake"
+    FRAMES = "frames"
+    LAST_FRAME = "last_frame"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +29,8 @@ class TokenFault:
         status: HTTP status of the answer, which then holds no token.
     """
 
+    __pydantic_config__: ClassVar = _AS_JSON
+
     delay: float = 0.0
     status: int | None = None
 
@@ -24,21 +40,31 @@ class SessionFault:
     """What goes wrong with a session.
 
     Attributes:
-        stalls_handshake: The configuration is never answered.
+        upgrade_status: HTTP status with which the upgrade is refused.
+        delay: Seconds that the upgrade, the confirmation and each frame take longer.
+        stalls_at: The step that never comes; the session stays open, and answers
+            pings, interrupts and closing.
         has_wrong_request_ids: Frames name a request that nobody made.
         doubles_end: Each request's last frame comes twice.
         after_frames: Frames that the session sends under this fault before
-            one of the following ends it.
+            it stalls at `Step.FRAMES` or one of the following happens.
         garbage: A message that is sent as it is; the session goes on.
+        is_half_open: From then on nothing is answered any more, pings and closing
+            included; the socket stays open.
         resets: The connection is reset.
         close_code: The session is closed with this code.
     """
 
-    stalls_handshake: bool = False
+    __pydantic_config__: ClassVar = _AS_JSON
+
+    upgrade_status: int | None = None
+    delay: float = 0.0
+    stalls_at: Step | None = None
     has_wrong_request_ids: bool = False
     doubles_end: bool = False
     after_frames: int = 0
     garbage: bytes = b""
+    is_half_open: bool = False
     resets: bool = False
     close_code: int | None = None
 
@@ -55,6 +81,8 @@ class Faults:
         next_sessions: What is wrong with the next sessions, likewise.
     """
 
+    __pydantic_config__: ClassVar = _AS_JSON
+
     tokens: TokenFault | None = None
     sessions: SessionFault | None = None
     next_tokens: deque[TokenFault] = field(default_factory=deque)
@@ -67,3 +95,8 @@ class Faults:
     def of_new_session(self) -> SessionFault | None:
         """Return what is wrong with a session that has just begun, and with it alone."""
         return self.next_sessions.popleft() if self.next_sessions else None
+
+    def become(self, other: Faults) -> None:
+        """Take over another's faults; who holds this object sees them at once."""
+        self.tokens, self.sessions = other.tokens, other.sessions
+        self.next_tokens, self.next_sessions = other.next_tokens, other.next_sessions

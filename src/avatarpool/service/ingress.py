@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Collection
 
 from aiohttp import web
 
 from avatarpool.service import refusals
 from avatarpool.service.accounts import Account, Accounts
+from avatarpool.service.faults import Step
 from avatarpool.service.refusals import UpgradeRefusal
+from avatarpool.service.sabotage import Sabotage, until_gone
 from avatarpool.service.session import ServedSession, Workshop
 from avatarpool.service.tokens import (
     Token,
@@ -58,10 +61,20 @@ class Ingress:
         """Serve one connection, from its upgrade to its end."""
         counters = self._workshop.counters
         limits = self._workshop.limits
+        sabotage = Sabotage(self._workshop.faults)
+        fault = sabotage.fault
+        if fault is not None:
+            delay = math.inf if fault.stalls_at is Step.UPGRADE else fault.delay
+            await until_gone(request, delay, lambda: self._is_closing)
+            if fault.upgrade_status is not None:
+                return _refused(refusals.upgrade_fault(fault.upgrade_status))
+            if request.transport is None:
+                return web.Response()  # which nobody reads
         socket = web.WebSocketResponse(
             timeout=limits.close_timeout,
             compress=False,
             autoping=False,  # the session answers, and gives way in between
+            autoclose=False,  # likewise, unless it is told not to
             max_msg_size=limits.max_message_bytes,
         )
         admitted = self._admit(request, can_upgrade=bool(socket.can_prepare(request)))
@@ -70,12 +83,16 @@ class Ingress:
             logger.info("upgrade refused: %d %r", admitted.status, admitted.message)
             return _refused(admitted)
         try:
-            return await self._serve(request, socket, admitted)
+            return await self._serve(request, socket, admitted, sabotage)
         finally:
             admitted.leave()
 
     async def _serve(
-        self, request: web.Request, socket: web.WebSocketResponse, account: Account
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        account: Account,
+        sabotage: Sabotage,
     ) -> web.StreamResponse:
         counters = self._workshop.counters
         try:
@@ -85,7 +102,9 @@ class Ingress:
         transport = request.transport
         assert transport is not None
         avatar_id = request.query["id"]
-        session = ServedSession(socket, transport, account, avatar_id, self._workshop)
+        session = ServedSession(
+            socket, transport, account, avatar_id, self._workshop, sabotage=sabotage
+        )
         self._sessions.add(session)
         if self._is_closing:  # since it was admitted
             session.end(refusals.SERVICE_CLOSED)

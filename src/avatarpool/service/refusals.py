@@ -60,6 +60,14 @@ class Ending:
     message: str
 
 
+class SessionOver(Exception):
+    """The session ends; without an `Ending` its peer has gone already."""
+
+    def __init__(self, ending: Ending | None) -> None:
+        super().__init__(ending.message if ending else "the peer has gone")
+        self.ending = ending
+
+
 # The sentences below are matched by clients. Words such as "unauthorized",
 # "egress" or "credits exhausted" have one meaning each; use them for no other.
 
@@ -89,6 +97,11 @@ CLOSING = UpgradeRefusal(503, "the service is closing")
 def avatar_unknown(avatar_id: str) -> UpgradeRefusal:
     """No such avatar here."""
     return UpgradeRefusal(404, f"Avatar not found: {avatar_id[:100]}")
+
+
+def upgrade_fault(status: int) -> UpgradeRefusal:
+    """The ingress was told to fail."""
+    return UpgradeRefusal(status, "the service was told to fail")
 
 
 SERVICE_CLOSED = Ending(GOING_AWAY, None, "the service is closing")

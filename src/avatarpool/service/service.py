@@ -73,6 +73,8 @@ class LocalAvatarService:
             in turn; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
         faults: What to get wrong; may be changed while it runs.
+        has_admin: Whether faults can be set over HTTP too, with the API key:
+            ``GET``, ``PUT`` and ``DELETE`` of `admin_url`.
 
     Raises:
         ConfigurationError: The options cannot work together.
@@ -93,12 +95,14 @@ class LocalAvatarService:
         workers: int = 1,
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
+        has_admin: bool = False,
     ) -> None:
         self.app_id = app_id
         self.avatar_ids = tuple(avatar_ids)
         self.limits = limits or ServiceLimits()
         self.counters = ServiceCounters()
         self.faults = faults or Faults()
+        self._has_admin = has_admin
         self._host = host
         self._port = port  # the real one once started
         self._api_key = secrets.token_urlsafe(24) if api_key is None else api_key
@@ -213,6 +217,11 @@ class LocalAvatarService:
         return f"ws://{self._netloc}{_INGRESS_PATH}"
 
     @property
+    def admin_url(self) -> str:
+        """Where faults are set, if the service has that."""
+        return f"http://{self._netloc}/admin/faults"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment variables that point a program here; holds the API key."""
         return {
@@ -269,6 +278,12 @@ class LocalAvatarService:
         for route in console.ROUTES:
             application.router.add_post(route, self._console.handle)
         application.router.add_get(ingress.ROUTE, served.handle)
+        if self._has_admin:
+            from avatarpool.service import admin  # noqa: PLC0415  # pydantic, which few need
+
+            application.router.add_route(
+                "*", admin.ROUTE, admin.Admin(self._accounts, self.faults).handle
+            )
         return application
 
 

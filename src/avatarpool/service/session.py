@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import struct
 from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from socket import SO_LINGER, SOL_SOCKET
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -35,7 +33,7 @@ from avatarpool.service.accounts import Account
 from avatarpool.service.configuration import refuse_configuration
 from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
-from avatarpool.service.faults import Faults, SessionFault
+from avatarpool.service.faults import Faults, Step
 from avatarpool.service.generation import (
     STEPS_PER_SECOND,
     CreditsExhausted,
@@ -45,13 +43,15 @@ from avatarpool.service.generation import (
 from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.lipsync import DriverFactory
 from avatarpool.service.opus import OpusDecoder
-from avatarpool.service.refusals import Ending
+from avatarpool.service.refusals import Ending, SessionOver
 from avatarpool.service.requests import RequestRefused, RequestTable
+from avatarpool.service.sabotage import Sabotage, until_closing
 
 logger = logging.getLogger("avatarpool.service")
 
 _CLOSE_REASON_BYTES = 123  # RFC 6455: a control frame holds 125, the code takes 2
 _OPUS_PIECE_BYTES = 1024
+_SPOKEN = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG)
 _MESSAGES_PER_TURN = 32  # of one session, before the others have theirs
 
 
@@ -76,14 +76,6 @@ class Workshop:
     faults: Faults
 
 
-class SessionOver(Exception):
-    """The session ends; without an `Ending` its peer has gone already."""
-
-    def __init__(self, ending: Ending | None) -> None:
-        super().__init__(ending.message if ending else "the peer has gone")
-        self.ending = ending
-
-
 class ServedSession:
     """Serves one upgraded WebSocket until either side has had enough.
 
@@ -93,6 +85,7 @@ class ServedSession:
         account: Whose session it is.
         avatar_id: The avatar it animates.
         workshop: What all sessions share.
+        sabotage: What it gets wrong on purpose.
     """
 
     def __init__(
@@ -102,6 +95,8 @@ class ServedSession:
         account: Account,
         avatar_id: str,
         workshop: Workshop,
+        *,
+        sabotage: Sabotage,
     ) -> None:
         self.connection_id = f"local-{secrets.token_hex(8)}"
         self.is_closed = asyncio.Event()
@@ -114,8 +109,7 @@ class ServedSession:
         self._limits = limits
         self._counters = workshop.counters
         self._loop = asyncio.get_running_loop()
-        self._fault = workshop.faults.of_new_session()  # this session's own
-        self._spoilt_frames = 0  # sent under a fault
+        self._sabotage = sabotage
         self._requests = RequestTable(
             max_open=limits.max_open_requests,
             max_id_bytes=limits.max_request_id_bytes,
@@ -214,6 +208,8 @@ class ServedSession:
             if self._messages_read % _MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
             message = await self._socket.receive()
+            if self._sabotage.is_half_open and message.type in _SPOKEN:
+                continue
             match message.type:
                 case WSMsgType.PING:
                     await self._in_time(self._socket.pong(message.data))
@@ -228,7 +224,8 @@ class ServedSession:
         The message is written before anything is waited for, so that messages
         go out in the order of the calls.
         """
-        await self._in_time(self._socket.send_bytes(encode(message)))
+        if not self._sabotage.is_half_open:
+            await self._in_time(self._socket.send_bytes(encode(message)))
 
     async def _in_time(self, sending: Awaitable[None]) -> None:
         try:
@@ -244,6 +241,9 @@ class ServedSession:
     async def _close(self, ending: Ending | None) -> None:
         try:
             async with asyncio.timeout(self._limits.close_timeout):
+                if self._sabotage.is_half_open:
+                    await until_closing(self._transport)
+                    return
                 if ending is None:
                     await self._socket.close()
                     return
@@ -284,17 +284,30 @@ class ServedSession:
         refusal = refuse_configuration(message)
         if refusal is not None:
             raise SessionOver(refusal)
-        fault = self._current_fault
-        if fault is not None and fault.stalls_handshake:
-            while True:
-                await self._receive()  # until the client has had enough
+        await self._until_ready()
         if not self._account.take_slot():
             raise SessionOver(refusals.too_many_connections(self._limits.max_connections))
         self._has_slot = True
         self._counters.sessions_total += 1
         await self._send(ConfirmSession(self.connection_id))
+        self._sabotage.is_confirmed = True
         logger.info("session %s opened for avatar %s", self.connection_id, self._avatar_id)
         return message
+
+    async def _until_ready(self) -> None:
+        """Let a fault hold the confirmation up; the client may lose its patience meanwhile."""
+        if self._sabotage.fault is None:
+            return
+        listening = self._group.create_task(self._listen())
+        try:
+            await self._sabotage.before(Step.HANDSHAKE)
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _listen(self) -> None:
+        while True:
+            await self._receive()
 
     async def _take_audio(self, message: AudioInput, configuration: ConfigureSession) -> None:
         # Waiting here and not after taking it lets an interrupt overtake audio
@@ -372,39 +385,13 @@ class ServedSession:
         self, req_id: str, animations: AsyncGenerator[tuple[bytes, bool], None]
     ) -> None:
         async for animation, is_last in animations:
+            await self._sabotage.before_frame(self._socket, self._transport, end=is_last)
             self._requests.frame(req_id, end=is_last)
             self._counters.frames_sent += 1
             if is_last:
                 self._counters.requests_open -= 1
-            frame = self._frame(req_id, animation, end=is_last)
-            fault = self._current_fault
-            if fault is None:
+            for frame in self._sabotage.spoil(self._frame(req_id, animation, end=is_last)):
                 await self._send(frame)
-            else:
-                await self._send_wrongly(frame, fault)
-
-    @property
-    def _current_fault(self) -> SessionFault | None:
-        return self._fault or self._workshop.faults.sessions
-
-    async def _send_wrongly(self, frame: AnimationFrame, fault: SessionFault) -> None:
-        if self._spoilt_frames == fault.after_frames and fault.garbage:
-            await self._in_time(self._socket.send_bytes(fault.garbage))
-        if self._spoilt_frames >= fault.after_frames:
-            if fault.resets:
-                sock = self._transport.get_extra_info("socket")
-                linger = struct.pack("ii", 1, 0)  # no time to linger: closing resets
-                sock.setsockopt(SOL_SOCKET, SO_LINGER, linger)
-                self._transport.abort()
-                raise SessionOver(None)
-            if fault.close_code is not None:
-                raise SessionOver(refusals.fault(fault.close_code))
-        self._spoilt_frames += 1
-        if fault.has_wrong_request_ids:
-            frame = replace(frame, req_id=secrets.token_hex(8))
-        await self._send(frame)
-        if frame.end and fault.doubles_end:
-            await self._send(frame)
 
     async def _interrupt(self, req_id: str) -> None:
         is_open = req_id in self._requests
