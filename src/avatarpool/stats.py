@@ -52,7 +52,7 @@ class PoolStats(TypedDict):
     """Idle connections."""
     connections_lent: int
     connections_draining: int
-    """Returned connections whose request is not known to be over."""
+    """Returned connections whose request is not known to be over, or that are being reset."""
     connections_opening: int
     requests_waiting: int
     """Borrowers in the queue."""

@@ -26,7 +26,6 @@ class Keeper:
         meter: Where to count what was done.
         new_connection: Opens one connection; raises if it cannot.
         joined: Told of each connection that opened.
-        drained: Told when a returned connection's open request was ended.
         opening_failed: Told of each attempt that failed.
         swept: Told of each look at ages.
         tell: Passes on an event: its kind, connection id and reason.
@@ -44,7 +43,6 @@ class Keeper:
         *,
         new_connection: Callable[[], Awaitable[Connection]],
         joined: Callable[[Connection], None],
-        drained: Callable[[Connection], None],
         opening_failed: Callable[[], None],
         swept: Callable[[], None],
         tell: Callable[[Kind, str, str], None],
@@ -59,7 +57,6 @@ class Keeper:
         self._meter = meter
         self._new_connection = new_connection
         self._joined = joined
-        self._drained = drained
         self._opening_failed = opening_failed
         self._swept = swept
         self._tell = tell
@@ -68,8 +65,8 @@ class Keeper:
         self._reconnect_failed = reconnect_failed
         self._sweep_interval = sweep_interval
         self._loop = asyncio.get_running_loop()
-        self._openers: set[asyncio.Task[None]] = set()
-        self._others: set[asyncio.Task[None]] = set()  # that drain and close
+        self._workers: set[asyncio.Task[None]] = set()  # that open and clean
+        self._closers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None  # the next sweep
         self._retry: asyncio.TimerHandle | None = None  # the next opening step
         self._outage_told = False
@@ -91,36 +88,41 @@ class Keeper:
                 connection.why,
             )
             self._tell(Kind.RETIRED, connection.connection_id, connection.why)
-            self._own(self._others, self._close, connection)
+            self._own(self._closers, self._close, connection)
         free = self._num_workers - state.opening
         now = self._loop.time()
         missing = min(state.missing, free)
         for _ in range(self.policy.take(now, missing, state.opening)):
             state.opening += 1
-            self._own(self._openers, self._open, self.policy.step)
+            self._own(self._workers, self._open, self.policy.step)
         if state.missing and self.policy.next_at > now:
             self._retry_at(self.policy.next_at)
 
-    def drain(self, connection: Connection) -> None:
-        """End a returned connection's open request; it is in quarantine meanwhile."""
+    def clean(
+        self,
+        connection: Connection,
+        work: Callable[[], Awaitable[object]],
+        done: Callable[[Connection], None],
+    ) -> None:
+        """Have a returned connection cleaned; it is in quarantine meanwhile."""
         connection.is_cleaning = True
-        self._own(self._others, self._drain, connection)
+        self._own(self._workers, self._clean, connection, work, done)
 
     def stop(self) -> None:
-        """Open nothing any more."""
+        """Open and clean nothing any more."""
         for handle in (self._timer, self._retry):
             if handle is not None:
                 handle.cancel()
-        for task in self._openers:
+        for task in self._workers:
             task.cancel()
 
     async def close(self) -> None:
         """Wait until everything that is being closed is closed. Cancelling cuts."""
         try:
-            while self._openers or self._others:
-                await asyncio.wait(self._openers | self._others)
+            while self._workers or self._closers:
+                await asyncio.wait(self._workers | self._closers)
         except BaseException:
-            for task in self._openers | self._others:
+            for task in self._workers | self._closers:
                 task.cancel()
             raise
         # An attempt that was cancelled before its first step could not say so.
@@ -187,16 +189,26 @@ class Keeper:
         self.policy.slot_freed(self._loop.time())
         self.act()
 
-    async def _drain(self, connection: Connection) -> None:
+    async def _clean(
+        self,
+        connection: Connection,
+        work: Callable[[], Awaitable[object]],
+        done: Callable[[Connection], None],
+    ) -> None:
         try:
-            await connection.session.abandon()
+            await work()
         except AvatarPoolError as error:
-            log.warning("pool %r could not drain %s: %s", self._name, connection, error)
-            self._state.retire(connection, "cannot be drained")
+            log.warning("pool %r could not clean %s: %s", self._name, connection, error)
+            self._state.retire(connection, "cannot be cleaned")
             self.act()
         else:
             connection.is_cleaning = False
-            self._drained(connection)
+            done(connection)
+
+    def check_failed(self, error: Exception) -> None:
+        """A connection did not pass the user's check: open the next one after a while."""
+        log.warning("pool %r: %s", self._name, error)
+        self.policy.failed(error, step=self.policy.step, now=self._loop.time())
 
     def _tell_outage(self, now: float) -> None:
         since = self.policy.failing_since

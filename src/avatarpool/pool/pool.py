@@ -7,7 +7,7 @@ import copy
 import itertools
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -20,12 +20,14 @@ from avatarpool.exceptions import (
     PoolError,
     PoolTimeout,
 )
+from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import Borrow, QueuedBorrower
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.custody import Custody
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
+from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import Phase, PoolState
@@ -80,6 +82,10 @@ class AvatarConnectionPool:
         quarantine_timeout: How long a session may take to finish a request
             that its borrower left; then it is replaced.
         num_workers: Sessions opened at the same time, at the most.
+        configure: Called with each new connection, before anybody borrows it.
+        check: Called with a connection before it is lent; one that fails is
+            replaced, and the borrower gets another one.
+        reset: Called with each connection that comes back, before it is lent again.
         reconnect_timeout: Time of failing to open sessions after which
             ``reconnect_failed`` is called; the pool goes on trying.
         reconnect_failed: Called with the pool, once per outage.
@@ -88,6 +94,10 @@ class AvatarConnectionPool:
         on_event: Called with each `PoolEvent`, from the event loop; must not block.
         name: Shown in messages and logs.
         session_factory: `new_avatar_session`, ours or an official SDK's.
+
+    The three hooks are coroutine functions that take a `PooledConnection` and may
+    make requests with it. A connection is closed and replaced if its hook raises,
+    takes longer than ``request_timeout``, or leaves a request open.
 
     Raises:
         ConfigurationError: The numbers cannot work.
@@ -112,6 +122,9 @@ class AvatarConnectionPool:
         max_idle: float = 600.0,
         quarantine_timeout: float = 5.0,
         num_workers: int = 8,
+        configure: Hook | None = None,
+        check: Hook | None = None,
+        reset: Hook | None = None,
         reconnect_timeout: float = 300.0,
         reconnect_failed: Callable[[AvatarConnectionPool], object] | None = None,
         leak_warning: float | None = None,
@@ -144,6 +157,9 @@ class AvatarConnectionPool:
             quarantine_timeout=quarantine_timeout,
         )
         self._num_workers = num_workers
+        self._configure = configure
+        self._check = check
+        self._reset = reset
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
         self.custody = Custody(self.name, leak_warning)
@@ -231,7 +247,6 @@ class AvatarConnectionPool:
             self.meter,
             new_connection=self._open_connection,
             joined=self._join,
-            drained=self.settled,
             opening_failed=self._opening_failed,
             swept=lambda: self.custody.warn_of_leaks(self._state.members, self.now()),
             tell=self._tell,
@@ -376,6 +391,8 @@ class AvatarConnectionPool:
             self._check_open()
             self._check_loop()
             connection = self._lend(self.now()) or await self._queue(timeout, priority)
+            if self._check is not None:
+                connection = await self._checked(connection, self._check, timeout, priority)
         except BaseException:
             self.meter.counters.borrows_errors += 1
             raise
@@ -405,7 +422,9 @@ class AvatarConnectionPool:
             self._act()
         return connection
 
-    async def _queue(self, timeout: float, priority: float) -> Connection:
+    async def _queue(
+        self, timeout: float, priority: float, deadline: float | None = None
+    ) -> Connection:
         state, keeper = self._state, self._keeper
         assert keeper is not None
         self._raise_refusal()
@@ -417,27 +436,56 @@ class AvatarConnectionPool:
         state.enqueue(waiter, self.now(), priority)
         keeper.act()  # one more borrower may be a reason to grow
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(self.now() + timeout if deadline is None else deadline):
                 return await waiter.future
         except TimeoutError as error:
             self._withdraw(waiter)
-            why = keeper.policy.error if not state.members else None
-            raise PoolTimeout(
-                f"pool {self.name!r} gave no connection within {timeout:.2f} s "
-                f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
-            ) from error
+            raise self._timed_out(timeout) from error
         except BaseException:
             self._withdraw(waiter)
             raise
         finally:
             self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
 
+    def _timed_out(self, timeout: float) -> PoolTimeout:
+        state, keeper = self._state, self._keeper
+        assert keeper is not None
+        why = keeper.policy.error if not state.members else None
+        return PoolTimeout(
+            f"pool {self.name!r} gave no connection within {timeout:.2f} s "
+            f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
+        )
+
+    async def _checked(
+        self, connection: Connection, check: Hook, timeout: float, priority: float
+    ) -> Connection:
+        """Give the first connection that passes the user's check, this one to begin with."""
+        assert self._keeper is not None
+        deadline = self.now() + timeout
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await hooks.call(check, "check", self, connection, self.request_timeout)
+            except AvatarSDKError as error:
+                self._state.retire(connection, "did not pass the check")
+                self._keeper.check_failed(error)
+                self._act()
+            except TimeoutError as error:
+                self._release(connection)
+                raise self._timed_out(timeout) from error
+            except BaseException:
+                self._release(connection)
+                raise
+            else:
+                return connection
+            connection = self._lend(self.now()) or await self._queue(timeout, priority, deadline)
+
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
         self._state.leave(waiter)
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
-            self.put_back(future.result())
+            self._release(future.result())
 
     def _raise_refusal(self) -> None:
         """Fail at once where no connection is to be had until the service relents."""
@@ -453,26 +501,53 @@ class AvatarConnectionPool:
         return await self.acquire(self.timeout)
 
     def put_back(self, connection: Connection) -> None:
-        """Take a connection back: lend it on, drain it or let it go."""
-        state, now = self._state, self.now()
-        session = connection.session
-        self.meter.counters.usage_ms += (now - connection.since) * 1000.0
+        """Take a connection back: lend it on, clean it or let it go."""
+        self.meter.counters.usage_ms += (self.now() - connection.since) * 1000.0
         self._tell(Kind.RETURNED, connection.connection_id)
+        self._release(connection)
+
+    def _release(self, connection: Connection) -> None:
         if connection.phase is not Phase.LENT:
             return  # it died meanwhile, or the pool cut it
+        session = connection.session
         if not session.is_open:
-            state.retire(connection, "no longer open")
+            self._state.retire(connection, "no longer open")
         elif session.is_settled:
-            state.recycle(connection, now)
+            self._free(connection)
         else:
             self.meter.counters.returns_unsettled += 1
             self._tell(Kind.QUARANTINED, connection.connection_id)
-            if state.quarantine(connection, now) and self._keeper is not None:
-                self._keeper.drain(connection)
+            self._clean(connection, session.abandon, self.settled)
         if self._state.is_closed:
             self._told()
-        if state.to_close:
+        if self._state.to_close:
             self._act()
+
+    def _free(self, connection: Connection) -> None:
+        """A connection's requests are over: lend it on, once it was reset."""
+        reset = self._reset
+        if reset is None:
+            self._state.recycle(connection, self.now())
+        else:
+            self._clean(
+                connection,
+                lambda: hooks.call(reset, "reset", self, connection, self.request_timeout),
+                self._was_reset,
+            )
+
+    def _was_reset(self, connection: Connection) -> None:
+        if connection.phase is Phase.DRAINING:
+            self._state.recycle(connection, self.now())
+            self._act()
+
+    def _clean(
+        self,
+        connection: Connection,
+        work: Callable[[], Awaitable[object]],
+        done: Callable[[Connection], None],
+    ) -> None:
+        if self._state.quarantine(connection, self.now()) and self._keeper is not None:
+            self._keeper.clean(connection, work, done)
 
     # --- told by connections and the keeper ---------------------------------------------------
 
@@ -486,7 +561,7 @@ class AvatarConnectionPool:
         if connection.phase is not Phase.DRAINING or connection.is_cleaning:
             return
         if connection.session.is_settled:
-            self._state.recycle(connection, self.now())
+            self._free(connection)
             self._act()
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
@@ -504,6 +579,14 @@ class AvatarConnectionPool:
     async def _open_connection(self) -> Connection:
         connection = Connection(self)
         await self._sessions.open(connection)
+        if self._configure is not None:
+            try:
+                await hooks.call(
+                    self._configure, "configure", self, connection, self.request_timeout
+                )
+            except BaseException:
+                await connection.session.close()
+                raise
         return connection
 
     def _join(self, connection: Connection) -> None:

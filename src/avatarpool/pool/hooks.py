@@ -1,0 +1,53 @@
+"""What a user's own code may do with a connection: set it up, look at it, clean it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.pool.connection import Connection, Owner, PooledConnection
+
+Hook = Callable[[PooledConnection], Awaitable[object]]
+
+
+async def call(hook: Hook, what: str, pool: Owner, connection: Connection, timeout: float) -> None:
+    """Lend a connection to a hook; cancelling cancels the hook.
+
+    Raises:
+        AvatarSDKError: The hook failed, took too long, or did not leave the
+            connection open with its requests over.
+    """
+    inspected = _Inspected(pool, connection, (what, 0))
+    session = connection.session
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            await hook(inspected)
+    except Exception as error:
+        reason = f"no end within {timeout:.2f} s" if limit.expired() else repr(error)
+        raise _failure(f"{what} failed: {reason}", connection) from error
+    finally:
+        inspected.give_back()
+    if not session.is_open:
+        raise _failure(f"the connection was closed during {what}", connection)
+    if not session.is_settled:
+        raise _failure(f"{what} left a request open", connection)
+
+
+class _Inspected(PooledConnection):
+    """A connection in the hands of a hook: it is about this one, and no other will do."""
+
+    async def ready(self) -> Connection:
+        self._check_lent()
+        return self._connection
+
+
+def _failure(message: str, connection: Connection) -> AvatarSDKError:
+    # One that may heal, so that the next attempt comes after a while.
+    return AvatarSDKError(
+        AvatarSDKErrorCode.connectionFailed,
+        message,
+        phase="hook",
+        connection_id=connection.connection_id,
+    )
