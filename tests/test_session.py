@@ -527,6 +527,28 @@ async def test_a_peer_that_breaks_the_protocol_is_left(data: Any, heard: Heard):
     assert [error.code for error in heard.errors] == [Code.protocolError]
 
 
+async def test_audio_for_a_connection_that_is_being_closed_fails_with_its_error():
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await websocket.send_bytes(b"\xff\xff\xff")
+        transport = stop_reading(websocket)  # so that the closing lasts
+        await gate.wait()
+        transport.abort()
+
+    gate = asyncio.Event()
+    async with peer(behave) as config:
+        session = AvatarSession(config)
+        await session.init()
+        await session.start()
+        while session.is_open:
+            await asyncio.sleep(0)
+        with pytest.raises(AvatarSDKError) as caught:
+            await session.send_audio(SILENCE)
+        assert caught.value.code is Code.connectionClosed
+        gate.set()
+        await session.close()
+
+
 async def test_errors_of_a_request_end_it_and_not_the_session(heard: Heard):
     async def behave(websocket: web.WebSocketResponse) -> None:
         await confirm(websocket)

@@ -325,6 +325,13 @@ class AvatarSession:
                 close_code=why.close_code,
                 close_reason=why.close_reason,
             ) from why
+        if self._state is SessionState.OPEN:  # a side hangs up: the end, with its cause, is near
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionClosed,
+                "the connection is being closed",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+            )
         raise SessionStateError(f"the session is {self._state.name.lower()}")
 
     async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> str:
