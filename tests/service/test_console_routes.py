@@ -153,3 +153,17 @@ async def test_no_key_and_no_token_of_a_request_that_is_none_is_logged(service, 
     for record in caplog.records:
         assert SECRET not in logging.Formatter().format(record)
         assert SECRET not in repr(vars(record))
+
+
+async def test_a_client_that_goes_amid_its_request_is_no_error(service, caplog):
+    host, port = urls(service)[0].split("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /v1/auth/session-token HTTP/1.1\r\nHost: a\r\nX-Api-Key: {KEY}\r\n"
+        "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n".encode()
+    )
+    assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"  # it waits for the body now
+    writer.close()
+    await writer.wait_closed()
+    await service.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
