@@ -71,8 +71,8 @@ class Console:
             return _refused(refusals.bad_token_request("the body is too large"))
         except TimeoutError:
             return _refused(refusals.bad_token_request("the body did not arrive"))
-        except ConnectionError:  # gone already, so nobody hears this
-            return web.Response()
+        except ConnectionError:
+            body = b""  # its client has gone: nobody hears the refusal
         expires_at = self._expiry(body)
         if isinstance(expires_at, TokenRefusal):
             return _refused(expires_at)
