@@ -70,6 +70,8 @@ class PoolStats(TypedDict):
     """Milliseconds waited by all of them together."""
     borrows_errors: int
     """... that got none: timeout, refusal, too many waiting, pool closed."""
+    borrows_timeouts: int
+    """... of these, for want of time."""
     usage_ms: float
     """Milliseconds that connections were lent."""
     requests_num: int
@@ -102,6 +104,7 @@ class Counters:
     borrows_queued: int = 0
     borrows_wait_ms: float = 0.0
     borrows_errors: int = 0
+    borrows_timeouts: int = 0
     usage_ms: float = 0.0
     requests_num: int = 0
     requests_errors: int = 0

@@ -54,6 +54,25 @@ def test_lends_the_longest_idle_first():
     assert state.lend(5.0) is None
 
 
+def test_members_may_leave_while_another_thread_counts_them():
+    state = new_state()
+
+    class Leaving(Member):
+        """Another thread takes it away in the very moment that it is looked at."""
+
+        @property
+        def phase(self) -> Phase:
+            state.members.pop(self, None)
+            return Phase.LENT
+
+        @phase.setter
+        def phase(self, phase: Phase) -> None:
+            pass
+
+    state.members = dict.fromkeys([Leaving(0.0, 1.0), *joined(state, 1)])
+    assert state.count(Phase.IDLE) == 1
+
+
 def test_hands_a_returned_member_to_the_first_who_waits():
     state = new_state()
     [member] = joined(state, 1)

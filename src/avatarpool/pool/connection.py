@@ -12,6 +12,7 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     SessionStateError,
 )
+from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import Member
 from avatarpool.protocol.messages import AnimationFrame
@@ -36,6 +37,16 @@ class Owner(Protocol):
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back."""
+
+    def tell(
+        self,
+        kind: Kind,
+        connection_id: str = "",
+        reason: str = "",
+        seconds: float = 0.0,
+        error: BaseException | None = None,
+    ) -> None:
+        """Pass an event on to whoever follows the pool."""
 
 
 class PoolableSession(Protocol):
@@ -112,6 +123,7 @@ class Connection(Member):
         "began_at",
         "borrower",
         "had_frame",
+        "in_request",
         "is_cleaning",
         "request_count",
         "session",
@@ -125,6 +137,7 @@ class Connection(Member):
         self.request_count = 0  # requests answered to the last frame
         self.began_at = 0.0  # when the current request began
         self.had_frame = False  # whether the current request has a frame yet
+        self.in_request = False  # whether its end is still to be told
         # Whether the keeper still ends its abandoned request: nobody may begin
         # one meanwhile, it would be ended with it.
         self.is_cleaning = False
@@ -136,14 +149,25 @@ class Connection(Member):
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
 
+    def request_over(self, error: Exception | None = None, reason: str = "") -> None:
+        """Tell how the current request ended, once."""
+        if self.in_request:
+            self.in_request = False
+            seconds = self._pool.meter.clock() - self.began_at
+            self._pool.tell(Kind.REQUEST_ENDED, self.connection_id, reason, seconds, error)
+
     # --- SessionObserver --------------------------------------------------------------
 
     def request_began(self, req_id: str) -> None:
+        if self.borrower is not None:  # who may have gone on after a collection that failed
+            self.request_over(self.borrower.collector.error)
+        self.in_request = True
         self.began_at = self._pool.meter.clock()
         self.had_frame = False
         self._pool.meter.counters.requests_num += 1
         if self.borrower is not None:
             self.borrower.collector.begin(req_id)
+        self._pool.tell(Kind.REQUEST_BEGAN, self.connection_id, req_id)
 
     def request_settled(self) -> None:
         if self.borrower is not None and not self.session.requests.expects_frames:
@@ -153,6 +177,7 @@ class Connection(Member):
                 self.request_count += 1
                 self._pool.meter.request_served(self._pool.meter.clock() - self.began_at)
                 collector.finish()
+                self.request_over()
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:
@@ -166,9 +191,11 @@ class Connection(Member):
             if not self.had_frame:
                 self.had_frame = True
                 pool.meter.first_frame.add(elapsed)
+                pool.tell(Kind.FIRST_FRAME, self.connection_id, "", elapsed)
             if frame.end:
                 self.request_count += 1
                 pool.meter.request_served(elapsed)
+                self.request_over()
         self.borrower.collector.add(frame)
 
     def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
@@ -178,6 +205,7 @@ class Connection(Member):
         self._pool.meter.counters.requests_errors += 1
         if self.borrower is not None:
             self.borrower.collector.finish(error)
+        self.request_over(error)
 
     def session_ended(self, error: AvatarSDKError | None) -> None:
         if self.borrower is not None:
@@ -265,6 +293,7 @@ class PooledConnection:
                 dead.borrower = None
                 self._connection = found
                 found.borrower = self
+                self._pool.put_back(dead)  # out already: for its usage to be counted and told
         return self._connection
 
     def _check_lent(self) -> None:
@@ -301,6 +330,7 @@ class PooledConnection:
                     req_id=collector.req_id,
                 )
             )
+        self._connection.request_over(collector.error)
 
     def give_back(self) -> Connection:
         """Kill the handle; return the connection it stood for."""
@@ -311,6 +341,8 @@ class PooledConnection:
         if collector is not None and not collector.is_done:
             self._pool.meter.counters.requests_errors += collector.req_id is not None
             collector.finish(self._ended_early())
+        if collector is not None:
+            connection.request_over(collector.error)
         return connection
 
     def _ended_early(self) -> SessionStateError:
@@ -373,4 +405,5 @@ class LentSession:
         if lent.is_unused:
             raise SessionStateError("there is no request to interrupt")
         lent.collector.finish()
+        connection.request_over(reason="interrupted")
         return await connection.session.interrupt()

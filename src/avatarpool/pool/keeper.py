@@ -25,7 +25,7 @@ class Keeper:
         state: What to act on.
         meter: Where to count what was done.
         new_connection: Opens one connection; raises if it cannot.
-        joined: Told of each connection that opened.
+        joined: Told of each connection that opened, and how many seconds it took.
         opening_failed: Told of each attempt that failed.
         swept: Told of each look at ages.
         tell: Passes on an event: its kind, connection id and reason.
@@ -42,7 +42,7 @@ class Keeper:
         meter: Meter,
         *,
         new_connection: Callable[[], Awaitable[Connection]],
-        joined: Callable[[Connection], None],
+        joined: Callable[[Connection, float], None],
         opening_failed: Callable[[], None],
         swept: Callable[[], None],
         tell: Callable[[Kind, str, str], None],
@@ -146,12 +146,13 @@ class Keeper:
         except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
             self._failed(error, step)
         else:
-            self._meter.counters.connections_ms += (self._loop.time() - began) * 1000.0
+            seconds = self._loop.time() - began
+            self._meter.counters.connections_ms += seconds * 1000.0
             if policy.refusal is not None:
                 self._tell(Kind.BREAKER_CLOSED, "", "")
             policy.succeeded()
             self._outage_told = False
-            self._joined(connection)
+            self._joined(connection, seconds)
         self.act()
 
     async def _attempt(self) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -28,7 +29,8 @@ class Meter:
     def __init__(self) -> None:
         # Not the loop's clock: uvloop's counts whole milliseconds.
         self.clock = time.perf_counter
-        self.counters = Counters()
+        self.counters = Counters()  # since the start, whatever is popped
+        self._popped = Counters()  # what they were at the last reset
         self.wait = Latency()
         self.first_frame = Latency()
         self.duration = Latency()
@@ -40,10 +42,14 @@ class Meter:
         self.duration.add(seconds)
 
     def reset(self) -> None:
-        """Start counters and latencies anew."""
-        self.counters = Counters()
+        """Start anew what `snapshot` tells of counters and latencies."""
+        self._popped = copy.copy(self.counters)
         for latency in (self.wait, self.first_frame, self.duration):
             latency.reset()
+
+    def totals(self) -> dict[str, float]:
+        """Return the counters since the start, whatever was popped, named as in `PoolStats`."""
+        return asdict(self.counters)
 
     def snapshot(
         self, state: PoolState[M], connections: Iterable[Counted], now: float
@@ -57,6 +63,8 @@ class Meter:
             )
             for connection in sorted(connections, key=lambda connection: connection.opened_at)
         ]
+        popped = asdict(self._popped)
+        counted = {name: n - popped[name] for name, n in self.totals().items()}
         return cast(
             "PoolStats",
             {
@@ -70,7 +78,7 @@ class Meter:
                 "pool_max": state.max_size,
                 "connections": each,
                 "total_requests_served": self.served,
-                **asdict(self.counters),
+                **counted,
                 "latency": PoolLatencies(
                     wait_ms=self.wait.summary(),
                     first_frame_ms=self.first_frame.summary(),

@@ -163,7 +163,9 @@ class AvatarConnectionPool:
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
         self.custody = Custody(self.name, leak_warning)
-        self._on_event = on_event
+        self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
+        if on_event is not None:
+            self.add_listener(on_event)
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
@@ -207,6 +209,14 @@ class AvatarConnectionPool:
         self.meter.reset()
         return stats
 
+    def add_listener(self, listener: Callable[[PoolEvent], object]) -> None:
+        """Have one more listener called with each `PoolEvent`, as ``on_event`` is."""
+        self._listeners = (*self._listeners, listener)
+
+    def remove_listener(self, listener: Callable[[PoolEvent], object]) -> None:
+        """Call a listener no more; harmless if it was not there."""
+        self._listeners = tuple(each for each in self._listeners if each != listener)
+
     # --- opening and closing --------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -249,7 +259,7 @@ class AvatarConnectionPool:
             joined=self._join,
             opening_failed=self._opening_failed,
             swept=lambda: self.custody.warn_of_leaks(self._state.members, self.now()),
-            tell=self._tell,
+            tell=self.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
@@ -393,11 +403,14 @@ class AvatarConnectionPool:
             connection = self._lend(self.now()) or await self._queue(timeout, priority)
             if self._check is not None:
                 connection = await self._checked(connection, self._check, timeout, priority)
-        except BaseException:
+        except BaseException as error:
             self.meter.counters.borrows_errors += 1
+            self.meter.counters.borrows_timeouts += isinstance(error, PoolTimeout)
+            self.tell(Kind.NOT_LENT, "", "", self.meter.clock() - began, error)
             raise
-        self.meter.wait.add(self.meter.clock() - began)
-        self._tell(Kind.LENT, connection.connection_id)
+        waited = self.meter.clock() - began
+        self.meter.wait.add(waited)
+        self.tell(Kind.LENT, connection.connection_id, "", waited)
         return connection
 
     def _check_open(self) -> None:
@@ -502,8 +515,9 @@ class AvatarConnectionPool:
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, clean it or let it go."""
-        self.meter.counters.usage_ms += (self.now() - connection.since) * 1000.0
-        self._tell(Kind.RETURNED, connection.connection_id)
+        used = self.now() - connection.since
+        self.meter.counters.usage_ms += used * 1000.0
+        self.tell(Kind.RETURNED, connection.connection_id, "", used)
         self._release(connection)
 
     def _release(self, connection: Connection) -> None:
@@ -516,7 +530,7 @@ class AvatarConnectionPool:
             self._free(connection)
         else:
             self.meter.counters.returns_unsettled += 1
-            self._tell(Kind.QUARANTINED, connection.connection_id)
+            self.tell(Kind.QUARANTINED, connection.connection_id)
             self._clean(connection, session.abandon, self.settled)
         if self._state.is_closed:
             self._told()
@@ -568,7 +582,7 @@ class AvatarConnectionPool:
         """A connection ended: replace it."""
         if self._state.lose(connection):
             self.meter.counters.connections_lost += 1
-            self._tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
+            self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
             )
@@ -589,14 +603,14 @@ class AvatarConnectionPool:
                 raise
         return connection
 
-    def _join(self, connection: Connection) -> None:
+    def _join(self, connection: Connection, seconds: float) -> None:
         now = self.now()
         connection.opened_at = now
         life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
         usable = max(life - self.request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
-        self._tell(Kind.OPENED, connection.connection_id)
+        self.tell(Kind.OPENED, connection.connection_id, "", seconds)
         self._state.join(connection, now)
         self._told()
 
@@ -609,13 +623,23 @@ class AvatarConnectionPool:
         if refusal is not None and not self._state.members:
             self._state.fail_waiters(refusal)
 
-    def _tell(self, kind: Kind, connection_id: str = "", reason: str = "") -> None:
-        if self._on_event is None:
+    def tell(
+        self,
+        kind: Kind,
+        connection_id: str = "",
+        reason: str = "",
+        seconds: float = 0.0,
+        error: BaseException | None = None,
+    ) -> None:
+        """Pass an event on to ``on_event`` and every other listener."""
+        if not self._listeners:
             return
-        try:
-            self._on_event(PoolEvent(kind, self.name, connection_id, reason))
-        except Exception:
-            log.exception("on_event of pool %r failed", self.name)
+        event = PoolEvent(kind, self.name, connection_id, reason, seconds, error)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("on_event of pool %r failed", self.name)
 
     def _told(self) -> None:
         assert self._progress is not None

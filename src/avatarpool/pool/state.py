@@ -113,7 +113,8 @@ class PoolState(Generic[M]):
 
     def count(self, phase: Phase) -> int:
         """Members in a phase."""
-        return sum(member.phase is phase for member in self.members)
+        # A copy: metrics are read by other threads while members come and go.
+        return sum(member.phase is phase for member in list(self.members))
 
     @property
     def missing(self) -> int:

@@ -1,0 +1,1 @@
+"""What monitoring sees of pools: `prometheus` and `opentelemetry`, each an extra of its own."""
