@@ -212,7 +212,7 @@ async def test_a_reset_that_ends_as_its_connection_is_given_up_changes_nothing()
     given_up = asyncio.get_running_loop().create_future()
 
     async def waits(conn: PooledConnection) -> None:
-        await asyncio.shield(given_up)
+        await given_up
 
     def notice(event: PoolEvent) -> None:
         if event.kind is PoolEventKind.RETIRED and not given_up.done():
