@@ -53,6 +53,9 @@ class SessionObserver(Protocol):
     def frame_dropped(self, frame: AnimationFrame) -> None:
         """A frame came that nobody waits for."""
 
+    def protocol_broken(self, error: AvatarSDKError) -> None:
+        """The service did what it must not; no request suffered from it."""
+
     def request_failed(self, error: AvatarSDKError) -> None:
         """The service gave the current request up."""
 
@@ -430,18 +433,29 @@ class AvatarSession:
     def _frame_received(self, frame: AnimationFrame, data: memoryview | bytes) -> None:
         config, observer = self._config, self._observer
         wanted = self.requests.frame(frame.req_id, end=frame.end)
-        if observer is not None:
-            if wanted:
-                observer.frame_received(frame)
-            else:
-                observer.frame_dropped(frame)
-            if frame.end and self.requests.is_settled:
-                observer.request_settled()
+        if not wanted:
+            self._frame_unwanted(frame)
+        elif observer is not None:
+            observer.frame_received(frame)
+        if observer is not None and frame.end and self.requests.is_settled:
+            observer.request_settled()
         if wanted or config.has_egress:
             if config.transport_frames is not None:
                 _call(config.transport_frames, bytes(data), frame.end)
             if config.on_playback is not None:
                 _call(config.on_playback, frame)
+
+    def _frame_unwanted(self, frame: AnimationFrame) -> None:
+        if self._observer is not None:
+            self._observer.frame_dropped(frame)
+        breach = self.requests.breach(frame.req_id)
+        if breach is None:
+            return
+        error = _violation(breach, connection_id=self._connection_id)
+        if not self.requests.has_made(frame.req_id):
+            raise error  # whose it is nobody knows, the current request's perhaps
+        if self._observer is not None:
+            self._observer.protocol_broken(error)
 
     def _error_received(self, error: AvatarSDKError) -> None:
         # An error that names no request is about whichever is under way.

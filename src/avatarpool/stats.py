@@ -81,6 +81,8 @@ class PoolStats(TypedDict):
     frames_received: int
     frames_dropped: int
     """Frames of interrupted, abandoned or unknown requests."""
+    protocol_errors: int
+    """Messages that the service must not send; each costs its connection."""
     returns_unsettled: int
     """Connections returned before their request was over."""
     connections_num: int
@@ -110,6 +112,7 @@ class Counters:
     requests_errors: int = 0
     frames_received: int = 0
     frames_dropped: int = 0
+    protocol_errors: int = 0
     returns_unsettled: int = 0
     connections_num: int = 0
     connections_ms: float = 0.0

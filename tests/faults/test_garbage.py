@@ -7,7 +7,7 @@ import logging
 
 import pytest
 from aiohttp import web
-from echo import marked_audio
+from echo import marked_audio, marks
 from faults.laboratory import SOON, answered, ids, serve, until, whole
 from faults.peers import Answer, scripted, truly
 
@@ -86,16 +86,25 @@ async def test_garbage_to_an_idle_connection_replaces_it():
         await whole(pool, 1)
 
 
-async def test_frames_of_unknown_requests_are_dropped_and_counted():
+async def test_a_frame_of_a_request_that_was_never_made_fails_the_current_one(
+    caplog: pytest.LogCaptureFixture,
+):
     async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
-        for frame in frames:
-            await websocket.send_bytes(encode(AnimationFrame("unknown", end=frame.end)))
-            await websocket.send_bytes(encode(frame))
+        await truly(websocket, req_id, frames[:2])
+        for _ in range(50):
+            await websocket.send_bytes(encode(AnimationFrame("x" * 1000, end=True)))
 
     async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
-        await serve(pool, 1, frames=4)
-        await serve(pool, 2, frames=4)
-        assert pool.get_stats()["frames_dropped"] == 8
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(marked_audio(1, 4), end=True)
+            with pytest.raises(AvatarSDKError, match="never made") as caught:
+                await conn.collector.wait(SOON)
+            assert caught.value.code is AvatarSDKErrorCode.protocolError
+            assert marks(conn.collector.frames) == [1, 1]
+            assert len(str(caught.value)) < 200
+        assert await serve(pool, 2) == "scripted-1"
+        assert pool.get_stats()["protocol_errors"] == 1
+        assert len(caplog.records) == 1
         await whole(pool, 1)
 
 
@@ -111,16 +120,53 @@ async def test_messages_of_unknown_type_and_those_of_a_client_change_nothing():
         assert pool.get_stats()["connections_lost"] == 0
 
 
-async def test_a_duplicate_end_is_dropped_and_does_not_end_the_next_request():
+async def test_a_duplicate_end_costs_its_connection_and_no_request(
+    caplog: pytest.LogCaptureFixture,
+):
     async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
         await truly(websocket, req_id, [*frames, frames[-1]])
         await truly(websocket, req_id, [frames[0], frames[-1]])
 
     async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
-        for mark in range(1, 6):
-            assert await serve(pool, mark) == "scripted-0"
+        async with pool.borrow() as conn:
+            await answered(conn, 1)
+            await until(lambda: pool.get_stats()["frames_dropped"] == 3)
+            peer.answers.clear()
+            await answered(conn, 2)  # the borrower may go on
+        assert await serve(pool, 3) == "scripted-1"
         await whole(pool, 1)
-        assert pool.get_stats()["frames_dropped"] >= 12
+        assert pool.get_stats()["protocol_errors"] == 3
+        assert pool.get_stats()["requests_errors"] == 0
+        assert len(caplog.records) == 1
+
+
+async def test_a_duplicate_end_to_an_idle_connection_replaces_it():
+    gate = asyncio.Event()
+
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, frames)
+        await gate.wait()
+        await truly(websocket, req_id, frames[-1:])
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        await serve(pool, 1)
+        gate.set()
+        await until(lambda: ids(pool) == {"scripted-1"})
+        await whole(pool, 1)
+
+
+async def test_a_last_frame_that_crosses_an_interrupt_is_no_offence():
+    async def answer(websocket: Socket, req_id: str, frames: Frames) -> None:
+        await truly(websocket, req_id, frames)
+
+    async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
+        async with pool.borrow() as conn:
+            await answered(conn, 1)
+            await conn.session.interrupt()  # the peer answers it with one more last frame
+            await until(lambda: pool.get_stats()["frames_dropped"] == 1)
+            await answered(conn, 2)
+        assert await serve(pool, 3) == "scripted-0"
+        assert pool.get_stats()["protocol_errors"] == 0
 
 
 async def test_an_end_that_never_comes_is_asked_for_by_an_interrupt():

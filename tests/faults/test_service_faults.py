@@ -156,20 +156,25 @@ async def test_a_session_ends_in_the_middle_of_its_frames(
 
 
 async def test_an_end_comes_twice(lab: Laboratory):
-    lab.service.faults.sessions = SessionFault(doubles_end=True, after_frames=1000)
     async with lab.pool(1) as pool:
-        for mark in range(1, 6):
-            await serve(pool, mark)
-        await until(lambda: pool.get_stats()["frames_dropped"] == 5)
+        before = ids(pool)
+        lab.service.faults.sessions = SessionFault(doubles_end=True)
+        await serve(pool, 1)
+        await until(lambda: pool.get_stats()["protocol_errors"] == 1)
+        lab.service.faults.sessions = None
+        await whole(pool, 1)
+        assert not before & ids(pool)
+        assert pool.get_stats()["requests_errors"] == 0
 
 
 async def test_wrong_request_ids_reach_nobody(lab: Laboratory):
-    async with lab.pool(1, quarantine_timeout=0.2) as pool:
+    async with lab.pool(1) as pool:
         lab.service.faults.sessions = SessionFault(has_wrong_request_ids=True)
         async with pool.borrow() as conn:
             await conn.session.send_audio(bytes(1280 * 5), end=True)
-            with pytest.raises(RequestTimeout) as caught:
-                await conn.collector.wait(0.1)
-            assert caught.value.frames == 0
+            with pytest.raises(AvatarSDKError) as caught:
+                await conn.collector.wait()
+            assert caught.value.code is AvatarSDKErrorCode.protocolError
+            assert conn.collector.frames == []
         lab.service.faults.sessions = None
         await serve(pool, 1)

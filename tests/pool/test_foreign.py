@@ -95,6 +95,32 @@ async def test_a_late_frame_is_not_taken_for_the_request_that_begins():
         assert pool.get_stats()["frames_dropped"] == 2
 
 
+async def test_a_frame_of_a_request_that_was_never_made_fails_the_current_one():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(SILENCE, end=True)
+            script.sessions[0].frame("of nobody", end=True)
+            with pytest.raises(AvatarSDKError, match="never made") as caught:
+                await conn.collector.wait()
+            assert caught.value.code is AvatarSDKErrorCode.protocolError
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "scripted-1"
+        assert pool.get_stats()["protocol_errors"] == 1
+
+
+async def test_frames_after_the_last_one_cost_a_vendors_session_and_no_request():
+    script = Script()
+    async with new_pool(script) as pool:
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(SILENCE, end=True)
+            script.sessions[0].frame(req_id, end=True)
+            script.sessions[0].frame(req_id, end=True)
+            assert len(await conn.collector.wait()) == 1
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "scripted-1"
+
+
 async def test_one_request_at_a_time_holds_for_a_vendors_session_too():
     script = Script()
     async with new_pool(script) as pool, pool.borrow() as conn:

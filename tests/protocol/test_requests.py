@@ -157,6 +157,35 @@ class Request:
         return said_all and heard_all
 
 
+def test_what_is_wrong_with_an_unwanted_frame():
+    log = RequestLog()
+    assert "never made" in (log.breach("x" * 1000) or "")
+    assert len(log.breach("x" * 1000) or "") < 150
+    answered, _ = log.audio(end=True)
+    log.frame(answered, end=True)
+    assert log.breach(answered) == f"request {answered} was answered after its last frame"
+    failed, _ = log.audio(end=True)
+    log.fail(failed)
+    assert log.breach(failed) is None  # its frames may have been under way
+    interrupted, _ = log.audio(end=True)
+    log.interrupt()
+    assert log.breach(interrupted) is None
+    log.frame(interrupted, end=True)
+    assert log.breach(interrupted) is None  # the interrupt may be answered too
+    for _ in range(64):
+        log.frame(log.audio(end=True)[0], end=True)
+    assert not log.has_made(answered)  # so many are not remembered
+    assert RequestLog(expects_frames=False).breach("x") is None
+
+
+def test_an_interrupt_of_a_finished_request_may_be_answered():
+    log = RequestLog()
+    req_id, _ = log.audio(end=True)
+    log.frame(req_id, end=True)
+    log.interrupt()
+    assert log.breach(req_id) is None
+
+
 class RequestLogMachine(RuleBasedStateMachine):
     """Does to a log what borrowers and servers may do, and notes it."""
 

@@ -32,6 +32,9 @@ class Owner(Protocol):
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """Learn that a connection ended."""
 
+    def broken(self, connection: Connection, error: AvatarSDKError) -> None:
+        """Learn that a connection's peer broke the protocol."""
+
     async def exchange(self, dead: Connection) -> Connection:
         """Give another connection for one that died unused."""
 
@@ -200,6 +203,9 @@ class Connection(Member):
 
     def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
         self._pool.meter.counters.frames_dropped += 1
+
+    def protocol_broken(self, error: AvatarSDKError) -> None:
+        self._pool.broken(self, error)
 
     def request_failed(self, error: AvatarSDKError) -> None:
         self._pool.meter.counters.requests_errors += 1

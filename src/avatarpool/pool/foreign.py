@@ -197,11 +197,27 @@ class ForeignSession:
         if wanted:
             self._observer.frame_received(frame)
         else:
-            self._observer.frame_dropped(frame)
+            self._frame_unwanted(frame)
         if frame.end:
             self._remember(frame.req_id)
             if self.requests.is_settled:
                 self._observer.request_settled()
+
+    def _frame_unwanted(self, frame: AnimationFrame) -> None:
+        self._observer.frame_dropped(frame)
+        breach = self.requests.breach(frame.req_id)
+        # A send that was cut off may have begun a request whose id was never told.
+        if breach is None or self._is_torn:
+            return
+        error = AvatarSDKError(
+            AvatarSDKErrorCode.protocolError,
+            breach,
+            phase="websocket_runtime",
+            connection_id=self._connection_id,
+        )
+        if not self.requests.has_made(frame.req_id):
+            self.failed(error)  # whose it is nobody knows, the current request's perhaps
+        self._observer.protocol_broken(error)
 
     def failed(self, error: Exception) -> None:
         """Take an error of the SDK's ``on_error``."""

@@ -15,6 +15,7 @@ from typing import Self
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
     AvatarSDKError,
+    AvatarSDKErrorCode,
     ConfigurationError,
     PoolClosed,
     PoolError,
@@ -526,6 +527,8 @@ class AvatarConnectionPool:
         session = connection.session
         if not session.is_open:
             self._state.retire(connection, "no longer open")
+        elif connection.why:
+            self._state.retire(connection, connection.why)
         elif session.is_settled:
             self._free(connection)
         else:
@@ -582,6 +585,8 @@ class AvatarConnectionPool:
         """A connection ended: replace it."""
         if self._state.lose(connection):
             self.meter.counters.connections_lost += 1
+            if error is not None and error.code is AvatarSDKErrorCode.protocolError:
+                self.meter.counters.protocol_errors += 1
             self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
@@ -589,6 +594,17 @@ class AvatarConnectionPool:
         self._fail_waiters_if_refused()
         self._told()
         self._act()
+
+    def broken(self, connection: Connection, error: AvatarSDKError) -> None:
+        """A connection's peer broke the protocol: it is not lent any more."""
+        self.meter.counters.protocol_errors += 1
+        if connection.why:
+            return
+        connection.why = "its peer broke the protocol"
+        log.warning("pool %r: connection %s: %s", self.name, connection.connection_id, error)
+        if connection.phase in (Phase.IDLE, Phase.DRAINING):
+            self._state.retire(connection, connection.why)
+            self._act()
 
     async def _open_connection(self) -> Connection:
         connection = Connection(self)

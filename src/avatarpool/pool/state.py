@@ -33,7 +33,7 @@ class Member:
         retire_at: When it is too old to be lent.
         since: When it entered its phase.
         is_aging: Whether its successor is due.
-        why: Why it was retired.
+        why: Why it was retired, or is to be once it comes back.
     """
 
     __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since", "why")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from avatarpool.exceptions import SessionStateError
 from avatarpool.protocol.request_ids import new_request_id
 from avatarpool.protocol.state import RequestEvent, RequestState, Role, next_request_state
+
+_REMEMBERED = 64
+"""Past requests whose late frames are told from frames of requests that never were."""
 
 
 class RequestLog:
@@ -24,6 +29,9 @@ class RequestLog:
         self._open: dict[str, RequestState] = {}
         self.current: str | None = None  # whose audio or frames are under way
         self.last: str | None = None  # the most recent one, over or not
+        # Requests that are over, and whether they were cut short: of those, frames
+        # may still be under way, an answer to an interrupt among them.
+        self._past: OrderedDict[str, bool] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<RequestLog current={self.current} open={len(self._open)}>"
@@ -78,6 +86,8 @@ class RequestLog:
             raise SessionStateError("there is no request to interrupt")
         if self.last in self._open:
             self._advance(self.last, RequestEvent.INTERRUPT)
+        else:
+            self._past[self.last] = True
         self.current = None
         return self.last
 
@@ -94,6 +104,18 @@ class RequestLog:
         self._advance(req_id, RequestEvent.LAST_FRAME if end else RequestEvent.FRAME)
         return wanted
 
+    def has_made(self, req_id: str) -> bool:
+        """Whether a request is open, or among the latest that are over."""
+        return req_id in self._open or req_id in self._past
+
+    def breach(self, req_id: str) -> str | None:
+        """Return what is wrong with an unwanted frame of a request; None: it is merely late."""
+        if not self.expects_frames or req_id in self._open or self._past.get(req_id, False):
+            return None
+        if req_id in self._past:
+            return f"request {req_id} was answered after its last frame"
+        return f"a frame came for request {req_id[:64]!r}, which was never made"
+
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
         if self._open.get(req_id) in (None, RequestState.ANSWERED):
@@ -103,11 +125,15 @@ class RequestLog:
         return wanted
 
     def _advance(self, req_id: str, event: RequestEvent) -> None:
-        state = next_request_state(Role.CLIENT, self._open[req_id], event)
+        before = self._open[req_id]
+        state = next_request_state(Role.CLIENT, before, event)
         waits = state in (RequestState.SENT, RequestState.INTERRUPTED)
         if state is RequestState.DONE or (waits and not self.expects_frames):
             del self._open[req_id]
             if self.current == req_id:
                 self.current = None
+            self._past[req_id] = before is not RequestState.SENT or event is RequestEvent.FAIL
+            if len(self._past) > _REMEMBERED:
+                self._past.popitem(last=False)
         else:
             self._open[req_id] = state
