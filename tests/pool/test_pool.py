@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import uvloop
 from echo import EchoDriver, marked_audio, marks
 
 from avatarpool import (
@@ -331,6 +332,19 @@ async def test_the_pool_heals_when_the_service_comes_back():
                 assert marks(await conn.collector.wait()) == [5] * 4
     finally:
         await pool.close()
+
+
+def test_an_opening_that_is_due_within_a_millisecond_is_due_on_uvloop_too():
+    async def main() -> None:
+        async with LocalAvatarService() as service:
+            async with AvatarConnectionPool(1, service.config_factory) as pool:
+                keeper = pool._keeper
+                assert keeper is not None
+                for _ in range(2):
+                    keeper._retry_at(asyncio.get_running_loop().time())
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
 
 
 async def test_egress_is_told_that_no_frames_will_come(echo: LocalAvatarService):

@@ -69,6 +69,7 @@ class Keeper:
         self._closers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None  # the next sweep
         self._retry: asyncio.TimerHandle | None = None  # the next opening step
+        self._retry_due = 0.0  # when; uvloop's handles do not know it if it is now
         self._outage_told = False
 
     def start(self) -> None:
@@ -230,9 +231,10 @@ class Keeper:
 
     def _retry_at(self, when: float) -> None:
         if self._retry is not None:
-            if self._retry.when() == when:
+            if self._retry_due == when:
                 return
             self._retry.cancel()
+        self._retry_due = when
         self._retry = self._loop.call_at(when, self._retry_now)
 
     def _retry_now(self) -> None:
