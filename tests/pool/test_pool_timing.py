@@ -19,9 +19,11 @@ from avatarpool import (
     AvatarSDKError,
     AvatarSDKErrorCode,
     ConfigurationError,
+    LiveKitEgressConfig,
     PoolClosed,
     PoolError,
     PoolEvent,
+    PoolEventKind,
     PoolTimeout,
     RequestTimeout,
     SessionStateError,
@@ -1297,6 +1299,44 @@ async def test_a_request_that_a_failed_collection_left_behind_ends_as_the_next_o
             await conn.session.send_audio(b"\0\0", end=True)
             ends = [event.error for event in events if event.kind.value == "request_ended"]
             assert ends == [caught.value]
+
+
+@pytest.mark.parametrize(
+    ("happens", "has_failed"),
+    [
+        (lambda session, req_id: session.frame(req_id, end=True), False),
+        (lambda session, req_id: session.fail(DOWN), True),
+        (lambda session, req_id: session.options["on_close"](), True),
+    ],
+    ids=["last frame", "refusal", "death"],
+)
+@virtually
+async def test_a_requests_end_is_told_as_it_comes_and_once(happens: Any, has_failed: Any):
+    events: list[PoolEvent] = []
+    script = Script()
+    async with new_pool(script, 1, on_event=events.append) as pool:
+        pool.meter.clock = now
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0", end=True)
+            asyncio.get_running_loop().call_later(1.0, happens, script.sessions[0], req_id)
+            await asyncio.sleep(3.0)
+    [ended] = [event for event in events if event.kind is PoolEventKind.REQUEST_ENDED]
+    assert ended.seconds == pytest.approx(1.0)
+    assert (ended.error is not None) is has_failed
+    assert ended.error is conn.collector.error
+
+
+@virtually
+async def test_with_egress_a_request_ends_as_its_audio_does():
+    events: list[PoolEvent] = []
+    options = {"livekit_egress": LiveKitEgressConfig(url="wss://rooms.example")}
+    async with AvatarConnectionPool(
+        1, lambda: options, session_factory=Script(), on_event=events.append
+    ) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=True)
+            assert events[-1].kind is PoolEventKind.REQUEST_ENDED
+            assert events[-1].error is None
 
 
 @virtually

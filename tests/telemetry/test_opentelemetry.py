@@ -146,7 +146,7 @@ async def test_a_borrower_that_gets_nothing_leaves_a_span_with_the_reason(
         telemetry.instrument(pool)
         async with pool.borrow():
             with pytest.raises(PoolTimeout) as caught:
-                await pool.acquire(0.0)
+                await pool.acquire(0.05)
             waiting = asyncio.create_task(pool.acquire(30.0))
             await asyncio.sleep(0)
             waiting.cancel()
@@ -159,6 +159,8 @@ async def test_a_borrower_that_gets_nothing_leaves_a_span_with_the_reason(
     assert timed_out.attributes == {POOL: "eu", "error.type": "PoolTimeout"}
     assert timed_out.status.status_code is StatusCode.ERROR
     assert timed_out.status.description == str(caught.value)
+    # It is told when it is over, and yet lasts as long as the borrower has waited.
+    assert (timed_out.end_time or 0) - (timed_out.start_time or 0) > 0.04e9
     assert cancelled.attributes == {POOL: "eu", "error.type": "CancelledError"}
     assert cancelled.status.status_code is StatusCode.UNSET
 
@@ -185,6 +187,8 @@ async def test_requests_that_come_to_no_answer_say_why(
     assert "returned before the last frame" in (half_sent.status.description or "")
     assert (cut.attributes or {})["error.type"] == caught.value.code.value
     assert cut.status.description == str(caught.value)
+    durations = [key[3:] for key in telemetry.points() if key[0] == "avatarpool.request.duration"]
+    assert sorted(durations) == [("SessionStateError",), (caught.value.code.value,)]
 
 
 async def test_an_exchanged_connection_ends_its_span_and_begins_another(
@@ -206,7 +210,10 @@ async def test_an_exchanged_connection_ends_its_span_and_begins_another(
 
 
 async def test_a_pool_may_be_added_and_removed_in_the_middle_of_a_request(
-    service: LocalAvatarService, syllable: bytes, telemetry: Telemetry
+    service: LocalAvatarService,
+    syllable: bytes,
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
 ):
     async with AvatarConnectionPool(1, service.config_factory) as pool:
         async with pool.borrow() as conn:
@@ -226,6 +233,7 @@ async def test_a_pool_may_be_added_and_removed_in_the_middle_of_a_request(
     borrow, request = telemetry.span("avatarpool.borrow"), telemetry.span("avatarpool.request")
     assert is_child(request, borrow)
     assert not [key for key in telemetry.points() if key[0] == "db.client.connection.count"]
+    assert "on_event" not in caplog.text  # where a listener's failure is logged
 
 
 async def test_the_current_spans_context_goes_to_the_service_with_the_request(

@@ -163,8 +163,11 @@ async def test_one_collector_takes_any_number_of_pools(
         assert seen["db_client_connection_use_time_seconds_count", "eu"] == 0
         assert seen["db_client_connection_use_time_seconds_count", "us"] == 1
 
+        other = AvatarConnectionPool(1, service.config_factory, name="eu")
         with pytest.raises(ValueError, match="a pool 'eu' is collected already"):
-            collector.add(AvatarConnectionPool(1, service.config_factory, name="eu"))
+            collector.add(other)
+        collector.remove(other)
+        assert scrape(registry)["db_client_connection_count", "eu", "idle"] == 1
 
         collector.remove(us)
         collector.remove(us)
