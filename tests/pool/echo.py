@@ -1,32 +1,13 @@
-"""A driver whose keyframes carry the audio they were made from."""
+"""Audio with marks, and the marks of the frames that the echo driver makes of it."""
 
 from __future__ import annotations
 
 import struct
 
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
+from avatarpool.service.lipsync import EchoDriver
 
-
-class EchoDriver:
-    """One keyframe per 40 ms; its jaw is the first sample of those 40 ms."""
-
-    def __init__(self, sample_rate: int, seed: int) -> None:
-        self._step = sample_rate // FRAMES_PER_SECOND * 2
-        self._rest = b""
-
-    def feed(self, pcm: bytes) -> list[Keyframe]:
-        self._rest += pcm
-        ready = []
-        while len(self._rest) > self._step:
-            ready.append(self._keyframe())
-            self._rest = self._rest[self._step :]
-        return ready
-
-    def finish(self) -> list[Keyframe]:
-        return [self._keyframe()] if self._rest else []
-
-    def _keyframe(self) -> Keyframe:
-        return Keyframe(jaw_pose=struct.unpack_from("<h", self._rest))
+__all__ = ["EchoDriver", "marked_audio", "marks"]
 
 
 def marked_audio(mark: int, frames: int, sample_rate: int = 16000) -> bytes:

@@ -6,6 +6,7 @@ do without it.
 
 from __future__ import annotations
 
+import secrets
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
-from avatarpool.cli.options import not_empty, number, seconds, writable
+from avatarpool.cli.options import FaultMix, not_empty, number, seconds, writable
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 
@@ -162,6 +163,61 @@ def service(
         credits=credits,
     )
     raise typer.Exit(run_in_loop(serve(host, port, limits, has_admin=admin)))
+
+
+@app.command()
+def soak(
+    *,
+    minutes: Annotated[
+        float, number("Minutes of load; closing takes some seconds more.", min=0.01, max=24 * 60)
+    ] = 5.0,
+    faults: Annotated[FaultMix, typer.Option(help="Which faults to make.")] = FaultMix.MIXED,
+    connections: Annotated[int, typer.Option(min=1, max=200, help="Size of the pool.")] = 5,
+    borrowers: Annotated[
+        int, typer.Option(min=1, max=2000, help="Tasks that make requests at the same time.")
+    ] = 20,
+    seed: Annotated[
+        int | None, typer.Option(help="Choose faults and requests as that run did.")
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            writable=True,
+            callback=writable,
+            help="Write the report to this file too.",
+        ),
+    ] = None,
+) -> None:
+    """Soak a pool: random faults against random load, and what must hold.
+
+    Everything runs on a local service in this process; the AVATAR_* variables are
+    not used. Calm and faults take turns. Frames that belong to another request,
+    failures while it is calm, a pool that does not heal, leaked tasks, sockets and
+    memory are violations: exits 0 without any, 1 with some, 130 after Ctrl-C, which
+    ends the load and still reports.
+
+    \b
+    Faults:
+      opening    token errors, refusals and delays, refused upgrades, stalls
+      sessions   resets, closing, garbage, wrong ids, late frames, half-open peers
+      restarts   the service goes away and comes back
+      mixed      all of these, one after another and all at once
+      none       load alone: nothing may fail
+
+    \b
+    Examples:
+      avatarpool soak
+      avatarpool soak --minutes 30 --faults mixed --json report.json
+      avatarpool soak --minutes 1 --faults none --borrowers 100
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.soak import run_soak  # noqa: PLC0415
+    from avatarpool.load.soak_report import SoakPlan  # noqa: PLC0415
+
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    plan = SoakPlan(minutes * 60, connections, borrowers, faults.value, seed)
+    raise typer.Exit(run_in_loop(run_soak(plan, json)))
 
 
 @app.command()

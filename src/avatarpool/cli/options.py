@@ -1,13 +1,24 @@
-"""Options whose values a range alone does not check."""
+"""Options whose values a range alone does not check, and one that has names for them."""
 
 from __future__ import annotations
 
 import math
+from enum import Enum
 from pathlib import Path
 
 import typer
 
 _DAY = 86400.0
+
+
+class FaultMix(str, Enum):
+    """Which faults a soak makes."""
+
+    NONE = "none"
+    OPENING = "opening"
+    SESSIONS = "sessions"
+    RESTARTS = "restarts"
+    MIXED = "mixed"
 
 
 def number(help: str, *, min: float, max: float | None = None) -> object:  # noqa: A002 - typer's

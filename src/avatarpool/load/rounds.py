@@ -60,8 +60,8 @@ async def process_audio(
         frames=frames,
         connection_id=connection_id,
         request_id=request_id,
-        error_kind=_kind(failure) if failure else None,
-        error=_sentence(failure) if failure else None,
+        error_kind=error_kind(failure) if failure else None,
+        error=error_sentence(failure) if failure else None,
     )
 
 
@@ -177,10 +177,12 @@ def _ignore(_: object) -> None:
     """Take what nobody listens to."""
 
 
-def _kind(error: Exception) -> str:
+def error_kind(error: Exception) -> str:
+    """Return the stable error code, or the exception's name."""
     return error.code.value if isinstance(error, AvatarSDKError) else type(error).__name__
 
 
-def _sentence(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
+    """Return the failure on one line."""
     text = error.message if isinstance(error, AvatarSDKError) else str(error)
     return " ".join(text.split()) or type(error).__name__

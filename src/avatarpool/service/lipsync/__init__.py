@@ -2,5 +2,6 @@
 
 from avatarpool.service.lipsync.driver import Driver, DriverFactory
 from avatarpool.service.lipsync.dsp import DspDriver
+from avatarpool.service.lipsync.echo import EchoDriver
 
-__all__ = ["Driver", "DriverFactory", "DspDriver"]
+__all__ = ["Driver", "DriverFactory", "DspDriver", "EchoDriver"]

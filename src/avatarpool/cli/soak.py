@@ -1,0 +1,94 @@
+"""``avatarpool soak``: random faults against random load, and what must hold."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+
+from avatarpool.cli.exit_codes import INTERRUPTED
+from avatarpool.cli.options import FaultMix
+from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.troubles import BreakableService
+from avatarpool.load.soak import Soak
+from avatarpool.load.soak_report import SoakPlan, SoakReport, Tally, progress_text
+
+_LINE_EVERY = 10.0  # seconds, where no line can be rewritten
+
+
+async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
+    """Run the soak, print the report and return the command's exit code.
+
+    Raises:
+        AvatarPoolError: The local service gave no connection.
+        OSError: The service cannot listen, or the file cannot be written.
+    """
+    rng = random.Random(plan.seed)  # noqa: S311  # no secret
+    print(  # noqa: T201
+        f"Soaking a pool of {plan.connections} with {plan.borrowers} borrowers for "
+        f"{plan.seconds / 60:g} minutes (faults: {plan.faults}, seed: {plan.seed})",
+        flush=True,
+    )
+    async with BreakableService(rng) as service:
+        with ProgressLine(plan) as line:
+            soak = Soak(
+                plan,
+                service.config_factory,
+                service.troubles(FaultMix(plan.faults)),
+                on_tick=line.show,
+            )
+            scope = Interruptible()
+            try:
+                async with scope:
+                    await soak.run()
+            finally:
+                report = await soak.finish(was_interrupted=scope.was_interrupted)
+    print(report.to_text(), flush=True)  # noqa: T201
+    if json_file is not None:
+        _write(report, json_file)
+    if report.was_interrupted:
+        return INTERRUPTED
+    return 1 if report.has_violations else 0
+
+
+def _write(report: SoakReport, file: Path) -> None:
+    file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+class ProgressLine:
+    """How far a soak is: one line on a terminal that changes, elsewhere one now and then."""
+
+    def __init__(self, plan: SoakPlan) -> None:
+        self._plan = plan
+        console = Console(file=sys.stdout)
+        can_rewrite = console.is_terminal and not console.is_dumb_terminal
+        self._status = console.status("opening the pool") if can_rewrite else None
+        self._next_at = 0.0
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, tally: Tally, elapsed: float) -> None:
+        """Show where it stands."""
+        text = progress_text(tally, elapsed, self._plan)
+        if self._status is not None:
+            self._status.update(text)
+        elif elapsed >= self._next_at:
+            self._next_at += _LINE_EVERY
+            print(text, flush=True)  # noqa: T201
