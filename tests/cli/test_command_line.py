@@ -16,7 +16,7 @@ def test_the_version_is_the_distributions(command):
     assert (result.returncode, result.stdout) == (0, f"avatarpool {version('avatarpool')}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["service"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [[], ["run"], ["service"], ["view"], ["doctor"]])
 def test_every_help_page_has_examples(arguments):
     result = CliRunner().invoke(command_line.app, [*arguments, "--help"])
     assert result.exit_code == 0
@@ -46,6 +46,7 @@ def test_the_entry_point_is_the_same_command():
         (["run", "--audio", "no-such-file.wav"], "no-such-file.wav"),
         (["run", "--json", "no-such-directory/out.json"], "no-such-directory"),
         (["service", "--port", "70000"], "--port"),
+        (["view", "--timeout", "nan"], "--timeout"),
         (["dance"], "dance"),
     ],
 )

@@ -221,6 +221,36 @@ def soak(
 
 
 @app.command()
+def view(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 is any free one.")] = 8770,
+    pool_size: Annotated[int, typer.Option(min=1, help="Connections to maintain.")] = 2,
+    timeout: Annotated[float, seconds("Seconds in which each frame must come.")] = 15.0,
+    open: Annotated[  # noqa: A002 - the option's name
+        bool, typer.Option("--open", help="Open the page in a browser, too.")
+    ] = False,
+) -> None:
+    """Show a face that speaks, on a page, until Ctrl-C.
+
+    Prints the page's address, which this machine alone can open. The page takes
+    a WAV file, the microphone or a sample, has it animated through a pool, and
+    plays the audio with the face in step.
+
+    \b
+    Examples:
+      avatarpool view --open
+      avatarpool view --port 0 --pool-size 4
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.cli.view import ViewOptions, view  # noqa: PLC0415
+
+    raise typer.Exit(
+        run_in_loop(view(ViewOptions(port, pool_size, timeout, open), read_settings()))
+    )
+
+
+@app.command()
 def doctor(
     *,
     timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,

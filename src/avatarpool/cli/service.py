@@ -31,7 +31,7 @@ async def serve(host: str, port: int, limits: ServiceLimits, *, has_admin: bool 
         try:
             await stack.enter_async_context(service)
         except OSError as error:
-            _note(_why_not(error, host, port))
+            _note(why_not_listening(error, host, port))
             return 1
         try:
             _show(service.environment)
@@ -59,7 +59,8 @@ def _show(environment: Mapping[str, str]) -> None:
         print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def why_not_listening(error: OSError, host: str, port: int) -> str:
+    """Say what kept a server from listening, and what to do."""
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} of {host} is taken: choose another with --port, 0 for any free one."
     return f"The service cannot listen on {host} port {port}: {error.strerror or error}."

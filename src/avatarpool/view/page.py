@@ -1,0 +1,165 @@
+"""The page's own server: its files, and one endpoint that takes audio and streams frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from avatarpool.audio import read_audio
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarPoolError,
+    ConfigurationError,
+    PoolError,
+    RequestTimeout,
+)
+from avatarpool.pool import AvatarConnectionPool
+from avatarpool.view.face import face_svg
+from avatarpool.view.speech import SAMPLE_RATE, animate
+
+MAX_FILE_BYTES = 32 * 1024 * 1024
+MAX_FILES = 8
+"""Clips that are worked on at once: with their bytes, the bound on the server's memory."""
+
+_CLOSE_TIMEOUT = 1.0  # seconds for answers under way when the server is closed
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self)",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+# What each failure is answered with; the first that fits.
+_STATUS = (
+    ((AudioError, ConfigurationError), 400),  # the file, or Opus without the extra for it
+    (PoolError, 503),
+    (RequestTimeout, 504),
+    (AvatarPoolError, 502),
+)
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.AppRunner:
+    """Make the server of the page, which needs a site; ``POST /animate`` is its one endpoint.
+
+    The audio goes there as the file is. The answer is a JSON object per line, as
+    `avatarpool.view.speech.animate` emits them; a failure is ``{"error"}`` with
+    one sentence, as the answer or, after the first frame, as the last line.
+    Requests are answered only if they name a loopback host and come from the
+    page itself or from no page at all.
+
+    Args:
+        pool: Lends the sessions, of `SAMPLE_RATE`; whoever opened it closes it.
+        patience: Seconds in which each frame must come.
+    """
+    app = web.Application(middlewares=[_guard], client_max_size=MAX_FILE_BYTES)
+    app.on_response_prepare.append(_add_headers)
+    for path, (body, content_type) in _files().items():
+        app.router.add_get(path, _file(body, content_type))
+    app.router.add_post("/animate", _Animator(pool, patience).answer)
+    # Who leaves amid a clip ends it: its session is somebody else's then.
+    return web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_TIMEOUT
+    )
+
+
+class _Animator:
+    """``POST /animate``."""
+
+    def __init__(self, pool: AvatarConnectionPool, patience: float) -> None:
+        self._pool = pool
+        self._patience = patience
+        self._places = asyncio.Semaphore(MAX_FILES)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Animate the body; stream the frames."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+
+        async def emit(told: dict[str, object]) -> None:
+            if not response.prepared:  # a failure before the first frame has a status of its own
+                await response.prepare(request)
+            await response.write(json.dumps(told).encode() + b"\n")
+
+        with suppress(ConnectionResetError):  # the page has gone
+            try:
+                async with self._places:
+                    file = await request.read()
+                    pcm = await asyncio.to_thread(read_audio, file, sample_rate=SAMPLE_RATE)
+                    del file
+                    await animate(self._pool, pcm, self._patience, emit)
+            except AvatarPoolError as error:
+                if not response.prepared:
+                    raise
+                await emit({"error": str(error)})
+        return response
+
+
+def _files() -> dict[str, tuple[bytes, str]]:
+    package = files("avatarpool")
+    found = {
+        f"/{file.name}": (file.read_bytes(), mimetypes.guess_type(file.name)[0] or "")
+        for file in package.joinpath("view", "static").iterdir()
+        if file.is_file()
+    }
+    found["/"] = found.pop("/index.html")
+    found["/face.svg"] = (face_svg({}).encode(), "image/svg+xml")
+    found["/speech.wav"] = (package.joinpath("assets", "speech.wav").read_bytes(), "audio/wav")
+    return found
+
+
+def _file(body: bytes, content_type: str) -> _Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type)
+
+    return answer
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Refuse other sites' pages, and answer failures with one sentence."""
+    try:
+        if not _is_ours(request):
+            return _refusal(403, "this page is for this machine alone: open its own address")
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        limit = MAX_FILE_BYTES // 1024 // 1024
+        return _refusal(413, f"the file is larger than {limit} MiB: choose a shorter one")
+    except web.HTTPException as error:  # no such path, or not with this method
+        return _refusal(error.status, error.reason.lower())
+    except AvatarPoolError as error:
+        status = next(status for kinds, status in _STATUS if isinstance(error, kinds))
+        return _refusal(status, str(error))
+
+
+def _is_ours(request: web.Request) -> bool:
+    """Whether no foreign page is behind it, be it by its origin or by a name it points here."""
+    try:
+        host = urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        return False
+    origin = request.headers.get("Origin")
+    return host in _LOOPBACK and origin in (None, f"http://{request.host}")
+
+
+def _refusal(status: int, sentence: str) -> web.Response:
+    return web.json_response({"error": sentence}, status=status)
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)

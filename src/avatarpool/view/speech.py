@@ -1,0 +1,96 @@
+"""One clip through the pool, frame by frame as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from array import array
+from collections.abc import Awaitable, Callable, Iterator
+from operator import mul
+
+from avatarpool.audio.wav import from_pcm
+from avatarpool.collector import AnimationCollector
+from avatarpool.exceptions import RequestTimeout
+from avatarpool.pool import AvatarConnectionPool
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.view.face import pose_of
+
+Emit = Callable[[dict[str, object]], Awaitable[None]]
+"""Takes one object of what the page is to learn."""
+
+SAMPLE_RATE = 16000
+"""Samples per second of the audio that is sent: the sessions' default."""
+
+_SILENCE_DB = -100.0
+
+
+async def animate(pool: AvatarConnectionPool, pcm: bytes, patience: float, emit: Emit) -> None:
+    """Have a clip animated; emit its request id, then its frames.
+
+    Args:
+        pool: Lends the session.
+        pcm: Mono s16le samples at `SAMPLE_RATE`.
+        patience: Seconds in which the next frame must come and be taken.
+        emit: Takes ``{"request_id"}`` and, for each keyframe, ``{"pose",
+            "jaw_rad", "lids", "loudness_db"}``: `Pose`, radians, 0 open to 1
+            closed, and dB of full scale.
+
+    Raises:
+        RequestTimeout: No frame for ``patience`` seconds.
+        AvatarPoolError: There is no session, or its request failed.
+    """
+    async with pool.borrow() as conn:
+        collector = conn.collector
+        try:
+            # Long clips are answered while they are still being sent.
+            async with asyncio.timeout(patience) as limit, asyncio.TaskGroup() as group:
+                group.create_task(conn.session.send_audio(pcm, end=True))
+                await _relay(collector, _loudness(pcm), limit, patience, emit)
+        except TimeoutError as error:
+            awaited = "next frame" if collector.frames else "first frame"
+            frames = len(collector.frames)
+            raise RequestTimeout(collector.req_id, patience, frames, awaited) from error
+        except ExceptionGroup as group_of_one:
+            raise group_of_one.exceptions[0] from None
+
+
+async def _relay(
+    collector: AnimationCollector,
+    loudness: Iterator[float],
+    limit: asyncio.Timeout,
+    patience: float,
+    emit: Emit,
+) -> None:
+    clock = asyncio.get_running_loop().time
+    is_first = True
+    async for frame in collector:
+        if is_first:
+            await emit({"request_id": frame.req_id})
+            is_first = False
+        for keyframe in frame.keyframes:
+            await emit(_told(keyframe, next(loudness, _SILENCE_DB)))
+        limit.reschedule(clock() + patience)
+
+
+def _told(keyframe: Keyframe, loudness_db: float) -> dict[str, object]:
+    jaw, lids = keyframe.jaw_pose[:1] or (0.0,), keyframe.eye_lid or (0.0,)
+    return {
+        # A tenth of a pixel on a 4K screen needs no more digits.
+        "pose": {name: round(value, 4) for name, value in pose_of(keyframe).items()},
+        "jaw_rad": round(jaw[0], 4),
+        "lids": round(sum(lids) / len(lids), 3),
+        "loudness_db": round(loudness_db, 1),
+    }
+
+
+def _loudness(pcm: bytes) -> Iterator[float]:
+    """Loudness of each frame's 40 ms."""
+    samples = from_pcm(pcm)
+    size = SAMPLE_RATE // FRAMES_PER_SECOND
+    for start in range(0, len(samples), size):
+        yield _level_db(samples[start : start + size])
+
+
+def _level_db(samples: array[int]) -> float:
+    power = sum(map(mul, samples, samples)) / len(samples) / 32768.0**2
+    return max(_SILENCE_DB, 10.0 * math.log10(power)) if power else _SILENCE_DB

@@ -1,0 +1,77 @@
+// A strip chart: at most six seconds of jaw, lids and loudness around what is heard now.
+
+const FRAMES_PER_SECOND = 25;
+const [NARROWEST, WIDEST] = [2, 6]; // seconds
+const HEARD = 2 / 3; // the share of a moving window that was heard already
+// Each curve's share of the height, from the bottom.
+const CURVES = [
+  { name: "loudness", isFilled: true, value: ({ loudness_db }) => Math.max(0, 1 + loudness_db / 60) },
+  { name: "lids", value: ({ lids }) => lids },
+  { name: "jaw", value: ({ jaw_rad }) => jaw_rad / 0.25 },
+];
+
+export class Chart {
+  #canvas;
+  #pen;
+  #colors = null;
+  #lineWidth = 1;
+  #last = [[], 0, 0];
+
+  constructor(canvas) {
+    this.#canvas = canvas;
+    this.#pen = canvas.getContext("2d");
+    new ResizeObserver(() => this.repaint()).observe(canvas);
+  }
+
+  /** Draws anew, in the theme's colours and the element's size. */
+  repaint() {
+    const style = getComputedStyle(this.#canvas);
+    this.#colors = (name) => style.getPropertyValue(`--${name}`);
+    this.#lineWidth = parseFloat(style.fontSize) * 0.12 * devicePixelRatio;
+    this.#canvas.width = this.#canvas.clientWidth * devicePixelRatio;
+    this.#canvas.height = this.#canvas.clientHeight * devicePixelRatio;
+    this.draw(...this.#last);
+  }
+
+  draw(frames, time, duration) {
+    this.#last = [frames, time, duration];
+    const { width, height } = this.#canvas;
+    const pen = this.#pen;
+    const length = duration || frames.length / FRAMES_PER_SECOND;
+    const span = Math.min(WIDEST, Math.max(NARROWEST, length));
+    const from = Math.max(0, Math.min(length - span, time - HEARD * span));
+    const x = (seconds) => ((seconds - from) / span) * width;
+    pen.clearRect(0, 0, width, height);
+    pen.lineWidth = this.#lineWidth;
+    pen.lineJoin = "round";
+    const first = Math.max(0, Math.floor(from * FRAMES_PER_SECOND) - 1);
+    const shown = frames.slice(first, first + span * FRAMES_PER_SECOND + 3);
+    const middle = (i) => x((first + i + 0.5) / FRAMES_PER_SECOND);
+    if (shown.length) for (const curve of CURVES) this.#curve(curve, shown, middle);
+    pen.fillStyle = this.#colors("card");
+    pen.globalAlpha = 0.6; // what is still to be heard is pale
+    pen.fillRect(x(time), 0, width, height);
+    pen.globalAlpha = 1;
+    pen.fillStyle = this.#colors("ink");
+    pen.fillRect(x(time) - pen.lineWidth / 2, 0, pen.lineWidth, height);
+  }
+
+  #curve({ name, isFilled, value }, shown, middle) {
+    const { height } = this.#canvas;
+    const pen = this.#pen;
+    const y = (share) => height * (0.95 - 0.88 * Math.min(1, share));
+    pen.beginPath();
+    shown.forEach((frame, i) => pen.lineTo(middle(i), y(value(frame))));
+    if (isFilled) {
+      pen.lineTo(middle(shown.length - 1), y(0));
+      pen.lineTo(middle(0), y(0));
+      pen.fillStyle = this.#colors(name);
+      pen.globalAlpha = 0.35;
+      pen.fill();
+      pen.globalAlpha = 1;
+    } else {
+      pen.strokeStyle = this.#colors(name);
+      pen.stroke();
+    }
+  }
+}

@@ -1,0 +1,189 @@
+// The page: takes speech from somewhere, has it animated, and plays both in step.
+
+import "./avatar-face.js";
+import { Chart } from "./chart.js";
+import { idlePose } from "./idle.js";
+import { Recorder } from "./recorder.js";
+import { Speech } from "./speech.js";
+
+const MAX_FILE_BYTES = 32 * 1024 * 1024; // the server's limit: it would cut a longer upload off
+const LONGEST_RECORDING = 60; // seconds
+const AHEAD = 5; // frames, 200 ms, that are there before the audio starts
+const SETTLING = 0.12; // seconds in which the face lets go of its last frame
+
+const at = (id) => document.getElementById(id);
+const [face, audio, status] = [at("face"), at("audio"), at("status")];
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+const chart = new Chart(at("chart"));
+let speech = null;
+let recorder = null;
+let last = { pose: {}, time: 0 }; // the last frame that was shown, and when
+
+function say(text, isProblem = false) {
+  status.textContent = text;
+  status.classList.toggle("problem", isProblem);
+}
+
+// --- speaking ------------------------------------------------------------------
+
+async function speak(blob, name) {
+  speech?.cancel();
+  audio.pause();
+  if (blob.size > MAX_FILE_BYTES) {
+    say(`${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB: choose a shorter one.`, true);
+    return;
+  }
+  const current = (speech = new Speech());
+  URL.revokeObjectURL(audio.src);
+  audio.src = URL.createObjectURL(blob);
+  [at("request").textContent, at("first").textContent, at("frames").textContent] = ["…", "…", "0"];
+  say(`Sending ${name}…`);
+  try {
+    await current.request(blob, () => {
+      at("request").textContent = current.requestId;
+      at("frames").textContent = current.frames.length;
+      if (current.firstFrameMs !== null) at("first").textContent = `${Math.round(current.firstFrameMs)} ms`;
+      if (current.frames.length >= AHEAD) start(current, name);
+    });
+    start(current, name);
+  } catch (error) {
+    if (current !== speech) return; // another one took its place
+    audio.pause();
+    if (!current.requestId) at("request").textContent = "none";
+    say(sentence(error), true);
+  }
+}
+
+async function start(current, name) {
+  if (current.isStarted || current !== speech || !current.frames.length) return;
+  current.isStarted = true;
+  try {
+    await audio.play();
+    say(`Speaking ${name}.`);
+  } catch (error) {
+    if (current !== speech || error.name === "AbortError") return;
+    if (error.name === "NotAllowedError") say("Press play to hear it.");
+    else say("This browser cannot play that file: convert it to 16-bit WAV.", true);
+  }
+}
+
+function sentence(error) {
+  if (error instanceof TypeError) return "The server does not answer: start avatarpool view again.";
+  const text = error.message;
+  return text[0].toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+}
+
+audio.addEventListener("ended", () => {
+  if (!status.classList.contains("problem")) say("Done.");
+});
+
+// --- where speech comes from -----------------------------------------------------
+
+at("clip").addEventListener("click", async () => {
+  try {
+    const response = await fetch("speech.wav");
+    await speak(await response.blob(), "the sample");
+  } catch (error) {
+    say(sentence(error), true);
+  }
+});
+
+at("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  event.target.value = ""; // the same file can be chosen again
+  if (file) speak(file, file.name);
+});
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dropping");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file) speak(file, file.name);
+  else say("That is no file: drop a WAV file.", true);
+});
+
+at("record").addEventListener("click", async () => {
+  const button = at("record");
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  speech?.cancel();
+  audio.pause();
+  recorder = new Recorder(LONGEST_RECORDING);
+  button.setAttribute("aria-pressed", "true");
+  button.textContent = "Stop";
+  try {
+    const wav = await recorder.record(() => say(`Recording, ${LONGEST_RECORDING} s at most.`));
+    recorder = null;
+    await speak(wav, "the recording");
+  } catch (error) {
+    say(error.name === "NotAllowedError"
+      ? "The browser does not let this page use the microphone: allow it in the address bar."
+      : "There is no microphone to record from.", true);
+  } finally {
+    recorder = null;
+    button.setAttribute("aria-pressed", "false");
+    button.textContent = "Record";
+  }
+});
+
+// --- each picture ------------------------------------------------------------------
+
+function draw() {
+  requestAnimationFrame(draw);
+  const now = performance.now() / 1000;
+  const time = audio.currentTime;
+  const isSpeaking = speech?.isStarted && !audio.ended && (!audio.paused || time > 0);
+  const frame = isSpeaking ? speech.at(time) : null;
+  if (frame) last = { pose: frame.pose, time: now };
+  const idle = stillness.matches ? {} : idlePose(now);
+  // Let go of the last frame little by little, so that nothing jumps.
+  const held = Math.exp((last.time - now) / SETTLING);
+  const pose = frame ? { ...frame.pose } : scaled(last.pose, held > 0.01 ? held : 0);
+  for (const angle of ["yaw", "pitch", "tilt"]) {
+    pose[angle] = stillness.matches ? 0 : (pose[angle] ?? 0) + idle[angle];
+  }
+  if (!frame) for (const lid of ["lidLeft", "lidRight"]) pose[lid] = Math.max(pose[lid] ?? 0, idle[lid] ?? 0);
+  face.pose = pose;
+  if (speech) chart.draw(speech.frames, time, audio.duration);
+  tell(frame);
+}
+
+function scaled(pose, factor) {
+  return Object.fromEntries(Object.entries(pose).map(([name, value]) => [name, value * factor]));
+}
+
+function tell(frame) {
+  const { jaw_rad = 0, lids = 0, loudness_db = -Infinity } = frame ?? {};
+  at("jaw").value = `${jaw_rad.toFixed(2)} rad`;
+  at("lids").value = lids > 0.5 ? "closed" : "open";
+  at("loudness").value = loudness_db < -90 ? "silent" : `${Math.round(loudness_db)} dB`;
+}
+
+// --- light and dark ------------------------------------------------------------------
+
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+function paint() {
+  const isDark = (localStorage.getItem("theme") ?? (darkness.matches ? "dark" : "light")) === "dark";
+  document.documentElement.dataset.theme = isDark ? "dark" : "light";
+  at("theme").setAttribute("aria-pressed", String(isDark));
+  chart.repaint();
+}
+
+at("theme").addEventListener("click", () => {
+  localStorage.setItem("theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  paint();
+});
+darkness.addEventListener("change", paint);
+
+paint();
+draw();

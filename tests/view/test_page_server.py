@@ -1,0 +1,201 @@
+"""What the page's server answers, and to whom."""
+
+import asyncio
+import io
+import json
+import logging
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from serving import serve
+
+from avatarpool.service.faults import SessionFault, Step
+from avatarpool.view import pose_of
+from avatarpool.view.page import MAX_FILE_BYTES
+
+WAV = files("avatarpool").joinpath("assets", "speech.wav").read_bytes()
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def animate(http, page, body=WAV):
+    """Post audio; return the status and the lines of the answer."""
+    async with http.post(f"{page}animate", data=body) as response:
+        text = await response.text()
+        return response.status, [json.loads(line) for line in text.splitlines()]
+
+
+async def test_a_clip_becomes_its_request_id_and_its_frames(http, page, pool, speech):
+    status, (head, *frames) = await animate(http, page)
+    async with pool.borrow() as conn:
+        await conn.session.send_audio(speech, end=True)
+        messages = await conn.collector.wait()
+    keyframes = [keyframe for message in messages for keyframe in message.keyframes]
+    assert status == 200
+    assert list(head) == ["request_id"]
+    assert len(frames) == len(keyframes) == 75
+    for frame, keyframe in zip(frames, keyframes, strict=True):
+        # The mouth depends on the audio alone.
+        assert frame["pose"]["jaw"] == pytest.approx(pose_of(keyframe)["jaw"], abs=1e-4)
+        assert frame["jaw_rad"] == pytest.approx(keyframe.jaw_pose[0], abs=1e-4)
+        assert set(frame["pose"]) == set(pose_of(keyframe))
+        assert -100 <= frame["loudness_db"] < 0
+
+
+async def test_frames_leave_before_the_last_one_is_there(http, service, pool):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=10)
+    async with serve(pool) as page, http.post(f"{page}animate", data=WAV) as response:
+        lines = [json.loads(await response.content.readline()) for _ in range(11)]
+        assert [next(iter(line)) for line in lines] == ["request_id", *["pose"] * 10]
+
+
+async def test_loudness_is_that_of_the_frames_own_audio(http, page):
+    quiet, loud = b"\x20\x00" * 16000, (b"\x00\x40" + b"\x00\xc0") * 8000
+    header = WAV[:4] + (36 + 64000).to_bytes(4, "little") + WAV[8:16]
+    form = (16).to_bytes(4, "little") + b"\1\0\1\0" + (16000).to_bytes(4, "little")
+    form += (32000).to_bytes(4, "little") + b"\2\0\x10\0"
+    wav = header + form + b"data" + (64000).to_bytes(4, "little") + quiet + loud
+    _, (_, *frames) = await animate(http, page, wav)
+    assert {frame["loudness_db"] for frame in frames[:25]} == {-60.2}  # 32 of 32768
+    assert {frame["loudness_db"] for frame in frames[25:]} == {-6.0}  # half
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the audio is neither WAV nor Ogg Opus: convert it"),
+        (b"GIF89a" * 100, "the audio is neither WAV nor Ogg Opus: convert it"),
+        (WAV[:40], "the WAV file ends before its audio: export it again"),
+        (WAV[:4000], "the WAV file is cut short"),
+    ],
+)
+async def test_a_wrong_file_is_one_sentence(http, page, body, sentence):
+    status, (answer,) = await animate(http, page, body)
+    assert status == 400
+    assert list(answer) == ["error"]
+    assert answer["error"].startswith(sentence)
+
+
+async def test_a_file_that_is_too_large_is_one_sentence(http, page):
+    status, (answer,) = await animate(http, page, io.BytesIO(bytes(MAX_FILE_BYTES + 1)))
+    assert status == 413
+    assert answer == {"error": "the file is larger than 32 MiB: choose a shorter one"}
+
+
+async def test_a_service_that_stalls_before_the_first_frame_is_a_504(http, service, pool):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES)
+    async with serve(pool, patience=0.2) as page:
+        status, (answer,) = await animate(http, page)
+    assert status == 504
+    assert "gave no first frame within 0.20 s" in answer["error"]
+
+
+async def test_a_service_that_stalls_later_ends_the_stream_with_a_sentence(http, service, pool):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
+    async with serve(pool, patience=0.5) as page:
+        status, (_, *frames, last) = await animate(http, page)
+    assert (status, len(frames)) == (200, 3)
+    assert "gave no next frame within 0.50 s (3 frames so far)" in last["error"]
+
+
+async def test_a_session_that_breaks_amid_a_clip_is_a_sentence(http, service, pool):
+    service.faults.sessions = SessionFault(after_frames=3, close_code=4002)
+    async with serve(pool) as page:
+        _, (_, *frames, last) = await animate(http, page)
+    assert len(frames) == 3
+    assert last["error"].startswith("sessionDurationExceeded: ")
+
+
+async def test_a_pool_that_is_closed_is_a_503(http, pool):
+    async with serve(pool) as page:
+        await pool.close()
+        status, (answer,) = await animate(http, page)
+    assert status == 503
+    assert "error" in answer
+
+
+async def test_many_pages_share_the_pool(http, page, pool):
+    answers = await asyncio.gather(*(animate(http, page) for _ in range(6)))
+    assert [(status, len(lines)) for status, lines in answers] == [(200, 76)] * 6
+    assert len({lines[0]["request_id"] for _, lines in answers}) == 6
+    assert pool.get_stats()["total_connections"] == 2
+
+
+async def test_a_page_that_goes_amid_a_clip_gives_its_session_back(http, service, pool, caplog):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
+    with caplog.at_level(logging.ERROR):
+        async with serve(pool, patience=50.0) as page:
+            response = await http.post(f"{page}animate", data=WAV)
+            assert pool.available_count == 1
+            response.close()
+            service.faults.sessions = None
+            while pool.available_count < 2:
+                await asyncio.sleep(0.01)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Host": "[::1]:{port}"}, 200),
+        ({"Host": "rebound.example:{port}"}, 403),
+        ({"Host": "127.0.0.1.example"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "https://127.0.0.1:{port}"}, 403),
+        ({"Origin": "http://site.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_only_this_machines_own_page_is_answered(http, page, headers, status):
+    port = urlsplit(page).port
+    headers = {name: value.format(port=port) for name, value in headers.items()}
+    async with http.get(page, headers=headers) as response:
+        assert response.status == status
+    async with http.post(f"{page}animate", data=b"", headers=headers) as response:
+        assert response.status == {200: 400, 403: 403}[status]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("", "text/html"),
+        ("page.css", "text/css"),
+        ("page.js", "text/javascript"),
+        ("avatar-face.js", "text/javascript"),
+        ("rig.json", "application/json"),
+        ("face.svg", "image/svg+xml"),
+        ("speech.wav", "audio/wav"),
+    ],
+)
+async def test_the_pages_files_come_under_a_strict_policy(http, page, path, content_type):
+    async with http.get(page + path) as response:
+        assert response.status == 200
+        assert response.content_type == content_type
+        assert await response.read()
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; ")
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("GET", "secrets", (404, {"error": "not found"})),
+        ("GET", "animate", (405, {"error": "method not allowed"})),
+        ("DELETE", "", (405, {"error": "method not allowed"})),
+    ],
+)
+async def test_what_there_is_not_is_one_sentence(http, page, method, path, answer):
+    async with http.request(method, page + path) as response:
+        assert (response.status, await response.json()) == answer
