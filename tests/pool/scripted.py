@@ -33,6 +33,10 @@ class Script:
         self.sessions.append(session)
         return session
 
+    def named(self, connection_id: str) -> ScriptedSession:
+        """Find a session by its connection id."""
+        return next(session for session in self.sessions if session.name == connection_id)
+
 
 class ScriptedSession:
     """Nothing happens on it by itself."""
