@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,6 +375,36 @@ async def test_a_factory_that_raises_fails_initialize_with_its_reason():
     pool = AvatarConnectionPool(1, factory, session_factory=Script())
     with pytest.raises(PoolError, match="no such tenant"):
         await pool.initialize()
+
+
+@virtually
+async def test_a_second_initialize_waits_for_the_first():
+    async def slowly(session: ScriptedSession) -> None:
+        await asyncio.sleep(2.0)
+
+    pool = new_pool(Script(slowly, slowly), 2)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    with pytest.raises(PoolError, match=r"no answer within 0\.50 s"):
+        await pool.initialize(timeout=0.5)
+    impatient = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(0)
+    impatient.cancel()  # the pool is not its own
+    await pool.initialize()
+    assert now() == 2.0
+    assert pool.total_count == 2
+    await opening
+    await pool.initialize()
+    assert now() == 2.0
+    await pool.close()
+
+
+@virtually
+async def test_a_second_initialize_learns_why_the_first_failed():
+    pool = new_pool(Script(*[NO_CREDITS] * 9), 1)
+    outcomes = await asyncio.gather(pool.initialize(), pool.initialize(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PoolError, PoolClosed]
+    assert all("creditsExhausted" in str(outcome) for outcome in outcomes)
 
 
 @virtually
@@ -1133,6 +1166,20 @@ async def test_one_warning_per_outage(caplog: pytest.LogCaptureFixture):
 
 
 # --- misuse ------------------------------------------------------------------------------------
+
+
+def test_a_pool_in_a_forked_process_says_so():
+    program = Path(__file__).with_name("forked_pool.py")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stderr == ""
+    says_so = "pool 'eu' belongs to another event loop or process: "
+    child, child_with_a_loop, parent = done.stdout.splitlines()
+    assert child.startswith(f"child: {says_so}")
+    assert child_with_a_loop.startswith(f"child of its own loop: {says_so}")
+    assert parent == "parent: served"
+    assert done.returncode == 0
 
 
 def test_a_pool_of_another_event_loop_says_so():

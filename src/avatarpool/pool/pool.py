@@ -170,6 +170,7 @@ class AvatarConnectionPool:
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
+        self._is_open = False  # whether initialize() has done its work
         self._progress: asyncio.Event | None = None  # set when a connection comes or goes
         self._closed: asyncio.Future[None] | None = None  # from close() on
 
@@ -237,8 +238,9 @@ class AvatarConnectionPool:
 
         Returns when they are up, or with fewer once ``timeout`` has passed or
         the service has refused more; those are opened in the background as
-        soon as it lets us. Initializing an open pool does nothing. Cancelling
-        closes the pool.
+        soon as it lets us. Initializing an open pool does nothing; beside a call
+        that still opens it, this one waits for the same. Cancelling the first
+        call closes the pool.
 
         Raises:
             ConfigurationError: The configuration cannot work.
@@ -249,6 +251,9 @@ class AvatarConnectionPool:
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
+            self._check_loop()
+            if not self._is_open:
+                await self._first_connections(timeout)
             return
         self._loop = asyncio.get_running_loop()
         self._progress = asyncio.Event()
@@ -272,6 +277,7 @@ class AvatarConnectionPool:
         except BaseException:
             await self.close(timeout=0.0)
             raise
+        self._is_open = True
 
     async def _first_connections(self, timeout: float) -> None:
         keeper, state, progress = self._keeper, self._state, self._progress
@@ -281,7 +287,8 @@ class AvatarConnectionPool:
             async with asyncio.timeout(timeout):
                 while len(state.members) < state.min_size:
                     if self._closed is not None:
-                        raise PoolClosed(f"pool {self.name!r} was closed while it opened")
+                        why = f": {keeper.policy.error}" if keeper.policy.error else ""
+                        raise PoolClosed(f"pool {self.name!r} was closed while it opened{why}")
                     if keeper.policy.refusal is not None and not state.opening:
                         break
                     await progress.wait()
@@ -420,7 +427,11 @@ class AvatarConnectionPool:
             raise PoolClosed(f"pool {self.name!r} is {state}")
 
     def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # in a child process that was forked from within the loop
+            loop = None
+        if loop is not self._loop:
             raise PoolError(
                 f"pool {self.name!r} belongs to another event loop or process: initialize "
                 "and use it in one, and make a pool for each"
