@@ -36,10 +36,10 @@ from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, ServerError
 from avatarpool.service import ServiceLimits, refusals
 
-PATIENCE = 1.0
+PATIENCE = 3.0
 """Seconds that a borrower waits for a connection, and for its frames."""
 
-HEALING = 4.0
+HEALING = 8.0
 """Seconds until all must be well again."""
 
 SIZE = 3
