@@ -147,3 +147,15 @@ async def test_a_restart_that_is_cancelled_leaves_a_running_service(breakable):
     await asyncio.wait([restarting])
     async with AvatarConnectionPool(1, breakable.config_factory):
         pass
+
+
+async def test_it_tells_of_requests_that_nobody_has_ended(breakable):
+    async with AvatarConnectionPool(1, breakable.config_factory) as pool:
+        assert breakable.unfinished() is None
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(bytes(1280))
+            while breakable.unfinished() is None:
+                await asyncio.sleep(0)
+            assert breakable.unfinished() == "1 requests are open at the service"
+        while breakable.unfinished() is not None:
+            await asyncio.sleep(0)

@@ -155,13 +155,13 @@ class Late(AvatarConnectionPool):
 
     async def acquire(self, timeout, *args):
         if timeout < 0.1:
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(2.2)
         return await super().acquire(timeout, *args)
 
 
 @pytest.mark.parametrize(
     ("pool_class", "seconds", "kind"),
-    [(Odd, 0.5, Violation.UNEXPECTED), (Late, 3.0, Violation.LONG_WAIT)],
+    [(Odd, 0.5, Violation.UNEXPECTED), (Late, 3.5, Violation.LONG_WAIT)],
 )
 async def test_odd_errors_and_late_answers_are_found(service, pool_class, seconds, kind):
     report = await soaked(service, seconds=seconds, pool_class=pool_class)
@@ -175,6 +175,12 @@ async def test_a_service_that_stays_away_is_told_as_a_pool_that_does_not_heal(se
     report = await soaked(service, {"outage": goes})
     assert kinds(report) == {Violation.NOT_HEALED}
     assert "could not be reached" in report.to_text()
+
+
+async def test_work_that_the_service_is_left_with_is_found(service):
+    report = await soaked(service, unfinished=lambda: "2 requests are open")
+    assert kinds(report) == {Violation.UNFINISHED}
+    assert "the pool is idle, and 2 requests are open" in report.to_text()
 
 
 async def test_a_task_that_stays_is_found(service):

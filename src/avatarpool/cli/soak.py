@@ -40,6 +40,7 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
                 plan,
                 service.config_factory,
                 service.troubles(FaultMix(plan.faults)),
+                unfinished=service.unfinished,
                 on_tick=line.show,
             )
             scope = Interruptible()

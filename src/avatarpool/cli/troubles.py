@@ -21,7 +21,7 @@ from avatarpool.service import Faults, LocalAvatarService, SessionFault, Step, T
 from avatarpool.service.lipsync import EchoDriver
 
 _STEP_TIMEOUT = 1.0  # for a token, a connection, a handshake
-_PING = 1.0  # between pings, and for their answers: so late is a swallowed one missed
+_PING = 2.0  # between pings, and for their answers: so late is a swallowed one missed
 _FLICKER = 0.02, 0.4  # seconds that one choice lasts, at least and at most
 _REBIND_ATTEMPTS, _REBIND_PAUSE = 100, 0.1
 
@@ -133,6 +133,11 @@ class BreakableService:
             ping_interval=_PING,
             ping_timeout=_PING,
         )
+
+    def unfinished(self) -> str | None:
+        """Say how many requests the service still works on, if it does."""
+        count = self._service.counters.requests_open
+        return f"{count} requests are open at the service" if count else None
 
     def troubles(self, mix: FaultMix) -> dict[str, Trouble]:
         """Return the faults of a mix, by name."""

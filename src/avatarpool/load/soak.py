@@ -58,6 +58,7 @@ class Soak:
         plan: What to do.
         config_factory: The pool's; its service must echo, as `MarkedRequest` says.
         troubles: The faults, by the names that the report gives them.
+        unfinished: Asked once the pool is idle; says what its service still works on.
         on_tick: Called about once a second with the tally and the seconds so far.
         pool_class: What is soaked.
     """
@@ -68,12 +69,14 @@ class Soak:
         config_factory: ConfigFactory,
         troubles: Mapping[str, Trouble],
         *,
+        unfinished: Callable[[], str | None] = lambda: None,
         on_tick: Callable[[Tally, float], object] | None = None,
         pool_class: type[AvatarConnectionPool] = AvatarConnectionPool,
     ) -> None:
         self.tally = Tally()
         self._plan = plan
         self._troubles = troubles
+        self._unfinished = unfinished
         self._on_tick = on_tick
         self._rng = random.Random(plan.seed)  # noqa: S311  # no secret
         self._size = plan.connections  # the pool's at present
@@ -129,15 +132,25 @@ class Soak:
         try:
             if self._began is not None:
                 tally.calm = None
-                await self._heal(is_idle=True)
+                if await self._heal(is_idle=True):
+                    await self._until_finished()
             stats = pool.get_stats()
         finally:
             await pool.close()
-        tasks, sockets = await self._leftovers()
+            tasks, sockets = await self._leftovers()
+            for name in _LOGGERS:
+                logging.getLogger(name).removeHandler(self._log)
         tally.check_memory()
-        for name in _LOGGERS:
-            logging.getLogger(name).removeHandler(self._log)
         return SoakReport(self._plan, self._seconds, tally, stats, tasks, sockets, was_interrupted)
+
+    async def _until_finished(self) -> None:
+        """Wait until the service of an idle pool has nothing to do."""
+        try:
+            async with asyncio.timeout(LEFTOVER_TIMEOUT):
+                while self._unfinished() is not None:  # noqa: ASYNC110  # likewise
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            self.tally.found(Violation.UNFINISHED, f"the pool is idle, and {self._unfinished()}")
 
     async def _make_weather(self) -> None:
         tally, rng = self.tally, self._rng

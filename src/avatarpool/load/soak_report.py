@@ -22,7 +22,7 @@ REQUEST_TIMEOUT = 5.0
 SEND_TIMEOUT = 2.0
 """Seconds that a peer may leave audio unread."""
 
-SLACK = 1.0
+SLACK = 2.0
 """Seconds by which a busy machine may be late."""
 
 HEAL_TIMEOUT = 20.0
@@ -31,7 +31,8 @@ takes `REQUEST_TIMEOUT` to fail; and after a fault of 3 s the pool's pauses betw
 attempts, which double from 0.5 s, are 4 s at most, each attempt 3 s."""
 
 LEFTOVER_TIMEOUT = 5.0
-"""Seconds after closing in which the last tasks and sockets may end."""
+"""Seconds for the service of an idle pool to finish, and for the last tasks and sockets
+after closing."""
 
 MEMORY_BOUND = 16 * 1024 * 1024
 """Bytes that the process may have grown between the first and the last third."""
@@ -50,6 +51,7 @@ class Violation(str, Enum):
     CALM_FAILURE = "failure without a fault"
     LONG_WAIT = "waited too long"
     NOT_HEALED = "not healed"
+    UNFINISHED = "unfinished requests"
     COUNTERS = "counters"
     LOGGED = "logged error"
     TASKS = "leaked tasks"
