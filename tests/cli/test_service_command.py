@@ -117,3 +117,38 @@ def test_an_output_that_takes_no_lines_is_one_sentence_and_exit_1(command):
 )
 def test_only_loopback_addresses_need_no_warning(host, expected):
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("driver", ["model", "dsp"])
+def test_a_driver_is_chosen_by_name(command, driver):
+    _, environment = command.start_service("--driver", driver)
+    assert command("doctor", env=environment).returncode == 0
+
+
+def test_a_timeline_of_visemes_moves_the_lips(command, tmp_path):
+    timeline = tmp_path / "speech.json"
+    timeline.write_text('[[0, "sil"], [80, "PP"], [160, "aa", 0.8]]')
+    _, environment = command.start_service("--driver", "visemes", "--timeline", timeline)
+    assert command("doctor", env=environment).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "sentence"),
+    [
+        (["--driver", "visemes"], None, "give --driver visemes --timeline FILE"),
+        (["--timeline", "{file}"], "[]", "give --driver visemes --timeline FILE"),
+        (["--driver", "visemes", "--timeline", "{file}"], '[[0, "QQ"]]', "viseme 1: 'QQ' is none"),
+        (["--driver", "visemes", "--timeline", "{file}"], "no json", "is no timeline: Expecting"),
+        (["--driver", "visemes", "--timeline", "{file}"], "\xff", "is no timeline: 'utf-8'"),
+    ],
+)
+def test_a_timeline_that_cannot_be_used_is_one_sentence(
+    command, tmp_path, options, content, sentence
+):
+    file = tmp_path / "speech.json"
+    file.write_text(content or "", encoding="latin-1")
+    result = command("service", *(option.format(file=file) for option in options))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert len(result.stderr.splitlines()) == 1

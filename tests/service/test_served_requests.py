@@ -14,7 +14,7 @@ from avatarpool.config import PCM_SAMPLE_RATES, AudioFormat
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, Interrupt
 from avatarpool.service import LocalAvatarService, ServiceLimits
-from avatarpool.service.lipsync import DspDriver
+from avatarpool.service.lipsync import DspDriver, default_driver
 
 
 def keyframes(frames: list[AnimationFrame]) -> list[Keyframe]:
@@ -39,7 +39,7 @@ async def test_frames_are_the_driver_s_in_single_precision(speech):
         await client.audio("r", speech, end=True)
         got = keyframes(await client.frames("r"))
 
-    driver = DspDriver(16000, 5)
+    driver = default_driver(16000, 5)
     for ours, served in zip(driver.feed(speech) + driver.finish(), got, strict=True):
         assert served.jaw_pose == pytest.approx(ours.jaw_pose, abs=1e-6)
         assert served.expression == pytest.approx(ours.expression, abs=1e-6)
@@ -69,12 +69,12 @@ async def test_chunks_of_any_size_give_the_same_frames(service, speech):
 async def test_frames_come_while_audio_still_arrives(service, speech):
     async with in_session(service) as client:
         await client.audio("r", speech[:16000])
-        early = [await client.receive() for _ in range(12)]
+        early = [await client.receive() for _ in range(9)]  # and 110 ms of lookahead
         await client.audio("r", speech[16000:32000], end=True)
         late = await client.frames("r")
 
     assert all(isinstance(frame, AnimationFrame) and not frame.end for frame in early)
-    assert len(late) == 25 - 12
+    assert len(late) == 25 - 9
 
 
 @pytest.mark.parametrize("sample_rate", PCM_SAMPLE_RATES)
@@ -94,7 +94,7 @@ async def test_opus_gives_the_frames_of_its_speech(service, speech, chunk):
             await client.audio("r", encoded[start : start + chunk], end=is_last)
         got = keyframes(await client.frames("r"))
 
-    driver = DspDriver(16000)
+    driver = default_driver(16000, 0)
     expected = driver.feed(speech) + driver.finish()
     assert len(got) == len(expected)
     jaws = [[keyframe.jaw_pose[0] for keyframe in side] for side in (got, expected)]
@@ -330,7 +330,7 @@ class CountingDriver(DspDriver):
         return super().feed(pcm)
 
 
-async def test_animation_runs_in_worker_threads_a_tenth_of_a_second_at_a_time(speech):
+async def test_animation_runs_in_worker_threads_160_ms_at_a_time(speech):
     async with (
         LocalAvatarService(driver=CountingDriver, workers=1) as service,
         in_session(service) as client,
@@ -339,7 +339,7 @@ async def test_animation_runs_in_worker_threads_a_tenth_of_a_second_at_a_time(sp
         await client.frames("r")
 
     assert CountingDriver.threads == {"avatarpool-lipsync_0"}
-    assert CountingDriver.longest == 3200
+    assert CountingDriver.longest == 2 * 16 * 160
     assert not [t for t in threading.enumerate() if t.name.startswith("avatarpool-lipsync")]
 
 
@@ -352,7 +352,7 @@ async def test_many_clients_at_once_get_their_own_frames(service, speech):
     answers = await asyncio.gather(*(ask(i) for i in range(20)))
 
     for i, answer in enumerate(answers):
-        driver = DspDriver(16000)
+        driver = default_driver(16000, 0)
         ours = driver.feed(speech[: 3200 * (i + 1)]) + driver.finish()
         assert [k.jaw_pose[0] for k in answer] == pytest.approx(
             [k.jaw_pose[0] for k in ours], abs=1e-6

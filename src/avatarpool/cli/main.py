@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
-from avatarpool.cli.options import FaultMix, not_empty, number, seconds, writable
+from avatarpool.cli.options import DriverName, FaultMix, not_empty, number, seconds, writable
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 
@@ -135,6 +135,18 @@ def service(
         float | None,
         number("Seconds of audio until 4001; left out: unlimited.", min=0),
     ] = None,
+    driver: Annotated[
+        DriverName,
+        typer.Option(help="What moves the lips: trained, by arithmetic alone, or a timeline."),
+    ] = DriverName.MODEL,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help='For visemes: JSON such as [[0, "sil"], [80, "PP"], [160, "aa"]], in ms.',
+        ),
+    ] = None,
     admin: Annotated[
         bool, typer.Option("--admin", help="Take faults over HTTP at /admin/faults.")
     ] = False,
@@ -149,9 +161,11 @@ def service(
     Examples:
       avatarpool service
       avatarpool service --port 0 --max-connections 2
+      avatarpool service --driver visemes --timeline speech.json
       avatarpool service --admin
       avatarpool service > service.env &     then: . ./service.env
     """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.driver import driver_factory  # noqa: PLC0415
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.service import serve  # noqa: PLC0415
     from avatarpool.service import ServiceLimits  # noqa: PLC0415
@@ -162,7 +176,8 @@ def service(
         idle_timeout=idle_timeout,
         credits=credits,
     )
-    raise typer.Exit(run_in_loop(serve(host, port, limits, has_admin=admin)))
+    make_driver = driver_factory(driver, timeline)
+    raise typer.Exit(run_in_loop(serve(host, port, limits, make_driver, has_admin=admin)))
 
 
 @app.command()

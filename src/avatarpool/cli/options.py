@@ -21,6 +21,14 @@ class FaultMix(str, Enum):
     MIXED = "mixed"
 
 
+class DriverName(str, Enum):
+    """What may move the lips: `avatarpool.service.lipsync` has the drivers."""
+
+    MODEL = "model"
+    DSP = "dsp"
+    VISEMES = "visemes"
+
+
 def number(help: str, *, min: float, max: float | None = None) -> object:  # noqa: A002 - typer's
     """Describe an option that takes a finite number."""
     return typer.Option(min=min, max=max, callback=_finite, help=help)

@@ -13,9 +13,17 @@ from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
 from avatarpool.service import LocalAvatarService, ServiceLimits
+from avatarpool.service.lipsync import DriverFactory
 
 
-async def serve(host: str, port: int, limits: ServiceLimits, *, has_admin: bool = False) -> int:
+async def serve(
+    host: str,
+    port: int,
+    limits: ServiceLimits,
+    driver: DriverFactory,
+    *,
+    has_admin: bool = False,
+) -> int:
     """Serve until a signal comes and return the command's exit code."""
     if not is_loopback(host):
         _note(
@@ -25,7 +33,7 @@ async def serve(host: str, port: int, limits: ServiceLimits, *, has_admin: bool 
     # From the environment and not an option: everyone can read a command line.
     key = os.environ.get("AVATAR_API_KEY", "").strip() or None
     service = LocalAvatarService(
-        host=host, port=port, limits=limits, api_key=key, has_admin=has_admin
+        host=host, port=port, limits=limits, api_key=key, driver=driver, has_admin=has_admin
     )
     async with Interruptible(), AsyncExitStack() as stack:
         try:

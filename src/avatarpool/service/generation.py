@@ -12,7 +12,8 @@ from avatarpool.service.accounts import Account
 from avatarpool.service.decoding import AudioRefused, Decoder
 from avatarpool.service.lipsync import Driver
 
-STEPS_PER_SECOND = 10
+# Enough for the trained driver's first keyframe, with its lookahead, in one step.
+STEP_MS = 160
 _SAMPLE_BYTES = 2
 
 
@@ -59,7 +60,7 @@ class Pipeline:
         self._has_ended = False
 
     def step(self, data: bytes, *, end: bool) -> Step:
-        """Take a piece of audio and animate at most a tenth of a second.
+        """Take a piece of audio and animate at most `STEP_MS` of it.
 
         Raises:
             AudioRefused: The audio is too long, or not what it should be.
@@ -71,7 +72,7 @@ class Pipeline:
         if end and not self._has_ended:
             self._has_ended = True
             self._decoder.finish()
-        wanted = self._rate // STEPS_PER_SECOND
+        wanted = self._rate * STEP_MS // 1000
         pcm = self._decoder.pull(wanted)
         samples = len(pcm) // _SAMPLE_BYTES
         self._samples += samples
@@ -93,8 +94,8 @@ class Generation:
     """Animates one request in a worker pool, one step at a time.
 
     At most one step of a request waits for a worker, and workers take steps in
-    the order they were asked for: so every request moves on by a tenth of a
-    second before any moves on by another.
+    the order they were asked for: so every request moves on by a step
+    before any moves on by another.
 
     Args:
         pipeline: Does the work.

@@ -22,7 +22,7 @@ from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.faults import Faults
 from avatarpool.service.ingress import Ingress
 from avatarpool.service.limits import ServiceLimits
-from avatarpool.service.lipsync import DriverFactory, DspDriver
+from avatarpool.service.lipsync import DriverFactory, default_driver, load_default_driver
 from avatarpool.service.session import Workshop
 from avatarpool.service.tokens import TokenOffice
 
@@ -68,7 +68,8 @@ class LocalAvatarService:
             own credits and its own slots.
         seed: Decides blinks and head motion; the same audio and seed give the
             same frames.
-        driver: Makes the driver of each request, in one of the worker threads.
+        driver: Makes the driver of each request, in one of the worker threads;
+            by default the trained one, or the simpler one if there is no numpy.
         workers: Threads that animate. With one, requests are answered strictly
             in turn; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
@@ -91,7 +92,7 @@ class LocalAvatarService:
         avatar_ids: Sequence[str] = ("local-avatar",),
         other_apps: Mapping[str, str] | None = None,
         seed: int = 0,
-        driver: DriverFactory = DspDriver,
+        driver: DriverFactory = default_driver,
         workers: int = 1,
         wall_clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
@@ -156,6 +157,8 @@ class LocalAvatarService:
             raise RuntimeError(f"{self!r} was started before: make a new one")
         self._was_started = True
         self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="avatarpool-lipsync")
+        if self._driver is default_driver:
+            self._executor.submit(load_default_driver)  # before the first request asks for it
         workshop = Workshop(
             self.limits, self.counters, self._executor, self._driver, self._seed, self.faults
         )
@@ -202,7 +205,7 @@ class LocalAvatarService:
                 await runner.cleanup()
             finally:
                 if self._executor is not None:
-                    # A step under way is a tenth of a second of audio: milliseconds.
+                    # A step under way is 160 ms of audio: a few milliseconds.
                     self._executor.shutdown(cancel_futures=True)
         logger.info("avatar service on %s closed", self._netloc)
 

@@ -7,7 +7,7 @@ import sys
 from array import array
 
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
-from avatarpool.service.lipsync.face import Face, Mouth
+from avatarpool.service.lipsync.face import Face, Mouth, Pace, ease, ramp
 from avatarpool.service.lipsync.speech import SILENCE, Ear, Sound
 
 # Below the first the mouth is shut, whatever the loudest sound so far was;
@@ -22,10 +22,7 @@ _PEAK_DECAY_DB_PER_SECOND = 2.0
 
 _BLOCKS_PER_FRAME = 2
 _BLOCKS_PER_SECOND = FRAMES_PER_SECOND * _BLOCKS_PER_FRAME
-# Share of the way to its target that the mouth goes in a block of 20 ms.
-_ATTACK = 0.55
-_RELEASE = 0.40
-_CLOSING = 0.70
+_PACE = Pace(opening=0.55, closing=0.40, pressing=0.70)  # in a block of 20 ms
 # A voice that falls by this much within a block has met closed lips.
 _CLOSURE_DB = 14.0
 
@@ -101,12 +98,12 @@ class Lips:
         """Return the mouth after one more block of 20 ms."""
         decayed = self._peak_db - _PEAK_DECAY_DB_PER_SECOND / _BLOCKS_PER_SECOND
         self._peak_db = max(sound.level_db, decayed, _PEAK_FLOOR_DB)
-        gate = _ramp(sound.level_db, _GATE_SHUT_DB, _GATE_OPEN_DB)
-        loudness = gate * _ramp(sound.level_db, self._peak_db - _RANGE_DB, self._peak_db)
+        gate = ramp(sound.level_db, _GATE_SHUT_DB, _GATE_OPEN_DB)
+        loudness = gate * ramp(sound.level_db, self._peak_db - _RANGE_DB, self._peak_db)
         fell = self._level_db - sound.level_db
         closed = self.loudness > 0.3 and fell > _CLOSURE_DB
         self.loudness, self._level_db = loudness, sound.level_db
-        self._mouth = _ease(self._mouth, _target(sound, loudness, closed=closed))
+        self._mouth = ease(self._mouth, _target(sound, loudness, closed=closed), _PACE)
         return self._mouth
 
 
@@ -122,21 +119,8 @@ def _target(sound: Sound, loudness: float, *, closed: bool) -> Mouth:
         spread=voiced * math.tanh(8.0 * (sound.hiss - 0.12)) + 0.4 * loudness * hissing,
         press=0.25 * (1.0 - min(1.0, 4.0 * loudness)),
         roll=0.6 * hissing * loudness * (1.0 - loudness),
-        funnel=voiced * (1.0 - open_vowel) * (1.0 - _ramp(sound.hiss, 0.0, 0.15)),
+        funnel=voiced * (1.0 - open_vowel) * (1.0 - ramp(sound.hiss, 0.0, 0.15)),
         raised=0.1 * loudness * open_vowel + 0.1 * loudness * hissing,
-    )
-
-
-def _ease(now: Mouth, target: Mouth) -> Mouth:
-    jaw_share = _ATTACK if target.jaw > now.jaw else _RELEASE
-    press_share = _CLOSING if target.press > now.press else _ATTACK
-    return Mouth(
-        jaw=now.jaw + (target.jaw - now.jaw) * jaw_share,
-        spread=now.spread + (target.spread - now.spread) * _RELEASE,
-        press=now.press + (target.press - now.press) * press_share,
-        roll=now.roll + (target.roll - now.roll) * _RELEASE,
-        funnel=now.funnel + (target.funnel - now.funnel) * _RELEASE,
-        raised=now.raised + (target.raised - now.raised) * _RELEASE,
     )
 
 
@@ -151,10 +135,6 @@ def _within(mouths: list[Mouth]) -> Mouth:
         funnel=sum(m.funnel for m in mouths) / n,
         raised=sum(m.raised for m in mouths) / n,
     )
-
-
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
 def _sigmoid(x: float) -> float:

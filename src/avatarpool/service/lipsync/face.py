@@ -25,6 +25,8 @@ from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 
 EXPRESSIONS = 100
 JAW_OPEN_RADIANS = 0.25
+JAW_STEP_RADIANS = 0.1
+"""The jaw turns by no more from one keyframe to the next: 2.5 rad/s."""
 
 # A blink, frame by frame (40 ms each): 0 open, 1 closed.
 _BLINK = (0.5, 1.0, 1.0, 0.7, 0.3)
@@ -49,6 +51,40 @@ class Mouth:
     raised: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Share of the way to its target that a mouth goes in one step.
+
+    Attributes:
+        opening: Of the jaw.
+        closing: Of the jaw, and of all else that moves.
+        pressing: Of lips that come together; they part as the jaw opens.
+    """
+
+    opening: float
+    closing: float
+    pressing: float
+
+
+def ease(now: Mouth, target: Mouth, pace: Pace) -> Mouth:
+    """Return the mouth one step on its way to the target."""
+    jaw_share = pace.opening if target.jaw > now.jaw else pace.closing
+    press_share = pace.pressing if target.press > now.press else pace.opening
+    return Mouth(
+        jaw=now.jaw + (target.jaw - now.jaw) * jaw_share,
+        spread=now.spread + (target.spread - now.spread) * pace.closing,
+        press=now.press + (target.press - now.press) * press_share,
+        roll=now.roll + (target.roll - now.roll) * pace.closing,
+        funnel=now.funnel + (target.funnel - now.funnel) * pace.closing,
+        raised=now.raised + (target.raised - now.raised) * pace.closing,
+    )
+
+
+def ramp(value: float, low: float, high: float) -> float:
+    """Return 0 up to the first bound, 1 from the second on, and straight between."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
 class Face:
     """Poses the face, one frame of 40 ms after the other.
 
@@ -63,6 +99,7 @@ class Face:
         self._blink_step = len(_BLINK)  # past its end: the eyes are open
         self._next_blink = self._random.uniform(1.0, 4.0)
         self._head = _ORIGIN
+        self._jaw = 0.0
 
     def pose(self, mouth: Mouth, loudness: float) -> Keyframe:
         """Return the next frame.
@@ -86,13 +123,16 @@ class Face:
         # Every request starts from rest and eases into its sway.
         x, y, z = (a + (b - a) * 0.15 for a, b in zip(self._head, wanted, strict=True))
         self._head = (x, y, z)
+        # Pressed lips hold the jaw, however loud the voice behind them.
+        jaw = JAW_OPEN_RADIANS * mouth.jaw * (1.0 - 0.6 * mouth.press)
+        step = min(JAW_STEP_RADIANS, max(-JAW_STEP_RADIANS, jaw - self._jaw))
+        self._jaw += step
         gaze = (0.02 * sway[4], 0.03 * sway[3], 0.0)
         return Keyframe(
             translation=_ORIGIN,
             rotation=self._head,
             neck_pose=(0.4 * x, 0.4 * y, 0.4 * z),
-            # Pressed lips hold the jaw, however loud the voice behind them.
-            jaw_pose=(JAW_OPEN_RADIANS * mouth.jaw * (1.0 - 0.6 * mouth.press), 0.0, 0.0),
+            jaw_pose=(self._jaw, 0.0, 0.0),
             eye_pose=gaze + gaze,
             eye_lid=(lid, lid),
             expression=(mouth.spread, mouth.press, mouth.roll, mouth.funnel, mouth.raised, *_REST),

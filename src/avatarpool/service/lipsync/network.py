@@ -1,0 +1,155 @@
+"""The network: convolutions over 10 ms rows, a recurrent layer over keyframes.
+
+========= ========================================= ====================
+layer     from, per block of 40 ms                  to
+========= ========================================= ====================
+conv 0    4 rows of features, 5 at a time           4 rows, rectified
+conv 1    5 rows at a time, every other             2 rows, rectified
+conv 2    4 rows at a time, every other             1 row, rectified
+gru       that row, and its own last state          its new state
+output    the state                                 15 visemes, the jaw
+========= ========================================= ====================
+
+Nothing looks ahead: that a keyframe is decided `LATE_BLOCKS` later is what
+training asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from avatarpool.service.lipsync.features import FEATURES, ROWS_PER_BLOCK, Rows
+from avatarpool.service.lipsync.visemes import VISEMES
+
+Weights = npt.NDArray[np.float32]
+
+STRIDES = (1, 2, 2)
+FEATURE_SCALE = 3.0
+_JAW = len(VISEMES)  # the output after those of the visemes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network makes of one keyframe.
+
+    Attributes:
+        visemes: Its belief in each of `VISEMES`; they sum to 1.
+        jaw: How open the jaw is, 0 to 1.
+    """
+
+    visemes: list[float]
+    jaw: float
+
+
+class Convolution:
+    """Rows to fewer rows, and what it must remember of the rows before.
+
+    Args:
+        weights: (kernel * inputs, outputs).
+        bias: (outputs,).
+        inputs: Values in a row.
+        rows: New rows in a block.
+        stride: Rows from one result to the next.
+    """
+
+    def __init__(
+        self, weights: Weights, bias: Weights, inputs: int, rows: int, stride: int
+    ) -> None:
+        kernel = weights.shape[0] // inputs
+        self.remembered = (kernel - stride, inputs)
+        self._weights, self._bias = weights, bias
+        self._index = np.add.outer(np.arange(0, rows, stride), np.arange(kernel))
+
+    def apply(self, rows: Rows, before: Rows) -> tuple[Rows, Rows]:
+        """Return the results, and what to remember until the next block."""
+        known = np.concatenate((before, rows))
+        windows = known[self._index].reshape(len(self._index), -1)
+        results = windows @ self._weights
+        results += self._bias
+        return np.maximum(results, 0.0, out=results), known[len(rows) :]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one request's hearing remembers; 10 kB."""
+
+    rows: list[Rows]
+    state: Rows
+
+
+class Network:
+    """The weights, shared by all requests.
+
+    Args:
+        arrays: As `tools/lipsync/train.py` writes them: ``prior``, ``conv0`` to
+            ``conv2``, ``input`` and ``recurrent`` (reset, update and new gate
+            side by side), ``output``, and the ``_bias`` of each.
+    """
+
+    def __init__(self, arrays: dict[str, npt.NDArray[np.float16]]) -> None:
+        w = {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()}
+        self.prior = w["prior"]
+        self._convolutions = []
+        inputs, rows = FEATURES, ROWS_PER_BLOCK
+        for i, stride in enumerate(STRIDES):
+            weights, bias = w[f"conv{i}"], w[f"conv{i}_bias"]
+            self._convolutions.append(Convolution(weights, bias, inputs, rows, stride))
+            inputs, rows = weights.shape[1], rows // stride
+        self._input, self._input_bias = w["input"], w["input_bias"]
+        self._recurrent, self._recurrent_bias = w["recurrent"], w["recurrent_bias"]
+        self._output, self._output_bias = w["output"], w["output_bias"]
+        self._units = self._recurrent.shape[0]
+
+    def new_memory(self) -> Memory:
+        """Return what a request has heard at its beginning: nothing."""
+        rows = [np.zeros(layer.remembered, np.float32) for layer in self._convolutions]
+        return Memory(rows, np.zeros(self._units, np.float32))
+
+    def see(self, features: Rows, memory: Memory) -> Seen:
+        """Take a block's features; return what its keyframe shows.
+
+        Args:
+            features: (4, `FEATURES`), from a `Normaliser`.
+            memory: The request's; it is changed.
+        """
+        rows = features / np.float32(FEATURE_SCALE)
+        for i, layer in enumerate(self._convolutions):
+            rows, memory.rows[i] = layer.apply(rows, memory.rows[i])
+        memory.state = self._step(rows[0], memory.state)
+        output = memory.state @ self._output + self._output_bias
+        visemes = np.exp(output[:_JAW] - output[:_JAW].max())
+        visemes /= visemes.sum()
+        return Seen(visemes.tolist(), float(_sigmoid(output[_JAW])))
+
+    def _step(self, row: Rows, state: Rows) -> Rows:
+        """Return the next state of the gated recurrent unit (Cho et al., 2014)."""
+        n = self._units
+        given = row @ self._input + self._input_bias
+        kept = state @ self._recurrent + self._recurrent_bias
+        gates = _sigmoid(given[: 2 * n] + kept[: 2 * n])
+        reset, update = gates[:n], gates[n:]
+        new = np.tanh(given[2 * n :] + reset * kept[2 * n :])
+        following: Rows = new + update * (state - new)
+        return following
+
+
+def _sigmoid(values: Rows) -> Rows:
+    half: Rows = np.tanh(values * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
+    return half
+
+
+@cache
+def load_network() -> Network:
+    """Read the packaged network, once.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    path = files("avatarpool.service.lipsync").joinpath("visemes.npz")
+    with path.open("rb") as file, np.load(file) as arrays:
+        return Network(dict(arrays))
