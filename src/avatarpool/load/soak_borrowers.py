@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -20,10 +20,14 @@ from avatarpool.pool import AvatarConnectionPool, PooledConnection
 _EXPECTED = (AvatarSDKError, TimeoutError)  # PoolTimeout and RequestTimeout are such
 
 _LONGEST_PAUSE = 0.05
+_LONGEST_RETREAT = 0.5  # after a failure
 _LONGEST_GAP = 0.005  # between two pieces of one request
 _LONGEST_LIFE = 0.05  # of a request that is cancelled
 _HEAD_START = 0.1  # priorities of 0.1 are worth 1 s of waiting
 _SHORT, _LONG = (1, 25), (50, 150)  # keyframes
+
+
+Way = Callable[[], Coroutine[object, object, None]]
 
 
 class CarelessError(Exception):
@@ -49,7 +53,7 @@ class Borrowers:
         self._tally = tally
         self._rng = rng
         self._numbers = count(1)
-        self._ways = {
+        self._ways: dict[Way, int] = {
             self.answered: 8,
             self.answered_in_pieces: 4,
             self.answered_frame_by_frame: 2,
@@ -68,17 +72,22 @@ class Borrowers:
         rng = self._rng
         while True:
             (way,) = rng.choices(list(self._ways), list(self._ways.values()))
-            calm = self._tally.calm
             self._tally.ways[way.__name__.replace("_", " ")] += 1
-            try:
-                await way()
-            except _EXPECTED as error:
-                self._tally.failed(error_kind(error), error_sentence(error), calm=calm)
-            except Exception as error:  # noqa: BLE001  # reported, and the soak goes on
-                self._tally.found(
-                    Violation.UNEXPECTED, f"{type(error).__name__}: {error_sentence(error)}"
-                )
+            await self._try(way)
             await asyncio.sleep(rng.uniform(0.0, _LONGEST_PAUSE))
+
+    async def _try(self, way: Way) -> None:
+        calm = self._tally.calm
+        try:
+            await way()
+        except _EXPECTED as error:
+            self._tally.failed(error_kind(error), error_sentence(error), calm=calm)
+            # Who is refused at once and asks again at once would be all the load.
+            await asyncio.sleep(self._rng.uniform(0.0, _LONGEST_RETREAT))
+        except Exception as error:  # noqa: BLE001  # reported, and the soak goes on
+            self._tally.found(
+                Violation.UNEXPECTED, f"{type(error).__name__}: {error_sentence(error)}"
+            )
 
     # --- the ways, by their names in the report -------------------------------------------
 
@@ -111,12 +120,7 @@ class Borrowers:
 
     async def answered_in_a_burst(self) -> None:
         """Make several requests at once."""
-        outcomes = await asyncio.gather(
-            *(self.answered() for _ in range(self._rng.randint(2, 8))), return_exceptions=True
-        )
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        await asyncio.gather(*(self._try(self.answered) for _ in range(self._rng.randint(2, 8))))
 
     async def cancelled(self) -> None:
         """Be cancelled at any moment: waiting, sending, receiving."""
@@ -169,6 +173,7 @@ class Borrowers:
                 request = self._request()
                 with self._judged(conn, request):
                     await conn.session.send_audio(request.audio())
+                    await asyncio.sleep(self._rng.uniform(0.0, _LONGEST_GAP))
                     raise CarelessError
         except CarelessError:
             pass
