@@ -1,6 +1,7 @@
 """A pool on the local service, and the page in front of it."""
 
 import pytest
+from browsing import chromium
 from serving import serve
 
 from avatarpool import AvatarConnectionPool
@@ -16,3 +17,9 @@ async def pool(service):
 async def page(pool):
     async with serve(pool) as address:
         yield address
+
+
+@pytest.fixture
+async def browser():
+    async with chromium() as started:
+        yield started
