@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,8 +47,44 @@ def test_those_who_left_take_no_room():
     for number in range(10_000):
         queue.push(str(number), 1.0)
         queue.discard(str(number))
-    assert len(queue._heap) < 50
+    assert queue._turns._size < 50
     assert drained(queue) == ["stays"]
+
+
+def test_those_who_left_take_no_room_among_the_deadlines():
+    queue: FairQueue[str] = FairQueue()
+    queue.push("stays", 0.0, -1000.0, timeout=60.0)
+    for number in range(10_000):
+        queue.push(str(number), float(number), timeout=30.0 + number % 3)
+        assert queue.pop() == str(number)
+    assert queue._deadlines._size < 50
+    assert queue.next_deadline == 60.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.sampled_from([0.0, 1.0, 30.0, inf]), st.booleans()),
+        max_size=60,
+    ),
+    st.floats(0, 150),
+)
+def test_gives_those_whose_time_is_over(arrivals: list[tuple[float, float, bool]], end: float):
+    queue: FairQueue[int] = FairQueue()
+    deadlines = {}
+    for number, (now, timeout, leaves) in enumerate(arrivals):
+        queue.push(number, now, timeout=timeout)
+        deadlines[number] = now + timeout
+        if leaves:
+            queue.discard(number)
+            del deadlines[number]
+    assert queue.next_deadline == min(deadlines.values(), default=inf)
+    overdue = sorted(
+        (deadline, number) for number, deadline in deadlines.items() if deadline <= end
+    )
+    assert queue.overdue(end) == [number for _, number in overdue]
+    assert len(queue) == len(deadlines) - len(overdue)
+    rest = {queue.pop() for _ in range(len(queue))}
+    assert rest == set(deadlines) - {number for _, number in overdue}
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(-3, 3), st.booleans()), max_size=60))

@@ -90,7 +90,7 @@ async def test_waiting_borrowers_and_their_timeouts_are_seen(service: LocalAvata
     async with AvatarConnectionPool(1, service.config_factory, name="eu") as pool:
         registry = registry_of(pool)
         async with pool.borrow():
-            waiting = asyncio.create_task(pool.acquire(0.02))
+            waiting = asyncio.create_task(pool._lender.acquire(0.02))
             await asyncio.sleep(0)
             assert scrape(registry)["db_client_connection_pending_requests", "eu"] == 1
             with pytest.raises(PoolTimeout):
@@ -172,7 +172,7 @@ async def test_one_collector_takes_any_number_of_pools(
         collector.remove(us)
         collector.remove(us)
         assert not [key for key in scrape(registry) if "us" in key]
-        assert us._listeners == ()  # and it costs the pool nothing any more
+        assert not us._lender.listeners.each  # and it costs the pool nothing any more
         collector.add(us)
         assert scrape(registry)["db_client_connection_use_time_seconds_count", "us"] == 0
 

@@ -13,21 +13,29 @@ from avatarpool.pool.connection import Connection, Owner, PooledConnection
 from avatarpool.pool.custody import Custody
 
 
-class Lender(Owner, Protocol):
+class _Lender(Owner, Protocol):
     """What a borrow asks of the pool."""
 
     custody: Custody
 
+    def lend(self) -> Connection | None:
+        """Take a connection out if one is idle."""
+
     async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
-        """Take a connection out."""
+        """Take a connection out, after waiting for one if need be."""
 
 
 class QueuedBorrower:
-    """A borrower in the queue: its place is a future."""
+    """A borrower in the queue: its place is a future.
 
-    __slots__ = ("future",)
+    Args:
+        timeout: Seconds that it waits.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("future", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
         self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
     def hand_over(self, member: Connection) -> bool:
@@ -48,7 +56,7 @@ class Borrow:
 
     __slots__ = ("_is_entered", "_lent", "_pool", "_priority", "_timeout")
 
-    def __init__(self, pool: Lender, timeout: float, priority: float) -> None:
+    def __init__(self, pool: _Lender, timeout: float, priority: float) -> None:
         self._pool = pool
         self._timeout = timeout
         self._priority = priority
@@ -58,18 +66,17 @@ class Borrow:
     async def __aenter__(self) -> PooledConnection:
         if self._is_entered:
             raise SessionStateError("this borrow is entered already: call pool.borrow() again")
+        pool = self._pool
         self._is_entered = True  # from here: another task may enter while this one waits
         try:
-            connection = await self._pool.acquire(self._timeout, self._priority)
+            connection = pool.lend() or await pool.acquire(self._timeout, self._priority)
         except BaseException:
             self._is_entered = False
             raise
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
-        self._lent = PooledConnection(
-            self._pool, connection, (caller.f_code.co_filename, caller.f_lineno)
-        )
-        self._pool.custody.hold(self._lent)
-        return self._lent
+        self._lent = lent = PooledConnection(pool, connection, (caller.f_code, caller.f_lasti))
+        pool.custody.hold(lent)
+        return lent
 
     async def __aexit__(
         self,

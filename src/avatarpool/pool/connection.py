@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import CodeType
 from typing import Protocol
 
 from avatarpool.collector import AnimationCollector, CollectionLimits
@@ -236,10 +237,14 @@ class PooledConnection:
         "is_leak_told",
     )
 
-    def __init__(self, pool: Owner, connection: Connection, borrowed_at: tuple[str, int]) -> None:
+    def __init__(
+        self, pool: Owner, connection: Connection, borrowed_at: tuple[CodeType, int] | str
+    ) -> None:
         self._pool = pool
         self._connection = connection
-        self._borrowed_at = borrowed_at  # file and line
+        self._borrowed_at = (
+            borrowed_at  # code and instruction: the line is looked up when asked for
+        )
         self.holder: asyncio.Task[object] | None = None  # who borrowed it
         self.is_leak_told = False  # whether it was logged as held for long
         self._returned = False
@@ -258,7 +263,11 @@ class PooledConnection:
     @property
     def borrowed_at(self) -> str:
         """The place in the code that borrowed it."""
-        return "{}:{}".format(*self._borrowed_at)
+        if isinstance(self._borrowed_at, str):
+            return self._borrowed_at
+        code, instruction = self._borrowed_at
+        lines = (line for begin, end, line in code.co_lines() if begin <= instruction < end)
+        return f"{code.co_filename}:{next(lines, 0)}"
 
     @property
     def session(self) -> LentSession:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+
+log = logging.getLogger("avatarpool.pool")
 
 
 class PoolEventKind(str, Enum):
@@ -45,3 +49,42 @@ class PoolEvent:
     reason: str = ""
     seconds: float = 0.0
     error: BaseException | None = None
+
+
+Listener = Callable[[PoolEvent], object]
+
+
+class Listeners:
+    """Who follows one pool; `each` is empty while nobody does.
+
+    Args:
+        pool: The pool's name.
+    """
+
+    def __init__(self, pool: str) -> None:
+        self._pool = pool
+        self.each: tuple[Listener, ...] = ()
+
+    def add(self, listener: Listener) -> None:
+        """Have one more called with each event."""
+        self.each = (*self.each, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Call one no more; harmless if it was not there."""
+        self.each = tuple(each for each in self.each if each != listener)
+
+    def tell(
+        self,
+        kind: PoolEventKind,
+        connection_id: str,
+        reason: str,
+        seconds: float,
+        error: BaseException | None,
+    ) -> None:
+        """Pass an event on; what a listener raises is logged and goes no further."""
+        event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error)
+        for listener in self.each:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("on_event of pool %r failed", self._pool)

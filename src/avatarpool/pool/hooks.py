@@ -11,15 +11,16 @@ from avatarpool.pool.connection import Connection, Owner, PooledConnection
 Hook = Callable[[PooledConnection], Awaitable[object]]
 
 
-async def call(hook: Hook, what: str, pool: Owner, connection: Connection, timeout: float) -> None:
+async def call(hook: Hook, what: str, pool: Owner, connection: Connection) -> None:
     """Lend a connection to a hook; cancelling cancels the hook.
 
     Raises:
         AvatarSDKError: The hook failed, took too long, or did not leave the
             connection open with its requests over.
     """
-    inspected = _Inspected(pool, connection, (what, 0))
+    inspected = _Inspected(pool, connection, what)
     session = connection.session
+    timeout = pool.limits.timeout
     limit = asyncio.timeout(timeout)
     try:
         async with limit:

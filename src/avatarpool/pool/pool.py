@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
-    AvatarSDKError,
-    AvatarSDKErrorCode,
     ConfigurationError,
     PoolClosed,
     PoolError,
-    PoolTimeout,
 )
 from avatarpool.pool import hooks
-from avatarpool.pool.borrowing import Borrow, QueuedBorrower
+from avatarpool.pool.borrowing import Borrow
 from avatarpool.pool.connection import Connection
-from avatarpool.pool.custody import Custody
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
-from avatarpool.pool.meter import Meter
+from avatarpool.pool.lending import Lender
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
@@ -136,10 +131,6 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
-        self.limits = CollectionLimits(
-            request_timeout, first_frame_timeout, frame_gap_timeout, max_frames, max_frame_bytes
-        )
-        self.meter = Meter()
         self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
         problems = _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
         if config_factory is None:
@@ -157,21 +148,27 @@ class AvatarConnectionPool:
             max_idle=max_idle,
             quarantine_timeout=quarantine_timeout,
         )
-        self._num_workers = num_workers
-        self._configure = configure
-        self._check = check
-        self._reset = reset
-        self._reconnect_timeout = reconnect_timeout
-        self._reconnect_failed = reconnect_failed
-        self.custody = Custody(self.name, leak_warning)
-        self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
+        self._lender = Lender(
+            self.name,
+            self._state,
+            CollectionLimits(
+                request_timeout, first_frame_timeout, frame_gap_timeout, max_frames, max_frame_bytes
+            ),
+            timeout=timeout,
+            check=check,
+            reset=reset,
+            leak_warning=leak_warning,
+        )
+        self.meter = self._lender.meter
         if on_event is not None:
             self.add_listener(on_event)
+        self._num_workers = num_workers
+        self._configure = configure
+        self._reconnect_timeout = reconnect_timeout
+        self._reconnect_failed = reconnect_failed
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: Keeper | None = None  # from initialize() on
         self._is_open = False  # whether initialize() has done its work
-        self._progress: asyncio.Event | None = None  # set when a connection comes or goes
         self._closed: asyncio.Future[None] | None = None  # from close() on
 
     def __repr__(self) -> str:
@@ -202,7 +199,7 @@ class AvatarConnectionPool:
 
     def get_stats(self) -> PoolStats:
         """Return the pool's numbers; `PoolStats` describes each with its unit."""
-        now = self.now() if self._loop else 0.0
+        now = self._lender.now() if self._keeper else 0.0
         return self.meter.snapshot(self._state, self._state.members, now)
 
     def pop_stats(self) -> PoolStats:
@@ -213,11 +210,11 @@ class AvatarConnectionPool:
 
     def add_listener(self, listener: Callable[[PoolEvent], object]) -> None:
         """Have one more listener called with each `PoolEvent`, as ``on_event`` is."""
-        self._listeners = (*self._listeners, listener)
+        self._lender.listeners.add(listener)
 
     def remove_listener(self, listener: Callable[[PoolEvent], object]) -> None:
         """Call a listener no more; harmless if it was not there."""
-        self._listeners = tuple(each for each in self._listeners if each != listener)
+        self._lender.listeners.remove(listener)
 
     # --- opening and closing --------------------------------------------------------------
 
@@ -251,12 +248,11 @@ class AvatarConnectionPool:
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
-            self._check_loop()
+            self._lender.check_loop()
             if not self._is_open:
                 await self._first_connections(timeout)
             return
-        self._loop = asyncio.get_running_loop()
-        self._progress = asyncio.Event()
+        lender = self._lender
         self._keeper = Keeper(
             self.name,
             self._state,
@@ -264,13 +260,14 @@ class AvatarConnectionPool:
             new_connection=self._open_connection,
             joined=self._join,
             opening_failed=self._opening_failed,
-            swept=lambda: self.custody.warn_of_leaks(self._state.members, self.now()),
-            tell=self.tell,
+            swept=lambda: lender.custody.warn_of_leaks(self._state.members, lender.now()),
+            tell=lender.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
             sweep_interval=self._sweep_interval(),
         )
+        lender.open(self._keeper)
         self._keeper.start()
         try:
             await self._first_connections(timeout)
@@ -280,9 +277,8 @@ class AvatarConnectionPool:
         self._is_open = True
 
     async def _first_connections(self, timeout: float) -> None:
-        keeper, state, progress = self._keeper, self._state, self._progress
+        keeper, state, progress = self._keeper, self._state, self._lender.progress
         assert keeper is not None
-        assert progress is not None
         try:
             async with asyncio.timeout(timeout):
                 while len(state.members) < state.min_size:
@@ -318,10 +314,8 @@ class AvatarConnectionPool:
         loop = asyncio.get_running_loop()
         self._closed = loop.create_future()
         try:
-            self._state.close(PoolClosed(f"pool {self.name!r} was closed while waiting"))
+            self._lender.close()
             if self._keeper is not None:
-                assert self._progress is not None
-                self._progress.set()  # initialize() looks up
                 self._keeper.stop()
                 self._keeper.act()
                 await self._until_returned(loop.time() + timeout)
@@ -335,8 +329,7 @@ class AvatarConnectionPool:
                 self._closed.set_result(None)
 
     async def _until_returned(self, deadline: float) -> None:
-        progress = self._progress
-        assert progress is not None
+        progress = self._lender.progress
         try:
             async with asyncio.timeout_at(deadline):
                 while self._state.members:
@@ -365,7 +358,8 @@ class AvatarConnectionPool:
         """
         self._state.resize(min_size, min_size if max_size is None else max_size)
         self._state.shrink()
-        self._act()
+        if self._keeper is not None:
+            self._keeper.act()
 
     def drain(self) -> None:
         """Replace every session: idle ones now, lent ones on their return.
@@ -373,9 +367,10 @@ class AvatarConnectionPool:
         Raises:
             PoolClosed: The pool is not open.
         """
-        self._check_open()
-        self._state.expire(self.now())
-        self._act()
+        self._lender.check_open()
+        assert self._keeper is not None
+        self._state.expire(self._lender.now())
+        self._keeper.act()
 
     # --- borrowing ------------------------------------------------------------------------
 
@@ -399,282 +394,33 @@ class AvatarConnectionPool:
             PoolError: The pool belongs to another event loop.
             AvatarSDKError: No session is open, and the service refuses new ones.
         """
-        return Borrow(self, self.timeout if timeout is None else timeout, priority)
-
-    async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
-        """Take a connection out; `Borrow` and `exchange` give it back."""
-        self.meter.counters.borrows_num += 1
-        began = self.meter.clock()
-        try:
-            self._check_open()
-            self._check_loop()
-            connection = self._lend(self.now()) or await self._queue(timeout, priority)
-            if self._check is not None:
-                connection = await self._checked(connection, self._check, timeout, priority)
-        except BaseException as error:
-            self.meter.counters.borrows_errors += 1
-            self.meter.counters.borrows_timeouts += isinstance(error, PoolTimeout)
-            self.tell(Kind.NOT_LENT, "", "", self.meter.clock() - began, error)
-            raise
-        waited = self.meter.clock() - began
-        self.meter.wait.add(waited)
-        self.tell(Kind.LENT, connection.connection_id, "", waited)
-        return connection
-
-    def _check_open(self) -> None:
-        if self._keeper is None or self._closed is not None:
-            state = "closed" if self._closed is not None else "not open: call initialize() first"
-            raise PoolClosed(f"pool {self.name!r} is {state}")
-
-    def _check_loop(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # in a child process that was forked from within the loop
-            loop = None
-        if loop is not self._loop:
-            raise PoolError(
-                f"pool {self.name!r} belongs to another event loop or process: initialize "
-                "and use it in one, and make a pool for each"
-            )
-
-    def _lend(self, now: float) -> Connection | None:
-        connection = self._state.lend(now)
-        while connection is not None and not connection.session.is_open:
-            # It is closing this very moment, and its end will be told next.
-            self._state.retire(connection, "no longer open")
-            connection = self._state.lend(now)
-        if self._state.to_close:
-            self._act()
-        return connection
-
-    async def _queue(
-        self, timeout: float, priority: float, deadline: float | None = None
-    ) -> Connection:
-        state, keeper = self._state, self._keeper
-        assert keeper is not None
-        self._raise_refusal()
-        self.meter.counters.borrows_queued += 1
-        began = self.meter.clock()
-        if len(state.members) >= state.max_size:
-            self.custody.warn_of_deadlock(len(state.members))
-        waiter = QueuedBorrower()
-        state.enqueue(waiter, self.now(), priority)
-        keeper.act()  # one more borrower may be a reason to grow
-        try:
-            async with asyncio.timeout_at(self.now() + timeout if deadline is None else deadline):
-                return await waiter.future
-        except TimeoutError as error:
-            self._withdraw(waiter)
-            raise self._timed_out(timeout) from error
-        except BaseException:
-            self._withdraw(waiter)
-            raise
-        finally:
-            self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
-
-    def _timed_out(self, timeout: float) -> PoolTimeout:
-        state, keeper = self._state, self._keeper
-        assert keeper is not None
-        why = keeper.policy.error if not state.members else None
-        return PoolTimeout(
-            f"pool {self.name!r} gave no connection within {timeout:.2f} s "
-            f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
-        )
-
-    async def _checked(
-        self, connection: Connection, check: Hook, timeout: float, priority: float
-    ) -> Connection:
-        """Give the first connection that passes the user's check, this one to begin with."""
-        assert self._keeper is not None
-        deadline = self.now() + timeout
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await hooks.call(check, "check", self, connection, self.request_timeout)
-            except AvatarSDKError as error:
-                self._state.retire(connection, "did not pass the check")
-                self._keeper.check_failed(error)
-                self._act()
-            except TimeoutError as error:
-                self._release(connection)
-                raise self._timed_out(timeout) from error
-            except BaseException:
-                self._release(connection)
-                raise
-            else:
-                return connection
-            connection = self._lend(self.now()) or await self._queue(timeout, priority, deadline)
-
-    def _withdraw(self, waiter: QueuedBorrower) -> None:
-        """Leave the queue; a connection that was handed over meanwhile goes back."""
-        self._state.leave(waiter)
-        future = waiter.future
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self._release(future.result())
-
-    def _raise_refusal(self) -> None:
-        """Fail at once where no connection is to be had until the service relents."""
-        keeper = self._keeper
-        assert keeper is not None
-        if keeper.policy.refusal is not None and not self._state.members:
-            raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
-
-    async def exchange(self, dead: Connection) -> Connection:
-        """Give a borrower another connection for one that died unused."""
-        self._state.retire(dead, "no longer open")  # its end may not have been told yet
-        self._act()
-        return await self.acquire(self.timeout)
-
-    def put_back(self, connection: Connection) -> None:
-        """Take a connection back: lend it on, clean it or let it go."""
-        used = self.now() - connection.since
-        self.meter.counters.usage_ms += used * 1000.0
-        self.tell(Kind.RETURNED, connection.connection_id, "", used)
-        self._release(connection)
-
-    def _release(self, connection: Connection) -> None:
-        if connection.phase is not Phase.LENT:
-            return  # it died meanwhile, or the pool cut it
-        session = connection.session
-        if not session.is_open:
-            self._state.retire(connection, "no longer open")
-        elif connection.why:
-            self._state.retire(connection, connection.why)
-        elif session.is_settled:
-            self._free(connection)
-        else:
-            self.meter.counters.returns_unsettled += 1
-            self.tell(Kind.QUARANTINED, connection.connection_id)
-            self._clean(connection, session.abandon, self.settled)
-        if self._state.is_closed:
-            self._told()
-        if self._state.to_close:
-            self._act()
-
-    def _free(self, connection: Connection) -> None:
-        """A connection's requests are over: lend it on, once it was reset."""
-        reset = self._reset
-        if reset is None:
-            self._state.recycle(connection, self.now())
-        else:
-            self._clean(
-                connection,
-                lambda: hooks.call(reset, "reset", self, connection, self.request_timeout),
-                self._was_reset,
-            )
-
-    def _was_reset(self, connection: Connection) -> None:
-        if connection.phase is Phase.DRAINING:
-            self._state.recycle(connection, self.now())
-            self._act()
-
-    def _clean(
-        self,
-        connection: Connection,
-        work: Callable[[], Awaitable[object]],
-        done: Callable[[Connection], None],
-    ) -> None:
-        if self._state.quarantine(connection, self.now()) and self._keeper is not None:
-            self._keeper.clean(connection, work, done)
-
-    # --- told by connections and the keeper ---------------------------------------------------
-
-    def now(self) -> float:
-        """Return the event loop's time."""
-        assert self._loop is not None
-        return self._loop.time()
-
-    def settled(self, connection: Connection) -> None:
-        """A connection's requests may be over: then out of quarantine with it."""
-        if connection.phase is not Phase.DRAINING or connection.is_cleaning:
-            return
-        if connection.session.is_settled:
-            self._free(connection)
-            self._act()
-
-    def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
-        """A connection ended: replace it."""
-        if self._state.lose(connection):
-            self.meter.counters.connections_lost += 1
-            if error is not None and error.code is AvatarSDKErrorCode.protocolError:
-                self.meter.counters.protocol_errors += 1
-            self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
-            log.warning(
-                "pool %r lost connection %s: %s", self.name, connection.connection_id, error
-            )
-        self._fail_waiters_if_refused()
-        self._told()
-        self._act()
-
-    def broken(self, connection: Connection, error: AvatarSDKError) -> None:
-        """A connection's peer broke the protocol: it is not lent any more."""
-        self.meter.counters.protocol_errors += 1
-        if connection.why:
-            return
-        connection.why = "its peer broke the protocol"
-        log.warning("pool %r: connection %s: %s", self.name, connection.connection_id, error)
-        if connection.phase in (Phase.IDLE, Phase.DRAINING):
-            self._state.retire(connection, connection.why)
-            self._act()
+        return Borrow(self._lender, self.timeout if timeout is None else timeout, priority)
 
     async def _open_connection(self) -> Connection:
-        connection = Connection(self)
+        connection = Connection(self._lender)
         await self._sessions.open(connection)
         if self._configure is not None:
             try:
-                await hooks.call(
-                    self._configure, "configure", self, connection, self.request_timeout
-                )
+                await hooks.call(self._configure, "configure", self._lender, connection)
             except BaseException:
                 await connection.session.close()
                 raise
         return connection
 
     def _join(self, connection: Connection, seconds: float) -> None:
-        now = self.now()
+        now = self._lender.now()
         connection.opened_at = now
         life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
         usable = max(life - self.request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
-        self.tell(Kind.OPENED, connection.connection_id, "", seconds)
+        self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
         self._state.join(connection, now)
-        self._told()
+        self._lender.progress.set()
 
     def _opening_failed(self) -> None:
-        self._fail_waiters_if_refused()
-        self._told()
-
-    def _fail_waiters_if_refused(self) -> None:
-        refusal = self._keeper.policy.refusal if self._keeper else None
-        if refusal is not None and not self._state.members:
-            self._state.fail_waiters(refusal)
-
-    def tell(
-        self,
-        kind: Kind,
-        connection_id: str = "",
-        reason: str = "",
-        seconds: float = 0.0,
-        error: BaseException | None = None,
-    ) -> None:
-        """Pass an event on to ``on_event`` and every other listener."""
-        if not self._listeners:
-            return
-        event = PoolEvent(kind, self.name, connection_id, reason, seconds, error)
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                log.exception("on_event of pool %r failed", self.name)
-
-    def _told(self) -> None:
-        assert self._progress is not None
-        self._progress.set()
-
-    def _act(self) -> None:
-        if self._keeper is not None:
-            self._keeper.act()
+        self._lender.fail_waiters_if_refused()
+        self._lender.progress.set()
 
     def _sweep_interval(self) -> float:
         """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from avatarpool.exceptions import ConfigurationError, TooManyRequests
@@ -53,7 +54,9 @@ M_contra = TypeVar("M_contra", bound=Member, contravariant=True)
 
 
 class Waiter(Protocol[M_contra]):
-    """A borrower in the queue."""
+    """A borrower in the queue, for ``timeout`` seconds."""
+
+    timeout: float
 
     def hand_over(self, member: M_contra) -> bool:
         """Take the member; False: the borrower is gone, try the next one."""
@@ -126,6 +129,11 @@ class PoolState(Generic[M]):
         wanted = max(self.min_size - have, len(self._waiters) - self.opening)
         return max(0, min(wanted, self.max_size - have))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the pool may grow."""
+        return len(self.members) - self._aging + self.opening < self.max_size
+
     # --- borrowing ---------------------------------------------------------------------
 
     def lend(self, now: float) -> M | None:
@@ -139,15 +147,26 @@ class PoolState(Generic[M]):
             self.retire(member, "too old")
         return None
 
-    def enqueue(self, waiter: Waiter[M], now: float, priority: float = 0.0) -> None:
-        """Put a borrower into the queue.
+    def enqueue(
+        self, waiter: Waiter[M], now: float, priority: float = 0.0, timeout: float = inf
+    ) -> None:
+        """Put a borrower into the queue, for so many seconds.
 
         Raises:
             TooManyRequests: ``max_waiting`` borrowers wait already.
         """
         if self.max_waiting and len(self._waiters) >= self.max_waiting:
             raise TooManyRequests(f"{len(self._waiters)} borrowers wait already, the most allowed")
-        self._waiters.push(waiter, now, priority)
+        self._waiters.push(waiter, now, priority, timeout)
+
+    @property
+    def next_deadline(self) -> float:
+        """When the first borrower in the queue runs out of time."""
+        return self._waiters.next_deadline
+
+    def overdue(self, now: float) -> list[Waiter[M]]:
+        """Take those out of the queue whose time is over."""
+        return self._waiters.overdue(now)
 
     def leave(self, waiter: Waiter[M]) -> None:
         """Take a borrower out of the queue; harmless if it is not there."""

@@ -1,0 +1,353 @@
+"""Who gets which connection when: the path of every borrow and every return."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Awaitable, Callable
+from math import inf
+
+from avatarpool.collector import CollectionLimits
+from avatarpool.exceptions import (
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+)
+from avatarpool.pool import hooks
+from avatarpool.pool.borrowing import QueuedBorrower
+from avatarpool.pool.connection import Connection
+from avatarpool.pool.custody import Custody
+from avatarpool.pool.events import Listeners
+from avatarpool.pool.events import PoolEventKind as Kind
+from avatarpool.pool.hooks import Hook
+from avatarpool.pool.keeper import Keeper
+from avatarpool.pool.meter import Meter
+from avatarpool.pool.state import Phase, PoolState
+
+log = logging.getLogger("avatarpool.pool")
+
+
+class Lender:
+    """Lends connections and takes them back; what that opens or closes, the keeper does.
+
+    Args:
+        name: The pool's.
+        state: What decides.
+        limits: What one request may bring, and how long it may take.
+        timeout: Seconds that an exchange for a dead connection may take.
+        check: Called with a connection before it is lent.
+        reset: Called with a connection that came back.
+        leak_warning: Seconds of being lent after which a connection is logged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: PoolState[Connection],
+        limits: CollectionLimits,
+        *,
+        timeout: float,
+        check: Hook | None,
+        reset: Hook | None,
+        leak_warning: float | None,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.meter = Meter()
+        self.custody = Custody(name, leak_warning)
+        self.listeners = Listeners(name)
+        self.progress = asyncio.Event()  # set when a connection comes or goes
+        self.now: Callable[[], float]  # the event loop's time, from open() on
+        self._state = state
+        self._timeout = timeout
+        self._check = check
+        self._reset = reset
+        # From open() on:
+        self._keeper: Keeper | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alarm: asyncio.TimerHandle | None = None  # at the next waiter's deadline
+        self._alarm_at = inf
+
+    def open(self, keeper: Keeper) -> None:
+        """Lend from now on, in this event loop."""
+        self._keeper = keeper
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+
+    def close(self) -> None:
+        """Send all waiters away; what comes back is not lent again."""
+        self._state.close(PoolClosed(f"pool {self.name!r} was closed while waiting"))
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.progress.set()  # initialize() looks up
+
+    # --- lending ----------------------------------------------------------------------------
+
+    def lend(self) -> Connection | None:
+        """Take an idle connection out at once; None: `acquire` has to look into it."""
+        if self._check is not None or self._state.is_closed or not self._is_at_home():
+            return None
+        connection = self._take()
+        if connection is not None:
+            self.meter.counters.borrows_num += 1
+            self.meter.wait.add(0.0)
+            if self.listeners.each:
+                self.tell(Kind.LENT, connection.connection_id)
+        return connection
+
+    async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
+        """Take a connection out, after waiting for one if need be; `put_back` returns it."""
+        began = self.meter.clock()
+        self.meter.counters.borrows_num += 1
+        try:
+            self.check_open()
+            self.check_loop()
+            connection = self._take() or await self._queue(timeout, timeout, priority)
+            if self._check is not None:
+                connection = await self._checked(connection, self._check, timeout, priority)
+        except BaseException as error:
+            self.meter.counters.borrows_errors += 1
+            self.meter.counters.borrows_timeouts += isinstance(error, PoolTimeout)
+            self.tell(Kind.NOT_LENT, "", "", self.meter.clock() - began, error)
+            raise
+        waited = self.meter.clock() - began
+        self.meter.wait.add(waited)
+        if self.listeners.each:
+            self.tell(Kind.LENT, connection.connection_id, "", waited)
+        return connection
+
+    def check_open(self) -> None:
+        """Raise `PoolClosed` unless the pool is open."""
+        if self._keeper is None or self._state.is_closed:
+            is_closed = self._state.is_closed
+            state = "closed" if is_closed else "not open: call initialize() first"
+            raise PoolClosed(f"pool {self.name!r} is {state}")
+
+    def check_loop(self) -> None:
+        """Raise `PoolError` in another event loop or process than the pool's own."""
+        if not self._is_at_home():
+            raise PoolError(
+                f"pool {self.name!r} belongs to another event loop or process: initialize "
+                "and use it in one, and make a pool for each"
+            )
+
+    def _is_at_home(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:  # in a child process that was forked from within the loop
+            return False
+
+    def _take(self) -> Connection | None:
+        """Take an idle connection out; None: wait for one."""
+        state, now = self._state, self.now()
+        connection = state.lend(now)
+        while connection is not None and not connection.session.is_open:
+            # It is closing this very moment, and its end will be told next.
+            state.retire(connection, "no longer open")
+            connection = state.lend(now)
+        if state.to_close:
+            self._act()
+        return connection
+
+    async def _queue(self, patience: float, timeout: float, priority: float) -> Connection:
+        """Wait for a connection: for ``patience`` seconds, of a borrower's ``timeout``."""
+        state, now, began = self._state, self.now(), self.meter.clock()
+        self._raise_refusal()
+        self.meter.counters.borrows_queued += 1
+        waiter = QueuedBorrower(timeout)
+        state.enqueue(waiter, now, priority, patience)
+        if state.has_room:
+            self._act()  # one more borrower may be a reason to grow
+        else:
+            self.custody.warn_of_deadlock(len(state.members))
+        if now + patience < self._alarm_at:
+            self._set_alarm(now + patience)
+        try:
+            return await waiter.future
+        except BaseException:
+            self._withdraw(waiter)
+            raise
+        finally:
+            self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
+
+    def _withdraw(self, waiter: QueuedBorrower) -> None:
+        """Leave the queue; a connection that was handed over meanwhile goes back."""
+        self._state.leave(waiter)
+        future = waiter.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self._release(future.result())
+
+    def _raise_refusal(self) -> None:
+        """Fail at once where no connection is to be had until the service relents."""
+        keeper = self._keeper
+        assert keeper is not None
+        if keeper.policy.refusal is not None and not self._state.members:
+            raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
+
+    # One alarm for all waiters: a timer for each would cost more than the lending.
+
+    def _set_alarm(self, when: float) -> None:
+        assert self._loop is not None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self._loop.call_at(when, self._send_overdue_away) if when < inf else None
+
+    def _send_overdue_away(self) -> None:
+        # uvloop counts whole milliseconds, so that it may be a bit early.
+        now = max(self.now(), self._alarm_at)
+        for waiter in self._state.overdue(now):
+            waiter.fail(self._timed_out(waiter.timeout))
+        self._set_alarm(self._state.next_deadline)
+
+    def _timed_out(self, timeout: float) -> PoolTimeout:
+        state, keeper = self._state, self._keeper
+        assert keeper is not None
+        why = keeper.policy.error if not state.members else None
+        return PoolTimeout(
+            f"pool {self.name!r} gave no connection within {timeout:.2f} s "
+            f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
+        )
+
+    async def _checked(
+        self, connection: Connection, check: Hook, timeout: float, priority: float
+    ) -> Connection:
+        """Give the first connection that passes the user's check, this one to begin with."""
+        assert self._keeper is not None
+        deadline = self.now() + timeout
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await hooks.call(check, "check", self, connection)
+            except AvatarSDKError as error:
+                self._state.retire(connection, "did not pass the check")
+                self._keeper.check_failed(error)
+                self._act()
+            except TimeoutError as error:
+                self._release(connection)
+                raise self._timed_out(timeout) from error
+            except BaseException:
+                self._release(connection)
+                raise
+            else:
+                return connection
+            patience = deadline - self.now()
+            connection = self._take() or await self._queue(patience, timeout, priority)
+
+    # --- taking back ------------------------------------------------------------------------
+
+    async def exchange(self, dead: Connection) -> Connection:
+        """Give a borrower another connection for one that died unused."""
+        self._state.retire(dead, "no longer open")  # its end may not have been told yet
+        self._act()
+        return await self.acquire(self._timeout)
+
+    def put_back(self, connection: Connection) -> None:
+        """Take a connection back: lend it on, clean it or let it go."""
+        used = self.now() - connection.since
+        self.meter.counters.usage_ms += used * 1000.0
+        if self.listeners.each:
+            self.tell(Kind.RETURNED, connection.connection_id, "", used)
+        self._release(connection)
+
+    def _release(self, connection: Connection) -> None:
+        if connection.phase is not Phase.LENT:
+            return  # it died meanwhile, or the pool cut it
+        session = connection.session
+        if not session.is_open:
+            self._state.retire(connection, "no longer open")
+        elif connection.why:
+            self._state.retire(connection, connection.why)
+        elif session.is_settled:
+            self._free(connection)
+        else:
+            self.meter.counters.returns_unsettled += 1
+            self.tell(Kind.QUARANTINED, connection.connection_id)
+            self._clean(connection, session.abandon, self.settled)
+        if self._state.to_close:
+            self._act()
+            self.progress.set()
+
+    def _free(self, connection: Connection) -> None:
+        """A connection's requests are over: lend it on, once it was reset."""
+        reset = self._reset
+        if reset is None:
+            self._state.recycle(connection, self.now())
+        else:
+            self._clean(
+                connection, lambda: hooks.call(reset, "reset", self, connection), self._was_reset
+            )
+
+    def _was_reset(self, connection: Connection) -> None:
+        if connection.phase is Phase.DRAINING:
+            self._state.recycle(connection, self.now())
+            self._act()
+
+    def _clean(
+        self,
+        connection: Connection,
+        work: Callable[[], Awaitable[object]],
+        done: Callable[[Connection], None],
+    ) -> None:
+        if self._state.quarantine(connection, self.now()) and self._keeper is not None:
+            self._keeper.clean(connection, work, done)
+
+    # --- told by connections ------------------------------------------------------------------
+
+    def settled(self, connection: Connection) -> None:
+        """A connection's requests may be over: then out of quarantine with it."""
+        if connection.phase is not Phase.DRAINING or connection.is_cleaning:
+            return
+        if connection.session.is_settled:
+            self._free(connection)
+            self._act()
+
+    def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
+        """A connection ended: replace it."""
+        if self._state.lose(connection):
+            self.meter.counters.connections_lost += 1
+            if error is not None and error.code is AvatarSDKErrorCode.protocolError:
+                self.meter.counters.protocol_errors += 1
+            self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
+            log.warning(
+                "pool %r lost connection %s: %s", self.name, connection.connection_id, error
+            )
+        self.fail_waiters_if_refused()
+        self.progress.set()
+        self._act()
+
+    def broken(self, connection: Connection, error: AvatarSDKError) -> None:
+        """A connection's peer broke the protocol: it is not lent any more."""
+        self.meter.counters.protocol_errors += 1
+        if connection.why:
+            return
+        connection.why = "its peer broke the protocol"
+        log.warning("pool %r: connection %s: %s", self.name, connection.connection_id, error)
+        if connection.phase in (Phase.IDLE, Phase.DRAINING):
+            self._state.retire(connection, connection.why)
+            self._act()
+
+    def fail_waiters_if_refused(self) -> None:
+        """Send waiters away where nothing is open and the service refuses."""
+        refusal = self._keeper.policy.refusal if self._keeper else None
+        if refusal is not None and not self._state.members:
+            self._state.fail_waiters(refusal)
+
+    def tell(
+        self,
+        kind: Kind,
+        connection_id: str = "",
+        reason: str = "",
+        seconds: float = 0.0,
+        error: BaseException | None = None,
+    ) -> None:
+        """Pass an event on to whoever follows the pool."""
+        if self.listeners.each:
+            self.listeners.tell(kind, connection_id, reason, seconds, error)
+
+    def _act(self) -> None:
+        if self._keeper is not None:
+            self._keeper.act()
