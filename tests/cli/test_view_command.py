@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import time
 from importlib.resources import files
 from urllib.request import Request, urlopen
 
@@ -23,6 +24,23 @@ def test_it_prints_the_address_and_ends_well_on_a_signal(command, says_local, nu
     assert stderr == (
         f"{says_local}Open this address in a browser. Ctrl-C stops the page.\nPage closed.\n"
     )
+
+
+def test_it_opens_a_browser_if_asked_to(command, tmp_path):
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    process = command.start("view", "--port", 0, "--open", env={"BROWSER": f"{browser} %s"})
+    address = process.stdout.readline()
+    for line in process.stderr:
+        if line.startswith("Open this address"):
+            break
+    deadline = time.monotonic() + 20
+    while not (opened.exists() and opened.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    assert opened.read_text() == address
 
 
 def test_it_ends_at_once_with_a_clip_under_way(command):

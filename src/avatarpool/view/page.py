@@ -28,6 +28,7 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_FILES = 8
 """Clips that are worked on at once: with their bytes, the bound on the server's memory."""
 
+_UPLOAD_TIMEOUT = 30.0  # seconds; the file comes from this machine
 _CLOSE_TIMEOUT = 1.0  # seconds for answers under way when the server is closed
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _HEADERS = {
@@ -99,7 +100,7 @@ class _Animator:
         with suppress(ConnectionResetError):  # the page has gone
             try:
                 async with self._places:
-                    file = await request.read()
+                    file = await _read(request)
                     pcm = await asyncio.to_thread(read_audio, file, sample_rate=SAMPLE_RATE)
                     del file
                     await animate(self._pool, pcm, self._patience, emit)
@@ -108,6 +109,14 @@ class _Animator:
                     raise
                 await emit({"error": str(error)})
         return response
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(_UPLOAD_TIMEOUT):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def _files() -> dict[str, tuple[bytes, str]]:

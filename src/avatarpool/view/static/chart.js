@@ -42,12 +42,13 @@ export class Chart {
     const from = Math.max(0, Math.min(length - span, time - HEARD * span));
     const x = (seconds) => ((seconds - from) / span) * width;
     pen.clearRect(0, 0, width, height);
+    if (!frames.length) return;
     pen.lineWidth = this.#lineWidth;
     pen.lineJoin = "round";
     const first = Math.max(0, Math.floor(from * FRAMES_PER_SECOND) - 1);
     const shown = frames.slice(first, first + span * FRAMES_PER_SECOND + 3);
     const middle = (i) => x((first + i + 0.5) / FRAMES_PER_SECOND);
-    if (shown.length) for (const curve of CURVES) this.#curve(curve, shown, middle);
+    for (const curve of CURVES) this.#curve(curve, shown, middle);
     pen.fillStyle = this.#colors("card");
     pen.globalAlpha = 0.6; // what is still to be heard is pale
     pen.fillRect(x(time), 0, width, height);

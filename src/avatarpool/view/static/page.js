@@ -116,6 +116,7 @@ at("record").addEventListener("click", async () => {
     return;
   }
   speech?.cancel();
+  speech = null;
   audio.pause();
   recorder = new Recorder(LONGEST_RECORDING);
   button.setAttribute("aria-pressed", "true");
@@ -163,9 +164,9 @@ function scaled(pose, factor) {
 
 function tell(frame) {
   const { jaw_rad = 0, lids = 0, loudness_db = -Infinity } = frame ?? {};
-  at("jaw").value = `${jaw_rad.toFixed(2)} rad`;
-  at("lids").value = lids > 0.5 ? "closed" : "open";
-  at("loudness").value = loudness_db < -90 ? "silent" : `${Math.round(loudness_db)} dB`;
+  at("jaw").textContent = `${jaw_rad.toFixed(2)} rad`;
+  at("lids").textContent = lids > 0.5 ? "closed" : "open";
+  at("loudness").textContent = loudness_db < -90 ? "silent" : `${Math.round(loudness_db)} dB`;
 }
 
 // --- light and dark ------------------------------------------------------------------
