@@ -138,6 +138,7 @@ class Borrowers:
             with self._judged(conn, request):
                 await conn.session.send_audio(request.audio(), end=self._rng.random() < 0.5)
                 await asyncio.sleep(self._rng.uniform(0.0, _LONGEST_GAP))
+                self._tally.interrupts += 1
                 await conn.session.interrupt()
             await self._ask(conn)
 

@@ -98,6 +98,7 @@ class Tally:
         requests: Requests made on those that were had.
         failures: Borrows and requests that failed, by cause; giving up on purpose is none.
         answered: Requests whose answer was whole and theirs.
+        interrupts: Requests interrupted, or nearly so.
         frames: Frames that were looked at.
         faults: Faults made, by name.
         fault: The present one; empty without any.
@@ -116,6 +117,7 @@ class Tally:
         self.requests = 0
         self.failures: Counter[str] = Counter()
         self.answered = 0
+        self.interrupts = 0
         self.frames = 0
         self.faults: Counter[str] = Counter()
         self.fault = ""
@@ -200,11 +202,14 @@ class Tally:
                 f"{gone} gone",
             )
         began, served = stats["requests_num"], stats["total_requests_served"]
-        if served < self.answered or served + stats["requests_errors"] > began:
+        failed, open_now = stats["requests_errors"], stats["connections_lent"]
+        others = began - served - failed
+        if served < self.answered or not 0 <= others <= self.interrupts + open_now:
             self.found(
                 Violation.COUNTERS,
-                f"{began} requests began, {served} count as served, {stats['requests_errors']} as "
-                f"failed, and {self.answered} were answered",
+                f"{began} requests began, {served} count as served, {failed} as failed; "
+                f"{self.answered} were answered, {self.interrupts} interrupted, {open_now} at "
+                "most are under way",
             )
         parts = "available_connections", "connections_lent", "connections_draining"
         if sum(stats[part] for part in parts) != stats["total_connections"]:  # type: ignore[literal-required]
