@@ -11,9 +11,10 @@ import signal
 import pytest
 
 from avatarpool import AvatarConnectionPool
+from avatarpool.cli import troubles
 from avatarpool.cli.options import FaultMix
 from avatarpool.cli.troubles import BreakableService
-from avatarpool.service import Faults
+from avatarpool.service import Faults, ServiceLimits
 
 
 def test_a_short_soak_with_every_fault_finds_nothing(command, tmp_path):
@@ -115,7 +116,7 @@ async def test_every_fault_is_taken_back_when_its_time_is_over_and_when_it_is_ca
     breakable, mix
 ):
     for name, trouble in breakable.troubles(mix).items():
-        if name == "restart":
+        if name in ("restart", "strict limits"):
             continue
         making = asyncio.create_task(trouble.make(60.0))
         while breakable.faults == Faults():
@@ -147,6 +148,18 @@ async def test_a_restart_that_is_cancelled_leaves_a_running_service(breakable):
     await asyncio.wait([restarting])
     async with AvatarConnectionPool(1, breakable.config_factory):
         pass
+
+
+async def test_strict_limits_are_over_when_their_time_is(breakable, monkeypatch):
+    monkeypatch.setattr(troubles, "_STRICT", [lambda rng: ServiceLimits(max_connections=1)])
+    be_strict = breakable.troubles(FaultMix.RESTARTS)["strict limits"].make
+    async with AvatarConnectionPool(2, breakable.config_factory, request_timeout=1.0) as pool:
+        being = asyncio.create_task(be_strict(60.0))
+        while "concurrencyLimit" not in str(pool.last_open_error):
+            await asyncio.sleep(0.01)
+        being.cancel()
+        while pool.available_count < 2:
+            await asyncio.sleep(0.01)
 
 
 async def test_it_tells_of_requests_that_nobody_has_ended(breakable):

@@ -216,7 +216,7 @@ def soak(
     Faults:
       opening    token errors, refusals and delays, refused upgrades, stalls
       sessions   resets, closing, garbage, wrong ids, late frames, half-open peers
-      restarts   the service goes away and comes back
+      restarts   the service goes away and comes back, strict about its limits too
       mixed      all of these, one after another and all at once
       none       load alone: nothing may fail
 

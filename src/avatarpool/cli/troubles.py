@@ -17,14 +17,20 @@ from avatarpool.load.soak import Trouble
 from avatarpool.load.soak_report import SEND_TIMEOUT
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession
-from avatarpool.service import Faults, LocalAvatarService, SessionFault, Step, TokenFault
+from avatarpool.service import (
+    Faults,
+    LocalAvatarService,
+    ServiceLimits,
+    SessionFault,
+    Step,
+    TokenFault,
+)
 from avatarpool.service.lipsync import EchoDriver
 
 _STEP_TIMEOUT = 1.0  # for a token, a connection, a handshake
 _PING = 2.0  # between pings, and for their answers: so late is a swallowed one missed
 _FLICKER = 0.02, 0.4  # seconds that one choice lasts, at least and at most
 _REBIND_ATTEMPTS, _REBIND_PAUSE = 100, 0.1
-
 
 Fault = tuple[TokenFault | None, SessionFault | None]
 Choice = Callable[[random.Random], Fault]
@@ -90,6 +96,12 @@ _SESSIONS: dict[str, Choice] = {
     ),
 }
 
+_STRICT: tuple[Callable[[random.Random], ServiceLimits], ...] = (
+    lambda rng: ServiceLimits(max_session_duration=rng.uniform(0.1, 1.0)),
+    lambda rng: ServiceLimits(idle_timeout=rng.uniform(0.01, 0.1)),
+    lambda rng: ServiceLimits(max_connections=rng.randint(1, 3)),
+    lambda rng: ServiceLimits(credits=rng.uniform(1.0, 30.0)),
+)
 
 # Where pings are not answered and frames vanish, while the request may go on afterwards.
 _SWALLOWING = "half-open connections", "everything"
@@ -150,6 +162,7 @@ class BreakableService:
             troubles["everything"] = self._flickering("everything", list(choices.values()))
         if mix in (FaultMix.RESTARTS, FaultMix.MIXED):
             troubles["restart"] = Trouble(self._restart)
+            troubles["strict limits"] = Trouble(self._be_strict)
         return troubles
 
     def _flickering(self, name: str, choices: Sequence[Choice]) -> Trouble:
@@ -175,19 +188,31 @@ class BreakableService:
         await asyncio.sleep(linger)
 
     async def _restart(self, seconds: float) -> None:
-        """Close the service, and start another one on its port."""
+        """Close the service for a while, and start another one."""
+        await self._replace(self._rng.uniform(0.0, seconds))
+
+    async def _be_strict(self, seconds: float) -> None:
+        """Have a service with limits that sessions run into, for so long."""
+        try:
+            await self._replace(0.0, self._rng.choice(_STRICT)(self._rng))
+            await asyncio.sleep(seconds)
+        finally:
+            await self._replace(0.0)
+
+    async def _replace(self, pause: float, limits: ServiceLimits | None = None) -> None:
+        """Close the service, and after a pause start another one on its port."""
         closing = asyncio.create_task(self._service.close())
         try:
             await asyncio.shield(closing)
-            await asyncio.sleep(self._rng.uniform(0.0, seconds))
+            await asyncio.sleep(pause)
         finally:
             await closing
-            await self._start_again()
+            await self._start_again(limits)
 
-    async def _start_again(self) -> None:
+    async def _start_again(self, limits: ServiceLimits | None) -> None:
         port = urlsplit(self._service.ingress_url).port or 0
         for attempt in range(1, _REBIND_ATTEMPTS + 1):
-            self._service = self._make(port)
+            self._service = self._make(port, limits)
             try:
                 await self._service.start()
             except OSError:
@@ -199,7 +224,11 @@ class BreakableService:
             else:
                 return
 
-    def _make(self, port: int) -> LocalAvatarService:
+    def _make(self, port: int, limits: ServiceLimits | None = None) -> LocalAvatarService:
         return LocalAvatarService(
-            port=port, api_key=self._api_key, driver=EchoDriver, faults=self.faults
+            port=port,
+            limits=limits,
+            api_key=self._api_key,
+            driver=EchoDriver,
+            faults=self.faults,
         )
