@@ -47,7 +47,7 @@ def test_those_who_left_take_no_room():
     for number in range(10_000):
         queue.push(str(number), 1.0)
         queue.discard(str(number))
-    assert queue._turns._size < 50
+    assert queue._places < 50
     assert drained(queue) == ["stays"]
 
 
@@ -57,8 +57,10 @@ def test_those_who_left_take_no_room_among_the_deadlines():
     for number in range(10_000):
         queue.push(str(number), float(number), timeout=30.0 + number % 3)
         assert queue.pop() == str(number)
-    assert queue._deadlines._size < 50
+    assert queue._places < 50
     assert queue.next_deadline == 60.0
+    assert queue.overdue(59.0) == []
+    assert queue.overdue(60.0) == ["stays"]
 
 
 @given(
@@ -77,12 +79,13 @@ def test_gives_those_whose_time_is_over(arrivals: list[tuple[float, float, bool]
         if leaves:
             queue.discard(number)
             del deadlines[number]
-    assert queue.next_deadline == min(deadlines.values(), default=inf)
+    assert queue.next_deadline <= min(deadlines.values(), default=inf)
     overdue = sorted(
         (deadline, number) for number, deadline in deadlines.items() if deadline <= end
     )
     assert queue.overdue(end) == [number for _, number in overdue]
     assert len(queue) == len(deadlines) - len(overdue)
+    assert queue.next_deadline == min(sorted(deadlines.values())[len(overdue) :], default=inf)
     rest = {queue.pop() for _ in range(len(queue))}
     assert rest == set(deadlines) - {number for _, number in overdue}
 

@@ -21,22 +21,23 @@ class _Lender(Owner, Protocol):
     def lend(self) -> Connection | None:
         """Take a connection out if one is idle."""
 
-    async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
-        """Take a connection out, after waiting for one if need be."""
+    async def wait(self, timeout: float, priority: float = 0.0) -> Connection:
+        """Take a connection out once there is one."""
 
 
 class QueuedBorrower:
     """A borrower in the queue: its place is a future.
 
     Args:
+        future: Gets the connection.
         timeout: Seconds that it waits.
     """
 
     __slots__ = ("future", "timeout")
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, future: asyncio.Future[Connection], timeout: float) -> None:
+        self.future = future
         self.timeout = timeout
-        self.future: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
     def hand_over(self, member: Connection) -> bool:
         """Take the connection; False if the borrower is gone."""
@@ -69,7 +70,7 @@ class Borrow:
         pool = self._pool
         self._is_entered = True  # from here: another task may enter while this one waits
         try:
-            connection = pool.lend() or await pool.acquire(self._timeout, self._priority)
+            connection = pool.lend() or await pool.wait(self._timeout, self._priority)
         except BaseException:
             self._is_entered = False
             raise

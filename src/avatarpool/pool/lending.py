@@ -87,7 +87,7 @@ class Lender:
     # --- lending ----------------------------------------------------------------------------
 
     def lend(self) -> Connection | None:
-        """Take an idle connection out at once; None: `acquire` has to look into it."""
+        """Take an idle connection out at once; None: `wait` has to look into it."""
         if self._check is not None or self._state.is_closed or not self._is_at_home():
             return None
         connection = self._take()
@@ -98,25 +98,31 @@ class Lender:
                 self.tell(Kind.LENT, connection.connection_id)
         return connection
 
-    async def acquire(self, timeout: float, priority: float = 0.0) -> Connection:
-        """Take a connection out, after waiting for one if need be; `put_back` returns it."""
+    async def wait(self, timeout: float, priority: float = 0.0) -> Connection:
+        """Wait until there is a connection, and take it out; `put_back` returns it."""
         began = self.meter.clock()
-        self.meter.counters.borrows_num += 1
+        counters = self.meter.counters
+        counters.borrows_num += 1
         try:
             self.check_open()
             self.check_loop()
-            connection = self._take() or await self._queue(timeout, timeout, priority)
-            if self._check is not None:
-                connection = await self._checked(connection, self._check, timeout, priority)
+            if self._check is None:
+                connection = await self._queue(timeout, timeout, priority)
+            else:
+                connection = await self._checked(self._check, timeout, priority)
         except BaseException as error:
-            self.meter.counters.borrows_errors += 1
-            self.meter.counters.borrows_timeouts += isinstance(error, PoolTimeout)
-            self.tell(Kind.NOT_LENT, "", "", self.meter.clock() - began, error)
+            waited = self.meter.clock() - began
+            counters.borrows_errors += 1
+            counters.borrows_timeouts += isinstance(error, PoolTimeout)
+            self.tell(Kind.NOT_LENT, "", "", waited, error)
             raise
-        waited = self.meter.clock() - began
-        self.meter.wait.add(waited)
-        if self.listeners.each:
-            self.tell(Kind.LENT, connection.connection_id, "", waited)
+        else:
+            waited = self.meter.clock() - began
+            self.meter.wait.add(waited)
+            if self.listeners.each:
+                self.tell(Kind.LENT, connection.connection_id, "", waited)
+        finally:
+            counters.borrows_wait_ms += waited * 1000.0
         return connection
 
     def check_open(self) -> None:
@@ -154,10 +160,10 @@ class Lender:
 
     async def _queue(self, patience: float, timeout: float, priority: float) -> Connection:
         """Wait for a connection: for ``patience`` seconds, of a borrower's ``timeout``."""
-        state, now, began = self._state, self.now(), self.meter.clock()
+        state, now = self._state, self.now()
         self._raise_refusal()
         self.meter.counters.borrows_queued += 1
-        waiter = QueuedBorrower(timeout)
+        waiter = QueuedBorrower(asyncio.get_running_loop().create_future(), timeout)
         state.enqueue(waiter, now, priority, patience)
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
@@ -170,8 +176,6 @@ class Lender:
         except BaseException:
             self._withdraw(waiter)
             raise
-        finally:
-            self.meter.counters.borrows_wait_ms += (self.meter.clock() - began) * 1000.0
 
     def _withdraw(self, waiter: QueuedBorrower) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
@@ -212,13 +216,13 @@ class Lender:
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
 
-    async def _checked(
-        self, connection: Connection, check: Hook, timeout: float, priority: float
-    ) -> Connection:
-        """Give the first connection that passes the user's check, this one to begin with."""
+    async def _checked(self, check: Hook, timeout: float, priority: float) -> Connection:
+        """Give the first connection that passes the user's check."""
         assert self._keeper is not None
         deadline = self.now() + timeout
         while True:
+            patience = deadline - self.now()
+            connection = self._take() or await self._queue(patience, timeout, priority)
             try:
                 async with asyncio.timeout_at(deadline):
                     await hooks.call(check, "check", self, connection)
@@ -234,8 +238,6 @@ class Lender:
                 raise
             else:
                 return connection
-            patience = deadline - self.now()
-            connection = self._take() or await self._queue(patience, timeout, priority)
 
     # --- taking back ------------------------------------------------------------------------
 
@@ -243,7 +245,7 @@ class Lender:
         """Give a borrower another connection for one that died unused."""
         self._state.retire(dead, "no longer open")  # its end may not have been told yet
         self._act()
-        return await self.acquire(self._timeout)
+        return self.lend() or await self.wait(self._timeout)
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, clean it or let it go."""

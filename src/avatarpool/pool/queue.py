@@ -13,21 +13,28 @@ T = TypeVar("T")  # hashable
 PRIORITY_SECONDS = 10.0
 """A borrower of priority *p* is served as if it had come this much times *p* earlier."""
 
+# Turn, number, deadline, entry: the number makes each unique.
+_Place = tuple[float, int, float, T]
+
 
 class FairQueue(Generic[T]):
     """Entries in order of arrival, moved ahead by their priority, each with a deadline.
 
     A priority is a head start and no right of way: who waits long enough is
     served before any newcomer, so that nobody starves. Equal priorities keep
-    their order. Everything costs O(log n) in the number of different priorities
-    and timeouts, not of entries; leaving from the middle too.
+    their order.
+
+    Entries of one priority and one timeout form a lane, in which turns and
+    deadlines both grow: its first entry is the next in either respect. So the
+    cost depends on the number of lanes, and not on how many wait.
     """
 
     def __init__(self) -> None:
         self._present: dict[T, int] = {}  # entry -> its number; others have left
-        self._turns: _Lanes[T] = _Lanes(self._present)
-        self._deadlines: _Lanes[T] = _Lanes(self._present)
         self._numbers = count()
+        self._lanes: dict[object, deque[_Place[T]]] = {}  # none is empty
+        self._heads: list[tuple[float, int, object]] = []  # a heap: each lane's first turn
+        self._places = 0  # in all lanes, of those who have left too
 
     def __len__(self) -> int:
         return len(self._present)
@@ -35,9 +42,16 @@ class FairQueue(Generic[T]):
     def push(self, entry: T, now: float, priority: float = 0.0, timeout: float = inf) -> None:
         """Add an entry that is not in the queue."""
         self._present[entry] = number = next(self._numbers)
-        self._turns.push(priority, (now - PRIORITY_SECONDS * priority, number, entry))
-        if timeout < inf:
-            self._deadlines.push(timeout, (now + timeout, number, entry))
+        place = (now - PRIORITY_SECONDS * priority, number, now + timeout, entry)
+        key: object = (priority, timeout)
+        lane = self._lanes.get(key)
+        if lane is not None and place < lane[-1]:  # the clock was put back
+            key, lane = number, None
+        if lane is None:
+            lane = self._lanes[key] = deque()
+            heapq.heappush(self._heads, (place[0], number, key))
+        lane.append(place)
+        self._places += 1
 
     def pop(self) -> T:
         """Take the entry whose turn it is.
@@ -45,7 +59,8 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: The queue is empty.
         """
-        _, _, entry = self._turns.pop()
+        _, _, key = self._heads[0]
+        _, _, _, entry = self._take_first(key)
         del self._present[entry]
         self._skip()
         return entry
@@ -54,91 +69,58 @@ class FairQueue(Generic[T]):
         """Take an entry out wherever it is; harmless if it is not there."""
         if self._present.pop(entry, None) is not None:
             self._skip()
+            if self._places > 2 * len(self._present) + 16:
+                self._compact()
 
     @property
     def next_deadline(self) -> float:
-        """When the first entry runs out of time."""
-        first = self._deadlines.first
-        return first[0] if first else inf
+        """When the first entry runs out of time, or a bit earlier."""
+        return min((lane[0][2] for lane in self._lanes.values()), default=inf)
 
     def overdue(self, now: float) -> list[T]:
-        """Take out all entries whose time is over."""
+        """Take out all entries whose time is over, in the order of their deadlines."""
         taken = []
-        while self.next_deadline <= now:
-            _, _, entry = self._deadlines.pop()
-            del self._present[entry]
-            self._skip()
-            taken.append(entry)
-        return taken
+        for lane in self._lanes.values():
+            while lane and (lane[0][2] <= now or not self._is_there(lane[0])):
+                place = lane.popleft()
+                self._places -= 1
+                if self._is_there(place):
+                    del self._present[place[3]]
+                    taken.append((place[2], place[1], place[3]))
+        self._line_up()
+        return [entry for _, _, entry in sorted(taken)]
 
     def _skip(self) -> None:
-        self._turns.skip()
-        self._deadlines.skip()
+        """Let the first in turn be one who is there."""
+        heads = self._heads
+        while heads:
+            _, number, key = heads[0]
+            if self._present.get(self._lanes[key][0][3]) == number:
+                return
+            self._take_first(key)
 
-
-_Item = tuple[float, int, T]  # the smaller, the earlier; the number makes it unique
-
-
-class _Lanes(Generic[T]):
-    """A priority queue of items most of which come in order within a few lanes.
-
-    A heap of all items would make each borrow the dearer the more wait. Items
-    of entries that have left stay until they come first, or are too many.
-
-    Args:
-        present: The entries that have not left, and their numbers.
-    """
-
-    def __init__(self, present: dict[T, int]) -> None:
-        self._present = present
-        self._lanes: dict[object, deque[_Item[T]]] = {}
-        self._heads: list[tuple[float, int, object]] = []  # a heap: each lane's first item
-        self._size = 0
-
-    def push(self, lane: object, item: _Item[T]) -> None:
-        """Add an item; one that breaks its lane's order gets a lane of its own."""
-        items = self._lanes.get(lane)
-        if items is not None and item < items[-1]:
-            lane = (lane, item[1])
-            items = None
-        if items is None:
-            items = self._lanes[lane] = deque()
-            heapq.heappush(self._heads, (item[0], item[1], lane))
-        items.append(item)
-        self._size += 1
-
-    @property
-    def first(self) -> _Item[T] | None:
-        """The earliest item."""
-        return self._lanes[self._heads[0][2]][0] if self._heads else None
-
-    def pop(self) -> _Item[T]:
-        """Take the earliest item."""
-        lane = self._heads[0][2]
-        items = self._lanes[lane]
-        item = items.popleft()
-        if items:
-            heapq.heapreplace(self._heads, (items[0][0], items[0][1], lane))
+    def _take_first(self, key: object) -> _Place[T]:
+        lane = self._lanes[key]
+        place = lane.popleft()
+        self._places -= 1
+        if lane:
+            heapq.heapreplace(self._heads, (lane[0][0], lane[0][1], key))
         else:
             heapq.heappop(self._heads)
-            del self._lanes[lane]
-        self._size -= 1
-        return item
-
-    def skip(self) -> None:
-        """Let the first item be of an entry that is there, and most others too."""
-        while (first := self.first) is not None and self._present.get(first[2]) != first[1]:
-            self.pop()
-        if self._size > 2 * len(self._present) + 16:
-            self._compact()
+            del self._lanes[key]
+        return place
 
     def _compact(self) -> None:
-        for lane, items in list(self._lanes.items()):
-            kept = deque(item for item in items if self._present.get(item[2]) == item[1])
-            self._size += len(kept) - len(items)
-            if kept:
-                self._lanes[lane] = kept
-            else:
-                del self._lanes[lane]
-        self._heads = [(items[0][0], items[0][1], lane) for lane, items in self._lanes.items()]
+        """Forget the places of all who have left."""
+        for key, lane in self._lanes.items():
+            self._lanes[key] = deque(filter(self._is_there, lane))
+        self._places = len(self._present)
+        self._line_up()
+
+    def _line_up(self) -> None:
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane}
+        self._heads = [(lane[0][0], lane[0][1], key) for key, lane in self._lanes.items()]
         heapq.heapify(self._heads)
+
+    def _is_there(self, place: _Place[T]) -> bool:
+        return self._present.get(place[3]) == place[1]
