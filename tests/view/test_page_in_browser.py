@@ -145,6 +145,7 @@ async def test_a_wrong_file_gets_one_sentence(browser, page, tmp_path):
         await shown.set_input_files("#file", file)
         await says(shown, sentence)
         assert await shown.get_attribute("#status", "class") == "problem"
+        assert await text(shown, "frames") == "0"
     await shown.click("text=Speak the sample")  # and the page goes on
     await says(shown, "Speaking the sample.")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import mimetypes
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
@@ -43,6 +42,14 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
+}
+
+# Not mimetypes: what it says depends on the machine, and browsers insist on these.
+_TYPES = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "json": "application/json",
 }
 
 # What each failure is answered with; the first that fits.
@@ -122,9 +129,9 @@ async def _read(request: web.Request) -> bytes:
 def _files() -> dict[str, tuple[bytes, str]]:
     package = files("avatarpool")
     found = {
-        f"/{file.name}": (file.read_bytes(), mimetypes.guess_type(file.name)[0] or "")
+        f"/{file.name}": (file.read_bytes(), _TYPES[suffix])
         for file in package.joinpath("view", "static").iterdir()
-        if file.is_file()
+        if (suffix := file.name.rpartition(".")[2]) in _TYPES
     }
     found["/"] = found.pop("/index.html")
     found["/face.svg"] = (face_svg({}).encode(), "image/svg+xml")

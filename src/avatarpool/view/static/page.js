@@ -9,6 +9,10 @@ import { Speech } from "./speech.js";
 const MAX_FILE_BYTES = 32 * 1024 * 1024; // the server's limit: it would cut a longer upload off
 const LONGEST_RECORDING = 60; // seconds
 const AHEAD = 5; // frames, 200 ms, that are there before the audio starts
+const MICROPHONE_TROUBLE = {
+  NotAllowedError: "The browser does not let this page use the microphone: allow it in the address bar.",
+  NotFoundError: "There is no microphone to record from.",
+};
 const SETTLING = 0.12; // seconds in which the face lets go of its last frame
 
 const at = (id) => document.getElementById(id);
@@ -26,15 +30,21 @@ function say(text, isProblem = false) {
 
 // --- speaking ------------------------------------------------------------------
 
-async function speak(blob, name) {
+function fallSilent() {
   speech?.cancel();
-  audio.pause();
+  speech = null;
+  URL.revokeObjectURL(audio.src);
+  audio.removeAttribute("src");
+  audio.load();
+}
+
+async function speak(blob, name) {
+  fallSilent();
   if (blob.size > MAX_FILE_BYTES) {
     say(`${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB: choose a shorter one.`, true);
     return;
   }
   const current = (speech = new Speech());
-  URL.revokeObjectURL(audio.src);
   audio.src = URL.createObjectURL(blob);
   [at("request").textContent, at("first").textContent, at("frames").textContent] = ["…", "…", "0"];
   say(`Sending ${name}…`);
@@ -49,7 +59,10 @@ async function speak(blob, name) {
   } catch (error) {
     if (current !== speech) return; // another one took its place
     audio.pause();
-    if (!current.requestId) at("request").textContent = "none";
+    if (!current.frames.length) {
+      fallSilent();
+      [at("request").textContent, at("first").textContent] = ["none", "–"];
+    }
     say(sentence(error), true);
   }
 }
@@ -59,7 +72,7 @@ async function start(current, name) {
   current.isStarted = true;
   try {
     await audio.play();
-    say(`Speaking ${name}.`);
+    if (current === speech) say(`Speaking ${name}.`);
   } catch (error) {
     if (current !== speech || error.name === "AbortError") return;
     if (error.name === "NotAllowedError") say("Press play to hear it.");
@@ -115,20 +128,15 @@ at("record").addEventListener("click", async () => {
     recorder.stop();
     return;
   }
-  speech?.cancel();
-  speech = null;
-  audio.pause();
+  fallSilent();
   recorder = new Recorder(LONGEST_RECORDING);
   button.setAttribute("aria-pressed", "true");
   button.textContent = "Stop";
   try {
     const wav = await recorder.record(() => say(`Recording, ${LONGEST_RECORDING} s at most.`));
-    recorder = null;
-    await speak(wav, "the recording");
+    speak(wav, "the recording");
   } catch (error) {
-    say(error.name === "NotAllowedError"
-      ? "The browser does not let this page use the microphone: allow it in the address bar."
-      : "There is no microphone to record from.", true);
+    say(MICROPHONE_TROUBLE[error.name] ?? "Nothing was recorded: try again, and longer.", true);
   } finally {
     recorder = null;
     button.setAttribute("aria-pressed", "false");
@@ -154,7 +162,7 @@ function draw() {
   }
   if (!frame) for (const lid of ["lidLeft", "lidRight"]) pose[lid] = Math.max(pose[lid] ?? 0, idle[lid] ?? 0);
   face.pose = pose;
-  if (speech) chart.draw(speech.frames, time, audio.duration);
+  chart.draw(speech?.frames ?? [], time, audio.duration);
   tell(frame);
 }
 
