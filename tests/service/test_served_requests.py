@@ -330,7 +330,7 @@ class CountingDriver(DspDriver):
         return super().feed(pcm)
 
 
-async def test_animation_runs_in_worker_threads_160_ms_at_a_time(speech):
+async def test_animation_runs_in_worker_threads_a_step_at_a_time(speech):
     async with (
         LocalAvatarService(driver=CountingDriver, workers=1) as service,
         in_session(service) as client,

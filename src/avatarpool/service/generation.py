@@ -12,8 +12,9 @@ from avatarpool.service.accounts import Account
 from avatarpool.service.decoding import AudioRefused, Decoder
 from avatarpool.service.lipsync import Driver
 
-# Enough for the trained driver's first keyframe, with its lookahead, in one step.
-STEP_MS = 160
+# The first is enough for the trained driver's first keyframe, with its lookahead;
+# the others are short, as a request that comes waits for one step of each other.
+FIRST_STEP_MS, STEP_MS = 160, 80
 _SAMPLE_BYTES = 2
 
 
@@ -60,7 +61,7 @@ class Pipeline:
         self._has_ended = False
 
     def step(self, data: bytes, *, end: bool) -> Step:
-        """Take a piece of audio and animate at most `STEP_MS` of it.
+        """Take a piece of audio and animate a step of it.
 
         Raises:
             AudioRefused: The audio is too long, or not what it should be.
@@ -72,7 +73,7 @@ class Pipeline:
         if end and not self._has_ended:
             self._has_ended = True
             self._decoder.finish()
-        wanted = self._rate * STEP_MS // 1000
+        wanted = self._rate * (STEP_MS if self._samples else FIRST_STEP_MS) // 1000
         pcm = self._decoder.pull(wanted)
         samples = len(pcm) // _SAMPLE_BYTES
         self._samples += samples

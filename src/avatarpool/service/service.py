@@ -205,7 +205,7 @@ class LocalAvatarService:
                 await runner.cleanup()
             finally:
                 if self._executor is not None:
-                    # A step under way is 160 ms of audio: a few milliseconds.
+                    # A step under way is 160 ms of audio at most: milliseconds.
                     self._executor.shutdown(cancel_futures=True)
         logger.info("avatar service on %s closed", self._netloc)
 

@@ -35,7 +35,7 @@ from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
 from avatarpool.service.faults import Faults, Step
 from avatarpool.service.generation import (
-    STEP_MS,
+    FIRST_STEP_MS,
     CreditsExhausted,
     Generation,
     Pipeline,
@@ -350,7 +350,7 @@ class ServedSession:
             decoder, piece_bytes = OpusDecoder(), _OPUS_PIECE_BYTES
         else:
             decoder = PcmDecoder(configuration.sample_rate)
-            piece_bytes = 2 * configuration.sample_rate * STEP_MS // 1000
+            piece_bytes = 2 * configuration.sample_rate * FIRST_STEP_MS // 1000
         make_driver = partial(self._workshop.driver, decoder.sample_rate, self._workshop.seed)
         generation = Generation(
             Pipeline(decoder, make_driver, self._limits.max_request_seconds),

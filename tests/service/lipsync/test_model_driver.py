@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import math
 import random
 import statistics
+import tracemalloc
 from array import array
 from functools import cache
 from importlib.resources import files
@@ -142,7 +144,7 @@ def test_all_rates_move_the_mouth_alike(sample_rate):
 
 
 def test_quiet_speech_moves_the_mouth_nearly_as_loud_speech_does():
-    quiet = array("h", [x // 8 for x in array("h", speech())]).tobytes()
+    quiet = array("h", [x // 4 for x in array("h", speech())]).tobytes()
 
     assert statistics.fmean(jaws(animate(quiet))) > 0.6 * statistics.fmean(jaws(animate(speech())))
 
@@ -150,7 +152,7 @@ def test_quiet_speech_moves_the_mouth_nearly_as_loud_speech_does():
 def test_the_jaw_never_jumps():
     steps = [abs(b - a) for a, b in pairwise([0.0, *jaws(animate(speech() * 4))])]
 
-    assert 0.03 < max(steps) <= JAW_STEP_RADIANS
+    assert 0.03 < max(steps) <= JAW_STEP_RADIANS + 1e-9
 
 
 def test_keyframes_have_flame_s_shapes_and_sane_values():
@@ -169,3 +171,19 @@ def test_keyframes_have_flame_s_shapes_and_sane_values():
 def test_a_rate_that_cannot_be_cut_into_blocks_is_refused(sample_rate):
     with pytest.raises(ValueError, match=f"sample rate {sample_rate}"):
         ModelDriver(sample_rate)
+
+
+@pytest.mark.parametrize("sample_rate", PCM_SAMPLE_RATES)
+def test_a_request_keeps_less_than_64_kb(sample_rate):
+    clip = speech(sample_rate)
+    piece = 2 * (sample_rate * 160 // 1000)
+    animate(clip[:piece], sample_rate)  # makes what all requests share
+    tracemalloc.start()
+    driver = ModelDriver(sample_rate, 0)
+    for start in range(0, len(clip) // 2, piece):
+        driver.feed(clip[start : start + piece])
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 64_000

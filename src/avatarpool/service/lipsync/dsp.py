@@ -22,7 +22,9 @@ _PEAK_DECAY_DB_PER_SECOND = 2.0
 
 _BLOCKS_PER_FRAME = 2
 _BLOCKS_PER_SECOND = FRAMES_PER_SECOND * _BLOCKS_PER_FRAME
-_PACE = Pace(opening=0.55, closing=0.40, pressing=0.70)  # in a block of 20 ms
+_PACE = Pace(  # in a block of 20 ms
+    opening=0.55, closing=0.40, pressing=0.70, parting=0.55, shaping=0.40
+)
 # A voice that falls by this much within a block has met closed lips.
 _CLOSURE_DB = 14.0
 

@@ -57,26 +57,30 @@ class Pace:
 
     Attributes:
         opening: Of the jaw.
-        closing: Of the jaw, and of all else that moves.
-        pressing: Of lips that come together; they part as the jaw opens.
+        closing: Of the jaw.
+        pressing: Of lips that come together.
+        parting: Of lips that let go.
+        shaping: Of all else.
     """
 
     opening: float
     closing: float
     pressing: float
+    parting: float
+    shaping: float
 
 
 def ease(now: Mouth, target: Mouth, pace: Pace) -> Mouth:
     """Return the mouth one step on its way to the target."""
     jaw_share = pace.opening if target.jaw > now.jaw else pace.closing
-    press_share = pace.pressing if target.press > now.press else pace.opening
+    press_share = pace.pressing if target.press > now.press else pace.parting
     return Mouth(
         jaw=now.jaw + (target.jaw - now.jaw) * jaw_share,
-        spread=now.spread + (target.spread - now.spread) * pace.closing,
+        spread=now.spread + (target.spread - now.spread) * pace.shaping,
         press=now.press + (target.press - now.press) * press_share,
-        roll=now.roll + (target.roll - now.roll) * pace.closing,
-        funnel=now.funnel + (target.funnel - now.funnel) * pace.closing,
-        raised=now.raised + (target.raised - now.raised) * pace.closing,
+        roll=now.roll + (target.roll - now.roll) * pace.shaping,
+        funnel=now.funnel + (target.funnel - now.funnel) * pace.shaping,
+        raised=now.raised + (target.raised - now.raised) * pace.shaping,
     )
 
 

@@ -29,7 +29,9 @@ _PP = VISEMES.index("PP")
 _CLOSING, _CLOSED = 0.15, 0.45
 # The network is never quite sure that a jaw is shut.
 _SHUT_JAW = 0.03
-_PACE = Pace(opening=0.85, closing=0.75, pressing=1.0)  # in a keyframe
+_PACE = Pace(  # in a keyframe; the network knows how a jaw moves
+    opening=1.0, closing=1.0, pressing=1.0, parting=0.8, shaping=0.75
+)
 _FULL_SCALE = np.float32(1 / 32768)
 
 

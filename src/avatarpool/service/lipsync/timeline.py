@@ -12,7 +12,9 @@ from avatarpool.protocol.keyframes import FRAME_MS, FRAMES_PER_SECOND, Keyframe
 from avatarpool.service.lipsync.face import Face, Mouth, Pace, ease
 from avatarpool.service.lipsync.visemes import VISEMES, blend
 
-_PACE = Pace(opening=0.8, closing=0.65, pressing=1.0)  # in a keyframe
+_PACE = Pace(  # in a keyframe
+    opening=0.8, closing=0.65, pressing=1.0, parting=0.8, shaping=0.65
+)
 _SILENCE = VISEMES.index("sil")
 # Lips that meet for a quarter of a keyframe are seen to have met.
 _SHORTEST_CLOSURE = 0.25
