@@ -51,6 +51,16 @@ check: lint test docs ## Everything that CI runs
 coverage: setup ## Branch coverage of the package, pool and protocol first
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
 
+.venv-bench/.ready: pyproject.toml requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: bench
+bench: .venv-bench/.ready ## Measure it beside its peers: six minutes (BENCH_ARGS=--quick: a look)
+	.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
+
 .PHONY: format
 format: setup ## Format the code
 	$(BIN)/ruff format .
@@ -70,3 +80,6 @@ lock: setup ## Renew the pinned versions in requirements/
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 		--no-header --no-annotate --group dev --all-extras pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-header --no-annotate --group bench --extra uvloop --constraint requirements/dev.txt \
+		pyproject.toml -o requirements/bench.txt

@@ -1,0 +1,47 @@
+"""Memory of pooled connections: idle from the start, and after a request each."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from case import Case, resident_kb
+from clients import CLIENTS, Ports, make
+from upstream import FRAMES, REQUEST_BYTES
+
+CASE = Case(
+    "Memory of a pooled idle connection, of 500 (growth of RSS)",
+    ("ours", "naive", "websockets", "picows"),
+    {"opened_kb": "kB, opened", "served_kb": "kB, after a 558 kB request"},
+    rounds=2,
+    is_fresh=True,
+)
+
+CONNECTIONS = 500
+AT_ONCE = 8
+
+
+async def measure(
+    peer: str, ports: Ports, *, is_quick: bool = False
+) -> AsyncIterator[dict[str, float]]:
+    """Yield the memory per connection."""
+    count = 100 if is_quick else CONNECTIONS
+    audio, avatar_id = bytes(REQUEST_BYTES), f"burst-{FRAMES}"
+    async with AsyncExitStack() as stack:
+        # What the first connections cost once and for all is no connection's.
+        warm = await stack.enter_async_context(CLIENTS[peer](ports, avatar_id, AT_ONCE))
+        await make(warm, audio, total=2 * AT_ONCE, at_once=AT_ONCE, frames=FRAMES)
+        gc.collect()
+        before = resident_kb()
+        request = await stack.enter_async_context(CLIENTS[peer](ports, avatar_id, count))
+        gc.collect()
+        opened = resident_kb()
+        # Each of them lends first in, first out: every connection has its turn.
+        await make(request, audio, total=count, at_once=AT_ONCE, frames=FRAMES)
+        gc.collect()
+        served = resident_kb()
+        yield {
+            "opened_kb": (opened - before) / count,
+            "served_kb": (served - before) / count,
+        }
