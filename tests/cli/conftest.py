@@ -14,11 +14,11 @@ class Command:
     def __init__(self):
         self._processes = []
 
-    def start(self, *arguments, env=None, **options):
+    def start(self, *arguments, env=None, program=("-m", "avatarpool"), **options):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AVATAR_")}
         # Help text is as wide as the terminal says; the tests read whole lines.
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-W", "error", "-m", "avatarpool", *map(str, arguments)],
+            [sys.executable, "-W", "error", *program, *map(str, arguments)],
             env={**inherited, "COLUMNS": "100", **(env or {})},
             **{
                 "stdin": subprocess.DEVNULL,

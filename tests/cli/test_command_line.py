@@ -16,7 +16,7 @@ def test_the_version_is_the_distributions(command):
     assert (result.returncode, result.stdout) == (0, f"avatarpool {version('avatarpool')}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["service"], ["view"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [[], ["run"], ["service"], ["view"], ["animate"], ["doctor"]])
 def test_every_help_page_has_examples(arguments):
     result = CliRunner().invoke(command_line.app, [*arguments, "--help"])
     assert result.exit_code == 0
@@ -47,6 +47,8 @@ def test_the_entry_point_is_the_same_command():
         (["run", "--json", "no-such-directory/out.json"], "no-such-directory"),
         (["service", "--port", "70000"], "--port"),
         (["view", "--timeout", "nan"], "--timeout"),
+        (["animate", "no-such-file.wav", "-o", "out.pb"], "no-such-file.wav"),
+        (["animate", "."], "--output"),
         (["dance"], "dance"),
     ],
 )

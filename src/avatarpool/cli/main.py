@@ -15,7 +15,15 @@ from typing import Annotated
 import typer
 
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
-from avatarpool.cli.options import DriverName, FaultMix, not_empty, number, seconds, writable
+from avatarpool.cli.options import (
+    AnimationFormat,
+    DriverName,
+    FaultMix,
+    not_empty,
+    number,
+    seconds,
+    writable,
+)
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 
@@ -263,6 +271,64 @@ def view(
     raise typer.Exit(
         run_in_loop(view(ViewOptions(port, pool_size, timeout, open), read_settings()))
     )
+
+
+@app.command()
+def animate(
+    *,
+    speech: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, help="WAV, Ogg Opus or raw .pcm; or a folder that is searched for them."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write; for a folder, the folder of outputs."),
+    ],
+    format: Annotated[  # noqa: A002 - the option's name
+        AnimationFormat | None,
+        typer.Option(help="Of a folder's outputs (jsonl if left out); a file's is its suffix."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make outputs that are there already anew.")
+    ] = False,
+    pool_size: Annotated[
+        int, typer.Option(min=1, max=200, help="Connections to maintain: clips at the same time.")
+    ] = 3,
+    ttl: Annotated[float, number("Session time-to-live in minutes.", min=1, max=24 * 60)] = 10,
+    timeout: Annotated[float, seconds("Seconds in which each frame must come.")] = 15.0,
+) -> None:
+    """Animate speech: a file, or a folder of them, through a pool.
+
+    What the output is depends on its suffix:
+
+    \b
+      .jsonl   a JSON object per keyframe, with its time
+      .npz     numpy arrays, a row per keyframe
+      .pb      the service's messages as they came
+      .mp4     the face of "avatarpool view", with the sound
+      .gif     ... without it
+      .png     ... at 24 moments, in one picture
+
+    Pictures need the extra "render".
+
+    An output is there when it is whole: the same command goes on where it was
+    interrupted. A clip that fails stops no other one and is named at the end.
+    Exits 0 if every output is there, 1 if any is not, 130 after Ctrl-C.
+
+    \b
+    Examples:
+      avatarpool animate speech.wav -o speech.jsonl
+      avatarpool animate speech.wav -o speech.mp4
+      avatarpool animate clips/ -o animations/ --format npz --pool-size 8
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.animate import AnimateOptions, animate  # noqa: PLC0415
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+
+    options = AnimateOptions(speech, output, format, force, pool_size, ttl, timeout)
+    raise typer.Exit(run_in_loop(animate(options, read_settings())))
 
 
 @app.command()

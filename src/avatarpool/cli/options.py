@@ -1,4 +1,4 @@
-"""Options whose values a range alone does not check, and one that has names for them."""
+"""Options whose values a range alone does not check, and those that have names for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from pathlib import Path
 import typer
 
 _DAY = 86400.0
+
+
+class AnimationFormat(str, Enum):
+    """What an animation is written as; an output's suffix."""
+
+    JSONL = "jsonl"
+    NPZ = "npz"
+    PB = "pb"
+    MP4 = "mp4"
+    GIF = "gif"
+    PNG = "png"
 
 
 class FaultMix(str, Enum):

@@ -30,6 +30,9 @@ class Screen(Protocol):
     def advance(self, _result: object = None) -> None:
         """Count one more finished request."""
 
+    def show(self, done: float) -> None:
+        """Show how many are done, parts of them included."""
+
 
 class PlainScreen:
     """Lines on standard output, each at once, and nothing else."""
@@ -52,18 +55,22 @@ class PlainScreen:
     def advance(self, _result: object = None) -> None:
         """Lines alone tell how far the run is."""
 
+    def show(self, done: float) -> None:
+        """Lines alone tell how far the run is."""
+
 
 class BarScreen:
     """Lines on a terminal, with a bar below them that goes when the run ends.
 
     Args:
         console: The terminal.
-        total: Requests of the whole run.
+        total: Requests, or what else is counted, of the whole run.
+        counted: Their name.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, counted: str = "requests") -> None:
         self._progress = Progress(
-            TextColumn("requests"),
+            TextColumn(counted),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -93,11 +100,15 @@ class BarScreen:
         """Move the bar on."""
         self._progress.advance(self._task)
 
+    def show(self, done: float) -> None:
+        """Move the bar to where it stands; from any thread."""
+        self._progress.update(self._task, completed=done)
 
-def open_screen(total: int) -> Screen:
+
+def open_screen(total: int, counted: str = "requests") -> Screen:
     """Choose the screen that fits standard output."""
     console = Console(file=sys.stdout)
     # Not a terminal, or one that cannot move its cursor: a bar would be noise there.
     if not console.is_terminal or console.is_dumb_terminal:
         return PlainScreen()
-    return BarScreen(console, total)
+    return BarScreen(console, total, counted)

@@ -65,6 +65,11 @@ def encode(message: Message) -> bytes:
     return envelope.SerializeToString()
 
 
+def encode_delimited(message: Message) -> bytes:
+    """Serialise one message behind its length: so messages follow each other in a file."""
+    return _prefixed(encode(message))
+
+
 def encode_audio(
     req_id: str,
     audio: bytes | memoryview,

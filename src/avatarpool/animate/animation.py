@@ -1,0 +1,75 @@
+"""One clip's animation, and the request that brings it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, RequestTimeout
+from avatarpool.pool import PooledConnection
+from avatarpool.protocol.keyframes import Keyframe
+from avatarpool.protocol.messages import AnimationFrame
+
+Tick = Callable[[], object]
+"""Called after each step of what takes long; ends it by raising."""
+
+SAMPLE_RATE = 16000
+"""Samples per second of the audio that is sent: the sessions' default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """A clip and the messages that animate it.
+
+    Attributes:
+        pcm: Mono s16le samples at `SAMPLE_RATE`.
+        frames: The messages, in order of arrival.
+    """
+
+    pcm: bytes = field(repr=False)
+    frames: Sequence[AnimationFrame] = field(repr=False)
+
+    def keyframes(self) -> Iterator[Keyframe]:
+        """Decode the keyframes one after another: kept as objects, they are large.
+
+        Raises:
+            AvatarSDKError: A message's animation cannot be decoded (``protocolError``).
+        """
+        for frame in self.frames:
+            yield from frame.keyframes
+
+
+async def request_animation(
+    conn: PooledConnection, pcm: bytes, patience: float, tick: Tick
+) -> Animation:
+    """Have a clip animated.
+
+    Args:
+        conn: Makes the request.
+        pcm: Mono s16le samples at `SAMPLE_RATE`.
+        patience: Seconds in which the next frame must come.
+        tick: Called with each frame.
+
+    Raises:
+        RequestTimeout: No frame for ``patience`` seconds.
+        AvatarSDKError: The request or its connection failed, or it gave no keyframes.
+    """
+    await conn.session.send_audio(pcm, end=True)
+    collector, clock = conn.collector, asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(patience) as limit:
+            async for _ in collector:
+                tick()
+                limit.reschedule(clock() + patience)
+    except TimeoutError as error:
+        awaited = "next frame" if collector.frames else "first frame"
+        raise RequestTimeout(collector.req_id, patience, len(collector.frames), awaited) from error
+    if not any(frame.has_animation for frame in collector.frames):
+        raise AvatarSDKError(
+            AvatarSDKErrorCode.protocolError,
+            f"request {collector.req_id} ended without a keyframe",
+            phase="websocket_runtime",
+            req_id=collector.req_id,
+        )
+    return Animation(pcm, collector.frames)

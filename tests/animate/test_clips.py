@@ -1,0 +1,48 @@
+"""Which files are animated, and how their outputs appear."""
+
+import pytest
+
+from avatarpool.animate import Clip, find_clips
+
+
+def touch(*files):
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_a_folders_speech_files_are_found_in_order_with_outputs_in_the_same_folders(tmp_path):
+    speech, out = tmp_path / "in", tmp_path / "out"
+    touch(*(speech / name for name in ("b.WAV", "a.ogg", "notes.txt", "deep/c.v2.pcm", "wav")))
+    (speech / "folder.wav").mkdir()
+    assert find_clips(speech, out, ".npz") == [
+        Clip(speech / "a.ogg", out / "a.npz"),
+        Clip(speech / "b.WAV", out / "b.npz"),
+        Clip(speech / "deep" / "c.v2.pcm", out / "deep" / "c.v2.npz"),
+    ]
+
+
+def test_clips_that_differ_in_their_suffix_alone_get_outputs_of_their_own(tmp_path):
+    touch(tmp_path / "a.wav", tmp_path / "a.ogg", tmp_path / "sub" / "a.wav")
+    outputs = [clip.output for clip in find_clips(tmp_path, tmp_path, ".jsonl")]
+    names = ("a.ogg.jsonl", "a.wav.jsonl", "sub/a.jsonl")
+    assert outputs == [tmp_path / name for name in names]
+
+
+def test_an_output_appears_when_it_is_whole(tmp_path):
+    clip = Clip(tmp_path / "a.wav", tmp_path / "new" / "folder" / "a.npz")
+    with clip.writing() as file:
+        file.write(b"whole")
+        assert not clip.output.exists()
+    assert clip.output.read_bytes() == b"whole"
+    assert list(clip.output.parent.iterdir()) == [clip.output]
+
+
+def test_a_failure_leaves_the_output_of_before(tmp_path):
+    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
+    clip.output.write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt), clip.writing() as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert clip.output.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [clip.output]
