@@ -12,7 +12,7 @@ from time import perf_counter
 
 from avatarpool.exceptions import AvatarSDKError, PoolTimeout, RequestTimeout
 from avatarpool.load.rounds import error_kind, error_sentence
-from avatarpool.load.soak_marks import MarkedRequest
+from avatarpool.load.soak_marks import NUMBERS, MarkedRequest
 from avatarpool.load.soak_report import BORROW_TIMEOUT, REQUEST_TIMEOUT, Tally, Violation
 from avatarpool.pool import AvatarConnectionPool, PooledConnection
 
@@ -211,7 +211,7 @@ class Borrowers:
                 await conn.session.send_audio(audio[begin:end], end=end == len(audio))
 
     def _request(self, frames: tuple[int, int] = _SHORT) -> MarkedRequest:
-        return MarkedRequest(next(self._numbers) % 2**30, self._rng.randint(*frames))
+        return MarkedRequest(next(self._numbers) % NUMBERS, self._rng.randint(*frames))
 
     @contextmanager
     def _judged(self, conn: PooledConnection, request: MarkedRequest) -> Iterator[_Answer]:

@@ -11,23 +11,25 @@ from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
 from avatarpool.protocol.messages import AnimationFrame
 
 SAMPLE_RATE = 16000
-MAX_FRAMES = 2**15 - 1
-"""Keyframes of one request: their numbers are samples of 16 bits."""
+NUMBERS = 2**26
+"""Requests that can be told apart."""
 
+_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND  # of a keyframe
+_BITS = 13  # of a sample, below the two that say which part of the mark it is
+_REST = 2**_BITS - 1
 _MARK = struct.Struct("<3h")
-_REST = bytes(SAMPLE_RATE // FRAMES_PER_SECOND * 2 - _MARK.size)
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedRequest:
-    """A request for an echo: each 40 ms of its audio say whose they are and which.
+    """A request for an echo: any three samples of its audio say whose they are and where.
 
     The service's driver must be one that gives the first three samples of each
     40 ms back as the jaw pose of their keyframe.
 
     Attributes:
-        number: The request's own, below 2**30.
-        frames: Its length in keyframes.
+        number: The request's own, below `NUMBERS`.
+        frames: Its length in keyframes, below 8,192.
     """
 
     number: int
@@ -35,7 +37,16 @@ class MarkedRequest:
 
     def audio(self) -> bytes:
         """The whole request's audio: 16 kHz, mono, s16le."""
-        return b"".join(_MARK.pack(*mark) + _REST for mark in self._marks())
+        # Two samples of the number and one of the keyframe's, over and over: also where
+        # a hole has shifted the audio, the mark can be read.
+        pieces = []
+        for index in range(self.frames):
+            shift = 2 * (_SAMPLES * index % 3)
+            mark = _MARK.pack(
+                self.number >> _BITS, 1 << _BITS | self.number & _REST, 2 << _BITS | index
+            )
+            pieces.append((mark * (_SAMPLES // 3 + 2))[shift : shift + 2 * _SAMPLES])
+        return b"".join(pieces)
 
     def judge(
         self, answer: Sequence[AnimationFrame], *, is_whole: bool, may_have_gaps: bool = False
@@ -45,27 +56,31 @@ class MarkedRequest:
         Args:
             answer: The frames that arrived.
             is_whole: Whether all are to be there, or the first ones at least.
-            may_have_gaps: Whether the service has left frames out, which nobody
-                can see who does not know how many there are.
+            may_have_gaps: Whether the service has left frames or audio out, which
+                nobody can see who does not know how much there was.
         """
         indices = []
-        for mark in (tuple(map(int, k.jaw_pose)) for frame in answer for k in frame.keyframes):
-            if mark[:-1] != self._owner:
-                other = f"request {mark[0] << 15 | mark[1]}" if len(mark) == 3 else "nobody"
+        for mark in (k.jaw_pose for frame in answer for k in frame.keyframes):
+            read = _read(mark)
+            if read is None and may_have_gaps:
+                continue  # it is where a hole was closed
+            if read is None or read[0] != self.number:
+                other = f"request {read[0]}" if read else "nobody"
                 return Violation.MIXED, f"request {self.number} was given a frame of {other}"
-            indices.append(mark[-1])
-        expected = list(range(1, (self.frames if is_whole else len(indices)) + 1))
+            indices.append(read[1])
+        expected = list(range(self.frames if is_whole else len(indices)))
         if may_have_gaps:
-            expected = sorted(set(indices) & set(range(1, self.frames + 1)))
+            expected = sorted(index for index in indices if index < self.frames)
         if indices != expected:
             return Violation.WRONG_FRAMES, (
                 f"request {self.number} of {self.frames} frames was given {indices[:20]}"
             )
         return None
 
-    @property
-    def _owner(self) -> tuple[int, int]:
-        return self.number >> 15, self.number & 0x7FFF
 
-    def _marks(self) -> list[tuple[int, int, int]]:
-        return [(*self._owner, index) for index in range(1, self.frames + 1)]
+def _read(mark: Sequence[float]) -> tuple[int, int] | None:
+    """Return the number of the request and of the keyframe; None: it is no mark."""
+    parts = {int(sample) >> _BITS: int(sample) & _REST for sample in mark}
+    if parts.keys() != {0, 1, 2}:
+        return None
+    return parts[0] << _BITS | parts[1], parts[2]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from statistics import median
 
@@ -82,11 +82,19 @@ class SoakPlan:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One kind of violation: how often, and the first one in a sentence."""
+    """One kind of violation: how often, and the first one in a sentence.
+
+    Attributes:
+        kind: Which.
+        count: How often.
+        first: The first one.
+        fault: The fault then; empty if there was none.
+    """
 
     kind: Violation
     count: int
     first: str
+    fault: str = ""
 
 
 class Tally:
@@ -142,10 +150,8 @@ class Tally:
 
     def found(self, kind: Violation, sentence: str) -> None:
         """Record a violation."""
-        before = self._findings.get(kind)
-        self._findings[kind] = Finding(
-            kind, before.count + 1 if before else 1, before.first if before else sentence
-        )
+        before = self._findings.get(kind) or Finding(kind, 0, sentence, self.fault)
+        self._findings[kind] = replace(before, count=before.count + 1)
 
     def calm_begins(self) -> None:
         """From now on no request may fail."""
@@ -284,7 +290,10 @@ class SoakReport:
             if not counts:
                 lines.append("  none")
         lines += ["", "Violations:"]
-        lines += [f"  {f.count} x {f.kind.value}: {f.first}" for f in self.tally.findings]
+        lines += [
+            f"  {f.count} x {f.kind.value}: {f.first}{f' ({f.fault})' if f.fault else ''}"
+            for f in self.tally.findings
+        ]
         if not self.has_violations:
             lines.append("  none")
         return "\n".join(lines)
