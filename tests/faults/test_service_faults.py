@@ -129,6 +129,22 @@ async def test_a_half_open_connection_is_found_by_its_pings(lab: Laboratory, aft
         assert pool.get_stats()["connections_lost"] == 1
 
 
+async def test_a_half_open_connection_does_not_come_back(lab: Laboratory):
+    async with lab.pool(1, quarantine_timeout=0.1) as pool:
+        async with pool.borrow() as conn:
+            lab.service.faults.sessions = SessionFault(is_half_open=True)
+            await conn.session.send_audio(marked_audio(1, 5))
+            with pytest.raises(RequestTimeout):
+                await conn.collector.wait(0.1)
+            lab.service.faults.sessions = None
+            # Or these would be the only samples that the service has heard of.
+            await conn.session.send_audio(marked_audio(1, 5), end=True)
+            with pytest.raises(RequestTimeout):
+                await conn.collector.wait(0.2)
+            assert conn.collector.frames == []
+        await serve(pool, 2)
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

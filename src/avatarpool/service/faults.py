@@ -50,7 +50,7 @@ class SessionFault:
             it stalls at `Step.FRAMES` or one of the following happens.
         garbage: A message that is sent as it is; the session goes on.
         is_half_open: From then on nothing is answered any more, pings and closing
-            included; the socket stays open.
+            included, even if the fault is taken back; the socket stays open.
         resets: The connection is reset.
         close_code: The session is closed with this code.
     """

@@ -31,6 +31,7 @@ class Sabotage:
         self._faults = faults
         self._frames = 0  # sent under a fault
         self.is_confirmed = False  # whether the session is open
+        self._is_gone = False
 
     @property
     def fault(self) -> SessionFault | None:
@@ -39,11 +40,11 @@ class Sabotage:
 
     @property
     def is_half_open(self) -> bool:
-        """Whether nothing is answered any more."""
+        """Whether nothing is answered any more: for good, whatever the faults become."""
         fault = self.fault
-        return (
-            fault is not None and fault.is_half_open and self.is_confirmed and self._is_due(fault)
-        )
+        if fault is not None and fault.is_half_open and self.is_confirmed and self._is_due(fault):
+            self._is_gone = True
+        return self._is_gone
 
     async def before(self, step: Step) -> None:
         """Hold a step up; one that never comes is for the caller to cancel."""
