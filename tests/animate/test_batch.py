@@ -112,7 +112,7 @@ async def test_a_connection_that_always_breaks_fails_the_clip(service, clips):
 async def test_a_service_that_stalls_fails_the_clip_after_the_patience(service, clips):
     service.faults.next_sessions.append(SessionFault(stalls_at=Step.FRAMES, after_frames=3))
     async with AvatarConnectionPool(1, service.config_factory, quarantine_timeout=0.1) as pool:
-        batch = Batch(pool, write_jsonl, 1.0, lambda _: None)
+        batch = Batch(pool, write_jsonl, 3.0, lambda _: None)
         await batch.run(clips[:1], 1)
     ((clip, error),) = batch.failed
     assert clip is clips[0]

@@ -186,13 +186,29 @@ def test_a_signal_leaves_no_half_file_and_the_same_command_goes_on(
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (130, "2 of 3 clips animated.\n")
-    assert stderr == "Interrupted: the same command does the rest.\n"
+    assert stderr == "Ended early: the same command does the rest.\n"
     assert len(found(outputs)) == 2
 
     set_faults(environment, {})
     result = command(*arguments, env=environment)
     assert (result.returncode, result.stdout) == (0, "1 of 1 clip animated.\n")
     assert found(outputs) == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
+
+
+def test_a_signal_amid_the_reading_of_a_file_does_not_wait_for_it(
+    command, running_service, tmp_path
+):
+    endless = tmp_path / "endless.pcm"
+    os.mkfifo(endless)  # opening it waits for a writer, who never comes
+    outputs = tmp_path / "out"
+    process = command.start("animate", endless, "-o", outputs / "a.pb", env=running_service)
+    while not (outputs.exists() and found(outputs)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "0 of 1 clip animated.\n")
+    assert found(outputs) == []
 
 
 def test_on_a_terminal_a_bar_shows_the_progress(command, folder, running_service, tmp_path):

@@ -66,6 +66,8 @@ def test_an_mp4_shows_the_keyframes_in_step_with_the_sound():
     assert len(ticks) == 10
     with av.open(io.BytesIO(file.getvalue())) as film:
         assert [stream.codec_context.name for stream in film.streams] == ["h264", "aac"]
+        audio = film.streams.audio[0]
+        assert audio.duration * audio.time_base * 16000 == pytest.approx(6500, abs=16)
         pictures = list(film.decode(video=0))
     assert [round(picture.time, 3) for picture in pictures] == [0.04 * n for n in range(10)]
     openings = [opening(picture.to_image()) for picture in pictures]
@@ -74,7 +76,6 @@ def test_an_mp4_shows_the_keyframes_in_step_with_the_sound():
     with av.open(io.BytesIO(file.getvalue())) as film:
         frames = [(frame.time, frame.to_ndarray()) for frame in film.decode(audio=0)]
     sound = np.concatenate([samples[0] for time, samples in frames if time >= 0])
-    assert 6500 <= len(sound) <= 6500 + 1024
     # The codec smears by less than a picture's length.
     assert np.abs(sound[:2500]).max() < 0.05
     assert np.abs(sound[3800:6000]).max() > 0.2

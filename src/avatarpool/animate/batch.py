@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import BinaryIO
 
 from avatarpool.animate.animation import SAMPLE_RATE, Animation, Tick, request_animation
@@ -104,7 +106,7 @@ class Batch:
 
     async def _animate(self, clip: Clip) -> None:
         with clip.writing() as file:  # before anything is asked for: it may not be allowed
-            pcm = await asyncio.to_thread(read_audio, clip.source, sample_rate=SAMPLE_RATE)
+            pcm = await _reading(clip.source)
             # Half of a clip's progress is to have it animated, the other half to write it.
             animation = await self._request(clip, pcm)
             tick = self._ticking(clip, 0.5, len(animation.frames))
@@ -154,3 +156,22 @@ class Batch:
             self._is_stopping.set()
             await asyncio.gather(thread, return_exceptions=True)
             raise
+
+
+def _reading(source: Path) -> asyncio.Future[bytes]:
+    """Read speech in a thread that outlives nobody's patience.
+
+    Converting a long recording takes long and cannot be stopped half way: once the
+    future is cancelled, nobody waits for the thread, not even the end of the process.
+    """
+    reading: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+    reading.set_running_or_notify_cancel()
+
+    def read() -> None:
+        try:
+            reading.set_result(read_audio(source, sample_rate=SAMPLE_RATE))
+        except Exception as error:  # noqa: BLE001 - for whoever awaits it
+            reading.set_exception(error)
+
+    threading.Thread(target=read, name=f"reading {source.name}", daemon=True).start()
+    return asyncio.wrap_future(reading)

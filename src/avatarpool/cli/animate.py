@@ -70,12 +70,10 @@ async def animate(options: AnimateOptions, settings: Settings) -> int:
                 async with scope, pool:
                     await batch.run(to_do, size)
             except NoSession as error:
-                _report(batch, len(to_do))
+                _report(batch, options, len(to_do))
                 raise error.reason from None
-    _report(batch, len(to_do))
+    _report(batch, options, len(to_do))
     if scope.was_interrupted:
-        again = "the same command without --force" if options.is_forced else "the same command"
-        _note(f"Interrupted: {again} does the rest.")
         return INTERRUPTED
     return 1 if batch.failed else 0
 
@@ -125,11 +123,14 @@ def _misused(problem: str) -> ConfigurationError:
     return ConfigurationError("nothing was animated", [problem])
 
 
-def _report(batch: Batch, total: int) -> None:
-    """Print how many were animated, and note which failed and why."""
+def _report(batch: Batch, options: AnimateOptions, total: int) -> None:
+    """Print how many were animated, and note which failed and why, and how to go on."""
     print(f"{len(batch.animated)} of {_count(total)} animated.", flush=True)  # noqa: T201
     for clip, error in batch.failed:
         _note(f"{clip.source}: {_reason(error)}")
+    if len(batch.animated) + len(batch.failed) < total:
+        without = " without --force" if options.is_forced else ""
+        _note(f"Ended early: the same command{without} does the rest.")
 
 
 def _reason(error: Exception) -> str:

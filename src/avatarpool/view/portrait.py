@@ -19,7 +19,7 @@ BACKGROUND = "#e9edf2"
 def portrait(pose: Mapping[str, float], width: int = WIDTH) -> Image.Image:
     """Paint the face as an RGB picture, whose height is 9/8 of its width.
 
-    About 50 ms of CPU at the full width.
+    About 80 ms of CPU at the full width.
     """
     png = resvg_py.svg_to_bytes(
         svg_string=face_svg(pose),
