@@ -1051,14 +1051,30 @@ async def test_waiting_for_a_request_that_was_never_sent_ends_with_the_return():
 
 
 @virtually
-async def test_one_borrow_is_entered_once_at_a_time():
+async def test_a_borrow_is_entered_once():
     async with new_pool(Script(), 2) as pool:
         borrow = pool.borrow()
-        async with borrow:
+        assert repr(borrow) == "<PooledConnection new>"
+        with pytest.raises(SessionStateError, match="no connection yet"):
+            borrow.collector  # noqa: B018
+        async with borrow as conn:
+            assert conn is borrow
             with pytest.raises(SessionStateError, match="entered already"):
                 await borrow.__aenter__()
-        async with borrow as conn:  # and again, once it is left
-            assert conn.connection_id == "scripted-1"
+        with pytest.raises(SessionStateError, match="entered already"):
+            await borrow.__aenter__()
+        assert pool.available_count == 2
+
+
+@virtually
+async def test_a_borrow_that_got_nothing_may_be_tried_again():
+    async with new_pool(Script(), 1) as pool:
+        borrow = pool.borrow(timeout=1.0)
+        async with pool.borrow():
+            with pytest.raises(PoolTimeout):
+                await borrow.__aenter__()
+        async with borrow as conn:
+            assert conn.connection_id == "scripted-0"
 
 
 @virtually

@@ -146,8 +146,8 @@ async def test_a_borrower_that_gets_nothing_leaves_a_span_with_the_reason(
         telemetry.instrument(pool)
         async with pool.borrow():
             with pytest.raises(PoolTimeout) as caught:
-                await pool._lender.wait(0.05)
-            waiting = asyncio.create_task(pool._lender.wait(30.0))
+                await pool.borrow(0.05).__aenter__()
+            waiting = asyncio.create_task(pool.borrow(30.0).__aenter__())
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])
@@ -348,7 +348,7 @@ async def test_no_secret_gets_into_spans_or_metrics(
     telemetry.instrument(wrong)
     async with wrong:
         with pytest.raises((AvatarSDKError, PoolError)):
-            await wrong._lender.wait(5.0)
+            await wrong.borrow(5.0).__aenter__()
     seen = telemetry.everything()
     assert "avatarpool.request" in seen
     assert "a-wrong-key" not in seen

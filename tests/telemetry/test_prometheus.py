@@ -90,7 +90,7 @@ async def test_waiting_borrowers_and_their_timeouts_are_seen(service: LocalAvata
     async with AvatarConnectionPool(1, service.config_factory, name="eu") as pool:
         registry = registry_of(pool)
         async with pool.borrow():
-            waiting = asyncio.create_task(pool._lender.wait(0.02))
+            waiting = asyncio.create_task(pool.borrow(0.02).__aenter__())
             await asyncio.sleep(0)
             assert scrape(registry)["db_client_connection_pending_requests", "eu"] == 1
             with pytest.raises(PoolTimeout):

@@ -1,6 +1,6 @@
 """The pool: `state` decides, `pool` and `keeper` act."""
 
-from avatarpool.pool.connection import LentSession, PooledConnection
+from avatarpool.pool.borrowing import LentSession, PooledConnection
 from avatarpool.pool.events import PoolEvent, PoolEventKind
 from avatarpool.pool.pool import AvatarConnectionPool
 

@@ -1,43 +1,59 @@
-"""What a borrower holds of the pool: its place in the queue, its ``async with``."""
+"""What a borrower holds of the pool: its place in the queue, its ``async with``, its session."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import sys
-from types import TracebackType
-from typing import Protocol
+from enum import Enum, auto
+from types import CodeType, TracebackType
+from typing import Protocol, Self
 
-from avatarpool.exceptions import SessionStateError
-from avatarpool.pool.connection import Connection, Owner, PooledConnection
-from avatarpool.pool.custody import Custody
+from avatarpool.collector import AnimationCollector
+from avatarpool.exceptions import (
+    AvatarPoolError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    SessionStateError,
+)
+from avatarpool.pool.connection import Borrower, Connection, Owner
 
 
-class _Lender(Owner, Protocol):
+class Lender(Owner, Protocol):
     """What a borrow asks of the pool."""
 
-    custody: Custody
+    loop: asyncio.AbstractEventLoop | None
 
     def lend(self) -> Connection | None:
         """Take a connection out if one is idle."""
 
-    async def wait(self, timeout: float, priority: float = 0.0) -> Connection:
+    async def wait(self, borrower: Borrower, timeout: float, priority: float) -> Connection:
         """Take a connection out once there is one."""
+
+    async def exchange(self, dead: Connection, borrower: Borrower) -> Connection:
+        """Give another connection for one that died unused."""
+
+    def put_back(self, connection: Connection) -> None:
+        """Take a connection back."""
 
 
 class QueuedBorrower:
     """A borrower in the queue: its place is a future.
 
     Args:
+        borrower: Who waits.
+        timeout: Seconds that it was told to wait.
         future: Gets the connection.
-        timeout: Seconds that it waits.
     """
 
-    __slots__ = ("future", "timeout")
+    __slots__ = ("borrower", "future", "timeout")
 
-    def __init__(self, future: asyncio.Future[Connection], timeout: float) -> None:
-        self.future = future
+    def __init__(
+        self, borrower: Borrower, timeout: float, future: asyncio.Future[Connection]
+    ) -> None:
+        self.borrower = borrower
         self.timeout = timeout
+        self.future = future
 
     def hand_over(self, member: Connection) -> bool:
         """Take the connection; False if the borrower is gone."""
@@ -52,32 +68,91 @@ class QueuedBorrower:
             self.future.set_exception(copy.copy(error))
 
 
-class Borrow:
-    """What ``pool.borrow()`` returns: enter it once to have a connection."""
+class EventWakeup:
+    """A `Wakeup` of asyncio: one future per sleep."""
 
-    __slots__ = ("_is_entered", "_lent", "_pool", "_priority", "_timeout")
+    __slots__ = ("_future",)
 
-    def __init__(self, pool: _Lender, timeout: float, priority: float) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> float:
+        """Return the event loop's time."""
+        return self._future.get_loop().time()
+
+    def notify(self) -> None:
+        """Wake whoever sleeps."""
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None) -> None:
+        """Sleep until notified; raise TimeoutError after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._future
+        finally:  # a timeout has cancelled it
+            self._future = asyncio.get_running_loop().create_future()
+
+
+class _Stage(Enum):
+    NEW = auto()
+    WAITING = auto()
+    LENT = auto()
+    RETURNED = auto()
+
+
+class PooledConnection:
+    """A connection for the length of an ``async with``: what ``pool.borrow()`` gives.
+
+    Use `session` to send and `collector` to receive. What the collector has
+    gathered stays readable after the return; sending raises.
+    """
+
+    __slots__ = (
+        "_collector",
+        "_connection",
+        "_lender",
+        "_place",
+        "_priority",
+        "_stage",
+        "_timeout",
+        "holder",
+        "is_told",
+    )
+
+    def __init__(self, lender: Lender, timeout: float, priority: float) -> None:
+        self._lender = lender
         self._timeout = timeout
         self._priority = priority
-        self._is_entered = False
-        self._lent: PooledConnection | None = None
+        self._stage = _Stage.NEW
+        self._collector: AnimationCollector | None = None
+        self.is_told = False  # whether it was logged as misused
+        self.holder: asyncio.Task[object] | None  # who borrows, from here on set on entering
+        self._connection: Connection
+        # Code and instruction, whose line is looked up when asked for; or a hook's name.
+        self._place: tuple[CodeType, int] | str
 
-    async def __aenter__(self) -> PooledConnection:
-        if self._is_entered:
-            raise SessionStateError("this borrow is entered already: call pool.borrow() again")
-        pool = self._pool
-        self._is_entered = True  # from here: another task may enter while this one waits
-        try:
-            connection = pool.lend() or await pool.wait(self._timeout, self._priority)
-        except BaseException:
-            self._is_entered = False
-            raise
+    def __repr__(self) -> str:
+        stage = self._stage.name.lower()
+        if self._stage in (_Stage.NEW, _Stage.WAITING):
+            return f"<PooledConnection {stage}>"
+        return f"<PooledConnection {self.connection_id} {stage}>"
+
+    async def __aenter__(self) -> Self:
+        if self._stage is not _Stage.NEW:
+            raise SessionStateError("this borrow was entered already: call pool.borrow() again")
+        self._stage = _Stage.WAITING  # another task may enter while this one waits
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
-        self._lent = lent = PooledConnection(pool, connection, (caller.f_code, caller.f_lasti))
-        pool.custody.hold(lent)
-        return lent
+        self._place = caller.f_code, caller.f_lasti
+        lender = self._lender
+        self.holder = asyncio.current_task(lender.loop)  # naming the loop halves its cost
+        try:
+            connection = lender.lend() or await lender.wait(self, self._timeout, self._priority)
+        except BaseException:
+            self._stage = _Stage.NEW
+            raise
+        self.hold(connection)
+        return self
 
     async def __aexit__(
         self,
@@ -85,8 +160,183 @@ class Borrow:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        lent, self._lent = self._lent, None
-        self._is_entered = False
-        assert lent is not None
-        self._pool.custody.let_go(lent)
-        self._pool.put_back(lent.give_back())
+        self._lender.put_back(self.give_back())
+
+    @property
+    def connection_id(self) -> str:
+        """The service's name for the connection."""
+        return self._held().connection_id
+
+    @property
+    def borrowed_at(self) -> str:
+        """The place in the code that borrowed it."""
+        if isinstance(self._place, str):
+            return self._place
+        code, instruction = self._place
+        lines = (line for begin, end, line in code.co_lines() if begin <= instruction < end)
+        return f"{code.co_filename}:{next(lines, 0)}"
+
+    @property
+    def session(self) -> LentSession:
+        """What sends."""
+        # Made when asked for: kept, the two would be a cycle, and every request's
+        # frames would stay until the garbage collector looks for cycles.
+        return LentSession(self)
+
+    @property
+    def is_half_sent(self) -> bool:
+        """Whether the current request's audio has begun and not ended."""
+        return self._collector is not None and self._connection.session.requests.is_half_sent
+
+    @property
+    def collector(self) -> AnimationCollector:
+        """The frames of this borrower's requests."""
+        if self._collector is None:  # not every borrower needs one
+            self._held()
+            self._collector = AnimationCollector(EventWakeup, self._lender.limits)
+            if self._stage is _Stage.RETURNED:
+                self._collector.finish(self._ended_early())
+        return self._collector
+
+    async def ready(self) -> Connection:
+        """Return the connection to send on.
+
+        One that died between being lent and its first audio is exchanged for
+        another one: nothing was sent, so nothing can be doubled.
+        """
+        self._check_lent()
+        while not self._connection.session.is_open and self.is_unused:
+            dead = self._connection
+            found = await self._lender.exchange(dead, self)
+            if self._stage is not _Stage.LENT or self._connection is not dead:
+                # The block was left, or another task of the borrower was faster.
+                self._lender.put_back(found)
+                self._check_lent()
+            else:
+                dead.borrower = None
+                self.hold(found)
+                self._lender.put_back(dead)  # out already: for its usage to be counted and told
+        return self._connection
+
+    def _held(self) -> Connection:
+        if self._stage in (_Stage.NEW, _Stage.WAITING):
+            raise SessionStateError("this borrow has no connection yet: enter it with async with")
+        return self._connection
+
+    def _check_lent(self) -> None:
+        if self._stage is not _Stage.LENT:
+            raise SessionStateError(
+                f"connection {self.connection_id} was returned to pool {self._lender.name!r}: "
+                "borrow another one"
+            )
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing was sent in this borrow yet."""
+        return self._collector is None or self._collector.req_id is None
+
+    def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
+        """The connection died under the borrower; an unused one may be exchanged.
+
+        Args:
+            error: Why, if that is known.
+            is_final: Whether there will be no other one.
+        """
+        if self.is_unused and not is_final:
+            return
+        collector = self.collector
+        if not collector.is_done:
+            self._lender.meter.counters.requests_errors += collector.req_id is not None
+            collector.finish(
+                error
+                or AvatarSDKError(
+                    AvatarSDKErrorCode.connectionClosed,
+                    "the connection was closed before the last frame",
+                    phase="websocket_runtime",
+                    connection_id=self.connection_id,
+                    req_id=collector.req_id,
+                )
+            )
+        self._connection.request_over(collector.error)
+
+    def hold(self, connection: Connection) -> None:
+        """Stand for a connection from now on."""
+        self._connection = connection
+        connection.borrower = self
+        self._stage = _Stage.LENT
+
+    def give_back(self) -> Connection:
+        """Kill the handle; return the connection it stood for."""
+        self._stage = _Stage.RETURNED
+        connection = self._connection
+        connection.borrower = None
+        collector = self._collector
+        if collector is not None:
+            if not collector.is_done:
+                self._lender.meter.counters.requests_errors += collector.req_id is not None
+                collector.finish(self._ended_early())
+            connection.request_over(collector.error)
+        return connection
+
+    def _ended_early(self) -> SessionStateError:
+        return SessionStateError(
+            f"connection {self.connection_id} was returned before the last frame"
+        )
+
+
+class LentSession:
+    """The session of a lent connection: what a borrower may do with it.
+
+    Opening and closing are the pool's; everything else behaves as on
+    `AvatarSession`.
+    """
+
+    __slots__ = ("_lent",)
+
+    def __init__(self, lent: PooledConnection) -> None:
+        self._lent = lent
+
+    def __repr__(self) -> str:
+        return f"<LentSession of {self._lent!r}>"
+
+    @property
+    def connection_id(self) -> str:
+        """The service's name for the connection."""
+        return self._lent.connection_id
+
+    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio of the current request, or begin one; return its request id.
+
+        The first audio after the last request starts a fresh collection in
+        ``conn.collector``. Cancelling leaves the request half-sent; the pool
+        cleans up on return.
+
+        Raises:
+            AudioError: The audio is not what the session was opened for.
+            SessionStateError: The connection was returned, or the previous
+                request is still being answered.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        lent = self._lent
+        if lent.is_half_sent and lent.collector.error is not None:
+            # The rest of a failed request's audio must not become a request.
+            session = (await lent.ready()).session
+            if session.is_open:
+                await session.abandon()
+            raise lent.collector.error
+        return await (await lent.ready()).session.send_audio(audio, end)
+
+    async def interrupt(self) -> str:
+        """Stop the current request; its collection is over at once.
+
+        Raises:
+            SessionStateError: The connection was returned, or there is no request.
+            AvatarSDKError: The connection is closed, or the peer takes no data.
+        """
+        lent = self._lent
+        connection = await lent.ready()
+        if lent.is_unused:
+            raise SessionStateError("there is no request to interrupt")
+        lent.collector.finish()
+        connection.request_over(reason="interrupted")
+        return await connection.session.interrupt()

@@ -1,17 +1,14 @@
-"""A pooled connection: the pool's record of it, and the handle that is lent."""
+"""The pool's record of a connection: its requests, and whoever has borrowed it."""
 
 from __future__ import annotations
 
 import asyncio
-from types import CodeType
 from typing import Protocol
 
 from avatarpool.collector import AnimationCollector, CollectionLimits
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
-    AvatarSDKErrorCode,
-    SessionStateError,
 )
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
@@ -36,12 +33,6 @@ class Owner(Protocol):
     def broken(self, connection: Connection, error: AvatarSDKError) -> None:
         """Learn that a connection's peer broke the protocol."""
 
-    async def exchange(self, dead: Connection) -> Connection:
-        """Give another connection for one that died unused."""
-
-    def put_back(self, connection: Connection) -> None:
-        """Take a connection back."""
-
     def tell(
         self,
         kind: Kind,
@@ -51,6 +42,24 @@ class Owner(Protocol):
         error: BaseException | None = None,
     ) -> None:
         """Pass an event on to whoever follows the pool."""
+
+
+class Borrower(Protocol):
+    """What a connection and the pool ask of whoever has borrowed it."""
+
+    holder: asyncio.Task[object] | None
+    is_told: bool
+
+    @property
+    def collector(self) -> AnimationCollector:
+        """Where its frames go."""
+
+    @property
+    def borrowed_at(self) -> str:
+        """The place in the code that borrowed it."""
+
+    def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
+        """Learn that the connection died."""
 
 
 class PoolableSession(Protocol):
@@ -92,29 +101,6 @@ class PoolableSession(Protocol):
         """Close the connection."""
 
 
-class EventWakeup:
-    """A `Wakeup` of asyncio: one future per sleep."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def now(self) -> float:
-        return self._future.get_loop().time()
-
-    def notify(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout: float | None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._future
-        finally:  # a timeout has cancelled it
-            self._future = asyncio.get_running_loop().create_future()
-
-
 class Connection(Member):
     """One session in the pool: follows its requests and knows its borrower.
 
@@ -137,7 +123,7 @@ class Connection(Member):
         super().__init__(0.0, 0.0)
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
-        self.borrower: PooledConnection | None = None
+        self.borrower: Borrower | None = None
         self.request_count = 0  # requests answered to the last frame
         self.began_at = 0.0  # when the current request began
         self.had_frame = False  # whether the current request has a frame yet
@@ -218,207 +204,3 @@ class Connection(Member):
         if self.borrower is not None:
             self.borrower.ended(error)
         self._pool.lost(self, error)
-
-
-class PooledConnection:
-    """A connection while it is lent: made by ``pool.borrow()``, dead after its return.
-
-    Use `session` to send and `collector` to receive. What the collector has
-    gathered stays readable after the return; sending raises.
-    """
-
-    __slots__ = (
-        "_borrowed_at",
-        "_collector",
-        "_connection",
-        "_pool",
-        "_returned",
-        "holder",
-        "is_leak_told",
-    )
-
-    def __init__(
-        self, pool: Owner, connection: Connection, borrowed_at: tuple[CodeType, int] | str
-    ) -> None:
-        self._pool = pool
-        self._connection = connection
-        self._borrowed_at = (
-            borrowed_at  # code and instruction: the line is looked up when asked for
-        )
-        self.holder: asyncio.Task[object] | None = None  # who borrowed it
-        self.is_leak_told = False  # whether it was logged as held for long
-        self._returned = False
-        self._collector: AnimationCollector | None = None
-        connection.borrower = self
-
-    def __repr__(self) -> str:
-        state = "returned" if self._returned else "lent"
-        return f"<PooledConnection {self.connection_id} {state}>"
-
-    @property
-    def connection_id(self) -> str:
-        """The service's name for the connection."""
-        return self._connection.connection_id
-
-    @property
-    def borrowed_at(self) -> str:
-        """The place in the code that borrowed it."""
-        if isinstance(self._borrowed_at, str):
-            return self._borrowed_at
-        code, instruction = self._borrowed_at
-        lines = (line for begin, end, line in code.co_lines() if begin <= instruction < end)
-        return f"{code.co_filename}:{next(lines, 0)}"
-
-    @property
-    def session(self) -> LentSession:
-        """What sends."""
-        # Made when asked for: kept, the two would be a cycle, and every request's
-        # frames would stay until the garbage collector looks for cycles.
-        return LentSession(self)
-
-    @property
-    def is_half_sent(self) -> bool:
-        """Whether the current request's audio has begun and not ended."""
-        return self._collector is not None and self._connection.session.requests.is_half_sent
-
-    @property
-    def collector(self) -> AnimationCollector:
-        """The frames of this borrower's requests."""
-        if self._collector is None:  # not every borrower needs one
-            self._collector = AnimationCollector(EventWakeup, self._pool.limits)
-            if self._returned:
-                self._collector.finish(self._ended_early())
-        return self._collector
-
-    async def ready(self) -> Connection:
-        """Return the connection to send on.
-
-        One that died between being lent and its first audio is exchanged for
-        another one: nothing was sent, so nothing can be doubled.
-        """
-        self._check_lent()
-        while not self._connection.session.is_open and self.is_unused:
-            dead = self._connection
-            found = await self._pool.exchange(dead)
-            if self._returned or self._connection is not dead:
-                # The block was left, or another task of the borrower was faster.
-                self._pool.put_back(found)
-                self._check_lent()
-            else:
-                dead.borrower = None
-                self._connection = found
-                found.borrower = self
-                self._pool.put_back(dead)  # out already: for its usage to be counted and told
-        return self._connection
-
-    def _check_lent(self) -> None:
-        if self._returned:
-            raise SessionStateError(
-                f"connection {self.connection_id} was returned to pool {self._pool.name!r}: "
-                "borrow another one"
-            )
-
-    @property
-    def is_unused(self) -> bool:
-        """Whether nothing was sent in this borrow yet."""
-        return self._collector is None or self._collector.req_id is None
-
-    def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
-        """The connection died under the borrower; an unused one may be exchanged.
-
-        Args:
-            error: Why, if that is known.
-            is_final: Whether there will be no other one.
-        """
-        if self.is_unused and not is_final:
-            return
-        collector = self.collector
-        if not collector.is_done:
-            self._pool.meter.counters.requests_errors += collector.req_id is not None
-            collector.finish(
-                error
-                or AvatarSDKError(
-                    AvatarSDKErrorCode.connectionClosed,
-                    "the connection was closed before the last frame",
-                    phase="websocket_runtime",
-                    connection_id=self.connection_id,
-                    req_id=collector.req_id,
-                )
-            )
-        self._connection.request_over(collector.error)
-
-    def give_back(self) -> Connection:
-        """Kill the handle; return the connection it stood for."""
-        self._returned = True
-        connection = self._connection
-        connection.borrower = None
-        collector = self._collector
-        if collector is not None and not collector.is_done:
-            self._pool.meter.counters.requests_errors += collector.req_id is not None
-            collector.finish(self._ended_early())
-        if collector is not None:
-            connection.request_over(collector.error)
-        return connection
-
-    def _ended_early(self) -> SessionStateError:
-        return SessionStateError(
-            f"connection {self.connection_id} was returned before the last frame"
-        )
-
-
-class LentSession:
-    """The session of a lent connection: what a borrower may do with it.
-
-    Opening and closing are the pool's; everything else behaves as on
-    `AvatarSession`.
-    """
-
-    __slots__ = ("_lent",)
-
-    def __init__(self, lent: PooledConnection) -> None:
-        self._lent = lent
-
-    def __repr__(self) -> str:
-        return f"<LentSession of {self._lent!r}>"
-
-    @property
-    def connection_id(self) -> str:
-        """The service's name for the connection."""
-        return self._lent.connection_id
-
-    async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
-        """Send audio of the current request, or begin one; return its request id.
-
-        The first audio after the last request starts a fresh collection in
-        ``conn.collector``. Cancelling leaves the request half-sent; the pool
-        cleans up on return.
-
-        Raises:
-            AudioError: The audio is not what the session was opened for.
-            SessionStateError: The connection was returned, or the previous
-                request is still being answered.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
-        """
-        lent = self._lent
-        if lent.is_half_sent and lent.collector.error is not None:
-            # The rest of a failed request's audio must not become a request.
-            session = (await lent.ready()).session
-            if session.is_open:
-                await session.abandon()
-            raise lent.collector.error
-        return await (await lent.ready()).session.send_audio(audio, end)
-
-    async def interrupt(self) -> str:
-        """Stop the current request; its collection is over at once.
-
-        Raises:
-            SessionStateError: The connection was returned, or there is no request.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
-        """
-        lent = self._lent
-        connection = await lent.ready()
-        if lent.is_unused:
-            raise SessionStateError("there is no request to interrupt")
-        lent.collector.finish()
-        connection.request_over(reason="interrupted")
-        return await connection.session.interrupt()

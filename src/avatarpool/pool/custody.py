@@ -2,67 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import traceback
 from collections.abc import Iterable
 
-from avatarpool.pool.connection import Connection, PooledConnection
+from avatarpool.pool.borrowing import QueuedBorrower
+from avatarpool.pool.connection import Connection
 
 log = logging.getLogger("avatarpool.pool")
 
 
-class Custody:
-    """Notes what each task holds.
+def warn_of_deadlocks(
+    pool: str, members: Iterable[Connection], waiters: Iterable[QueuedBorrower]
+) -> None:
+    """Tell of tasks that hold a connection and wait for another, once per borrow.
 
-    Args:
-        pool: The pool's name, for the log.
-        leak_warning: Seconds of being lent after which a connection is logged;
-            None for never.
+    Tasks that do so can wait for each other, and nobody ends it.
     """
-
-    def __init__(self, pool: str, leak_warning: float | None) -> None:
-        self._pool = pool
-        self._leak_warning = leak_warning
-        # The first connection that each task holds.
-        self._held_by: dict[asyncio.Task[object] | None, PooledConnection] = {}
-
-    def hold(self, lent: PooledConnection) -> None:
-        """Note which task has borrowed."""
-        lent.holder = asyncio.current_task()
-        self._held_by.setdefault(lent.holder, lent)
-
-    def let_go(self, lent: PooledConnection) -> None:
-        """Forget it again; it may be another task that returns it."""
-        if self._held_by.get(lent.holder) is lent:
-            del self._held_by[lent.holder]
-
-    def warn_of_deadlock(self, members: int) -> None:
-        """Tell a task that holds a connection and waits for another that none may come."""
-        held = self._held_by.get(asyncio.current_task())
-        if held is not None:
+    held_by = {lent.holder: lent for member in members if (lent := member.borrower) and lent.holder}
+    for waiter in waiters:
+        waiting = waiter.borrower
+        held = held_by.get(waiting.holder) if waiting.holder else None
+        if held is not None and held is not waiting and not waiting.is_told:
+            waiting.is_told = True
             log.warning(
-                "pool %r: the task that borrowed at %s waits for another connection while all "
-                "%d are lent: tasks that hold one and wait for one can wait for each other\n%s",
-                self._pool,
+                "pool %r: the task that borrowed at %s waits at %s for another connection while "
+                "all %d are lent: tasks that hold one and wait for one can wait for each other",
+                pool,
                 held.borrowed_at,
-                members,
-                "".join(traceback.format_stack(limit=8)),
+                waiting.borrowed_at,
+                len(held_by),
             )
 
-    def warn_of_leaks(self, members: Iterable[Connection], now: float) -> None:
-        """Tell of connections that are held for long, once each."""
-        if self._leak_warning is None:
-            return
-        for connection in members:
-            lent = connection.borrower
-            held = now - connection.since
-            if lent is not None and not lent.is_leak_told and held >= self._leak_warning:
-                lent.is_leak_told = True
-                log.warning(
-                    "pool %r lent connection %s %.0f s ago at %s and has not got it back",
-                    self._pool,
-                    connection.connection_id,
-                    held,
-                    lent.borrowed_at,
-                )
+
+def warn_of_leaks(pool: str, members: Iterable[Connection], now: float, seconds: float) -> None:
+    """Tell of connections that are held for that long, once each."""
+    for connection in members:
+        lent = connection.borrower
+        held = now - connection.since
+        if lent is not None and not lent.is_told and held >= seconds:
+            lent.is_told = True
+            log.warning(
+                "pool %r lent connection %s %.0f s ago at %s and has not got it back",
+                pool,
+                connection.connection_id,
+                held,
+                lent.borrowed_at,
+            )

@@ -12,7 +12,8 @@ from avatarpool.collector import AnimationCollector
 from avatarpool.config import SessionConfig
 from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import ConfigurationError
-from avatarpool.pool.connection import Connection, EventWakeup, PoolableSession
+from avatarpool.pool.borrowing import EventWakeup
+from avatarpool.pool.connection import Connection, PoolableSession
 from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
 from avatarpool.session import AvatarSession, new_avatar_session

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.pool.connection import Connection, Owner, PooledConnection
+from avatarpool.pool.borrowing import Lender, PooledConnection
+from avatarpool.pool.connection import Connection
 
 Hook = Callable[[PooledConnection], Awaitable[object]]
 
 
-async def call(hook: Hook, what: str, pool: Owner, connection: Connection) -> None:
+async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> None:
     """Lend a connection to a hook; cancelling cancels the hook.
 
     Raises:
@@ -38,6 +39,12 @@ async def call(hook: Hook, what: str, pool: Owner, connection: Connection) -> No
 
 class _Inspected(PooledConnection):
     """A connection in the hands of a hook: it is about this one, and no other will do."""
+
+    def __init__(self, pool: Lender, connection: Connection, what: str) -> None:
+        super().__init__(pool, 0.0, 0.0)
+        self._place = what
+        self.holder = None
+        self.hold(connection)
 
     async def ready(self) -> Connection:
         self._check_lent()

@@ -18,8 +18,8 @@ from avatarpool.exceptions import (
 )
 from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import QueuedBorrower
-from avatarpool.pool.connection import Connection
-from avatarpool.pool.custody import Custody
+from avatarpool.pool.connection import Borrower, Connection
+from avatarpool.pool.custody import warn_of_deadlocks, warn_of_leaks
 from avatarpool.pool.events import Listeners
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.hooks import Hook
@@ -46,7 +46,7 @@ class Lender:
     def __init__(
         self,
         name: str,
-        state: PoolState[Connection],
+        state: PoolState[Connection, QueuedBorrower],
         limits: CollectionLimits,
         *,
         timeout: float,
@@ -57,25 +57,26 @@ class Lender:
         self.name = name
         self.limits = limits
         self.meter = Meter()
-        self.custody = Custody(name, leak_warning)
+        self._counters = self.meter.counters
         self.listeners = Listeners(name)
         self.progress = asyncio.Event()  # set when a connection comes or goes
         self.now: Callable[[], float]  # the event loop's time, from open() on
-        self._state = state
+        self._state: PoolState[Connection, QueuedBorrower] = state
         self._timeout = timeout
         self._check = check
         self._reset = reset
+        self._leak_warning = leak_warning
         # From open() on:
         self._keeper: Keeper | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._alarm: asyncio.TimerHandle | None = None  # at the next waiter's deadline
         self._alarm_at = inf
 
     def open(self, keeper: Keeper) -> None:
         """Lend from now on, in this event loop."""
         self._keeper = keeper
-        self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
 
     def close(self) -> None:
         """Send all waiters away; what comes back is not lent again."""
@@ -87,29 +88,33 @@ class Lender:
     # --- lending ----------------------------------------------------------------------------
 
     def lend(self) -> Connection | None:
-        """Take an idle connection out at once; None: `wait` has to look into it."""
-        if self._check is not None or self._state.is_closed or not self._is_at_home():
+        """Take a connection out at once; None: `wait` for one."""
+        try:
+            is_at_home = asyncio.get_running_loop() is self.loop
+        except RuntimeError:  # in a child process that was forked from within the loop
+            is_at_home = False
+        if self._state.is_closed or not is_at_home:
+            self._turn_away()
+        if self._check is not None:
             return None
         connection = self._take()
         if connection is not None:
-            self.meter.counters.borrows_num += 1
+            self._counters.borrows_num += 1
             self.meter.wait.add(0.0)
             if self.listeners.each:
                 self.tell(Kind.LENT, connection.connection_id)
         return connection
 
-    async def wait(self, timeout: float, priority: float = 0.0) -> Connection:
-        """Wait until there is a connection, and take it out; `put_back` returns it."""
+    async def wait(self, borrower: Borrower, timeout: float, priority: float) -> Connection:
+        """Take a connection out once there is one; `put_back` returns it."""
         began = self.meter.clock()
-        counters = self.meter.counters
+        counters = self._counters
         counters.borrows_num += 1
         try:
-            self.check_open()
-            self.check_loop()
             if self._check is None:
-                connection = await self._queue(timeout, timeout, priority)
+                connection = await self._queue(borrower, timeout, timeout, priority)
             else:
-                connection = await self._checked(self._check, timeout, priority)
+                connection = await self._checked(self._check, borrower, timeout, priority)
         except BaseException as error:
             waited = self.meter.clock() - began
             counters.borrows_errors += 1
@@ -126,25 +131,34 @@ class Lender:
         return connection
 
     def check_open(self) -> None:
-        """Raise `PoolClosed` unless the pool is open."""
-        if self._keeper is None or self._state.is_closed:
-            is_closed = self._state.is_closed
-            state = "closed" if is_closed else "not open: call initialize() first"
-            raise PoolClosed(f"pool {self.name!r} is {state}")
+        """Raise `PoolClosed` unless the pool is open, `PoolError` unless it is open here."""
+        if self._state.is_closed:
+            raise PoolClosed(f"pool {self.name!r} is closed")
+        if self._keeper is None:
+            raise PoolClosed(f"pool {self.name!r} is not open: call initialize() first")
 
     def check_loop(self) -> None:
         """Raise `PoolError` in another event loop or process than the pool's own."""
-        if not self._is_at_home():
+        try:
+            is_at_home = asyncio.get_running_loop() is self.loop
+        except RuntimeError:  # in a child process that was forked from within the loop
+            is_at_home = False
+        if not is_at_home:
             raise PoolError(
                 f"pool {self.name!r} belongs to another event loop or process: initialize "
                 "and use it in one, and make a pool for each"
             )
 
-    def _is_at_home(self) -> bool:
+    def _turn_away(self) -> None:
+        """Say why nothing is lent, and count it."""
         try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:  # in a child process that was forked from within the loop
-            return False
+            self.check_open()
+            self.check_loop()
+        except PoolError as error:
+            self._counters.borrows_num += 1
+            self._counters.borrows_errors += 1
+            self.tell(Kind.NOT_LENT, error=error)
+            raise
 
     def _take(self) -> Connection | None:
         """Take an idle connection out; None: wait for one."""
@@ -158,17 +172,19 @@ class Lender:
             self._act()
         return connection
 
-    async def _queue(self, patience: float, timeout: float, priority: float) -> Connection:
+    async def _queue(
+        self, borrower: Borrower, patience: float, timeout: float, priority: float
+    ) -> Connection:
         """Wait for a connection: for ``patience`` seconds, of a borrower's ``timeout``."""
         state, now = self._state, self.now()
-        self._raise_refusal()
-        self.meter.counters.borrows_queued += 1
-        waiter = QueuedBorrower(asyncio.get_running_loop().create_future(), timeout)
+        if not state.members:
+            self._raise_refusal()
+        self._counters.borrows_queued += 1
+        assert self.loop is not None
+        waiter = QueuedBorrower(borrower, timeout, self.loop.create_future())
         state.enqueue(waiter, now, priority, patience)
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
-        else:
-            self.custody.warn_of_deadlock(len(state.members))
         if now + patience < self._alarm_at:
             self._set_alarm(now + patience)
         try:
@@ -182,23 +198,23 @@ class Lender:
         self._state.leave(waiter)
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._release(future.result())
+            self._release(future.result(), self.now())
 
     def _raise_refusal(self) -> None:
         """Fail at once where no connection is to be had until the service relents."""
-        keeper = self._keeper
-        assert keeper is not None
-        if keeper.policy.refusal is not None and not self._state.members:
-            raise copy.copy(keeper.policy.refusal)  # one per borrower: each has its own traceback
+        assert self._keeper is not None
+        refusal = self._keeper.policy.refusal
+        if refusal is not None:
+            raise copy.copy(refusal)  # one per borrower: each has its own traceback
 
     # One alarm for all waiters: a timer for each would cost more than the lending.
 
     def _set_alarm(self, when: float) -> None:
-        assert self._loop is not None
+        assert self.loop is not None
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = when
-        self._alarm = self._loop.call_at(when, self._send_overdue_away) if when < inf else None
+        self._alarm = self.loop.call_at(when, self._send_overdue_away) if when < inf else None
 
     def _send_overdue_away(self) -> None:
         # uvloop counts whole milliseconds, so that it may be a bit early.
@@ -216,13 +232,15 @@ class Lender:
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
 
-    async def _checked(self, check: Hook, timeout: float, priority: float) -> Connection:
+    async def _checked(
+        self, check: Hook, borrower: Borrower, timeout: float, priority: float
+    ) -> Connection:
         """Give the first connection that passes the user's check."""
         assert self._keeper is not None
         deadline = self.now() + timeout
         while True:
             patience = deadline - self.now()
-            connection = self._take() or await self._queue(patience, timeout, priority)
+            connection = self._take() or await self._queue(borrower, patience, timeout, priority)
             try:
                 async with asyncio.timeout_at(deadline):
                     await hooks.call(check, "check", self, connection)
@@ -231,31 +249,32 @@ class Lender:
                 self._keeper.check_failed(error)
                 self._act()
             except TimeoutError as error:
-                self._release(connection)
+                self._release(connection, self.now())
                 raise self._timed_out(timeout) from error
             except BaseException:
-                self._release(connection)
+                self._release(connection, self.now())
                 raise
             else:
                 return connection
 
     # --- taking back ------------------------------------------------------------------------
 
-    async def exchange(self, dead: Connection) -> Connection:
+    async def exchange(self, dead: Connection, borrower: Borrower) -> Connection:
         """Give a borrower another connection for one that died unused."""
         self._state.retire(dead, "no longer open")  # its end may not have been told yet
         self._act()
-        return self.lend() or await self.wait(self._timeout)
+        return self.lend() or await self.wait(borrower, self._timeout, 0.0)
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, clean it or let it go."""
-        used = self.now() - connection.since
-        self.meter.counters.usage_ms += used * 1000.0
+        now = self.now()
+        used = now - connection.since
+        self._counters.usage_ms += used * 1000.0
         if self.listeners.each:
             self.tell(Kind.RETURNED, connection.connection_id, "", used)
-        self._release(connection)
+        self._release(connection, now)
 
-    def _release(self, connection: Connection) -> None:
+    def _release(self, connection: Connection, now: float) -> None:
         if connection.phase is not Phase.LENT:
             return  # it died meanwhile, or the pool cut it
         session = connection.session
@@ -264,20 +283,20 @@ class Lender:
         elif connection.why:
             self._state.retire(connection, connection.why)
         elif session.is_settled:
-            self._free(connection)
+            self._free(connection, now)
         else:
-            self.meter.counters.returns_unsettled += 1
+            self._counters.returns_unsettled += 1
             self.tell(Kind.QUARANTINED, connection.connection_id)
             self._clean(connection, session.abandon, self.settled)
         if self._state.to_close:
             self._act()
             self.progress.set()
 
-    def _free(self, connection: Connection) -> None:
+    def _free(self, connection: Connection, now: float) -> None:
         """A connection's requests are over: lend it on, once it was reset."""
         reset = self._reset
         if reset is None:
-            self._state.recycle(connection, self.now())
+            self._state.recycle(connection, now)
         else:
             self._clean(
                 connection, lambda: hooks.call(reset, "reset", self, connection), self._was_reset
@@ -304,15 +323,15 @@ class Lender:
         if connection.phase is not Phase.DRAINING or connection.is_cleaning:
             return
         if connection.session.is_settled:
-            self._free(connection)
+            self._free(connection, self.now())
             self._act()
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """A connection ended: replace it."""
         if self._state.lose(connection):
-            self.meter.counters.connections_lost += 1
+            self._counters.connections_lost += 1
             if error is not None and error.code is AvatarSDKErrorCode.protocolError:
-                self.meter.counters.protocol_errors += 1
+                self._counters.protocol_errors += 1
             self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
@@ -323,7 +342,7 @@ class Lender:
 
     def broken(self, connection: Connection, error: AvatarSDKError) -> None:
         """A connection's peer broke the protocol: it is not lent any more."""
-        self.meter.counters.protocol_errors += 1
+        self._counters.protocol_errors += 1
         if connection.why:
             return
         connection.why = "its peer broke the protocol"
@@ -337,6 +356,14 @@ class Lender:
         refusal = self._keeper.policy.refusal if self._keeper else None
         if refusal is not None and not self._state.members:
             self._state.fail_waiters(refusal)
+
+    def warn_of_misuse(self) -> None:
+        """Log who holds what for too long, or may wait for ever."""
+        state = self._state
+        if state.waiting and len(state.members) >= state.max_size:
+            warn_of_deadlocks(self.name, state.members, state.waiters())
+        if self._leak_warning is not None:
+            warn_of_leaks(self.name, state.members, self.now(), self._leak_warning)
 
     def tell(
         self,

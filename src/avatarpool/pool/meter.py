@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Protocol, cast
 
-from avatarpool.pool.state import M, Phase, PoolState
+from avatarpool.pool.state import M, Phase, PoolState, W
 from avatarpool.stats import ConnectionStats, Counters, Latency, PoolLatencies, PoolStats
 
 
@@ -52,7 +52,7 @@ class Meter:
         return asdict(self.counters)
 
     def snapshot(
-        self, state: PoolState[M], connections: Iterable[Counted], now: float
+        self, state: PoolState[M, W], connections: Iterable[Counted], now: float
     ) -> PoolStats:
         """Return the numbers as they stand; ``connections`` are the state's members."""
         each = [

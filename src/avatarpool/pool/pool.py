@@ -18,7 +18,7 @@ from avatarpool.exceptions import (
     PoolError,
 )
 from avatarpool.pool import hooks
-from avatarpool.pool.borrowing import Borrow
+from avatarpool.pool.borrowing import PooledConnection, QueuedBorrower
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
@@ -141,7 +141,7 @@ class AvatarConnectionPool:
         self._sessions = SessionMaker(config_factory, session_factory, ttl)
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
-        self._state: PoolState[Connection] = PoolState(
+        self._state: PoolState[Connection, QueuedBorrower] = PoolState(
             min_size=min(pool_size, max_size) if min_size is None else min_size,
             max_size=max_size,
             max_waiting=max_waiting,
@@ -260,7 +260,7 @@ class AvatarConnectionPool:
             new_connection=self._open_connection,
             joined=self._join,
             opening_failed=self._opening_failed,
-            swept=lambda: lender.custody.warn_of_leaks(self._state.members, lender.now()),
+            swept=lender.warn_of_misuse,
             tell=lender.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
@@ -374,7 +374,7 @@ class AvatarConnectionPool:
 
     # --- borrowing ------------------------------------------------------------------------
 
-    def borrow(self, timeout: float | None = None, *, priority: float = 0.0) -> Borrow:
+    def borrow(self, timeout: float | None = None, *, priority: float = 0.0) -> PooledConnection:
         """Lend a connection for the length of an ``async with``.
 
         Borrowers are served in the order they came. Cancelling while waiting
@@ -394,7 +394,9 @@ class AvatarConnectionPool:
             PoolError: The pool belongs to another event loop.
             AvatarSDKError: No session is open, and the service refuses new ones.
         """
-        return Borrow(self._lender, self.timeout if timeout is None else timeout, priority)
+        return PooledConnection(
+            self._lender, self.timeout if timeout is None else timeout, priority
+        )
 
     async def _open_connection(self) -> Connection:
         connection = Connection(self._lender)

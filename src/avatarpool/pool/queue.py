@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 from itertools import count
 from math import inf
 from typing import Generic, TypeVar
@@ -71,6 +72,10 @@ class FairQueue(Generic[T]):
             self._skip()
             if self._places > 2 * len(self._present) + 16:
                 self._compact()
+
+    def entries(self) -> Iterable[T]:
+        """All entries, in the order they came."""
+        return self._present
 
     @property
     def next_deadline(self) -> float:

@@ -7,9 +7,10 @@ touched, in the waiters it served, and in `to_close`, which the caller empties.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from avatarpool.exceptions import ConfigurationError, TooManyRequests
 from avatarpool.pool.queue import FairQueue
@@ -65,7 +66,10 @@ class Waiter(Protocol[M_contra]):
         """Learn that no connection will come."""
 
 
-class PoolState(Generic[M]):
+W = TypeVar("W", bound=Waiter[Any])
+
+
+class PoolState(Generic[M, W]):
     """The members, the queue of waiters and every decision about them.
 
     Idle members are lent first in, first out, which spreads the use; waiters
@@ -100,7 +104,7 @@ class PoolState(Generic[M]):
         self.to_close: list[M] = []
         self._aging = 0  # members whose successors are due
         self._idle: deque[M] = deque()
-        self._waiters: FairQueue[Waiter[M]] = FairQueue()
+        self._waiters: FairQueue[W] = FairQueue()
 
     # --- what one may ask ------------------------------------------------------------
 
@@ -147,9 +151,7 @@ class PoolState(Generic[M]):
             self.retire(member, "too old")
         return None
 
-    def enqueue(
-        self, waiter: Waiter[M], now: float, priority: float = 0.0, timeout: float = inf
-    ) -> None:
+    def enqueue(self, waiter: W, now: float, priority: float = 0.0, timeout: float = inf) -> None:
         """Put a borrower into the queue, for so many seconds.
 
         Raises:
@@ -164,11 +166,15 @@ class PoolState(Generic[M]):
         """When the first borrower in the queue runs out of time."""
         return self._waiters.next_deadline
 
-    def overdue(self, now: float) -> list[Waiter[M]]:
+    def overdue(self, now: float) -> list[W]:
         """Take those out of the queue whose time is over."""
         return self._waiters.overdue(now)
 
-    def leave(self, waiter: Waiter[M]) -> None:
+    def waiters(self) -> Iterable[W]:
+        """Those in the queue, in the order they came."""
+        return self._waiters.entries()
+
+    def leave(self, waiter: W) -> None:
         """Take a borrower out of the queue; harmless if it is not there."""
         self._waiters.discard(waiter)
 
@@ -193,7 +199,8 @@ class PoolState(Generic[M]):
         if member.retire_at <= now:
             self.retire(member, "too old")
             return
-        if self._is_surplus(member):
+        may_go = member.is_aging or len(self.members) > self.max_size
+        if may_go and self._is_surplus(member):
             self.retire(member, "one too many")
             return
         member.since = now
