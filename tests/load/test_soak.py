@@ -9,7 +9,7 @@ import pytest
 
 from avatarpool import AvatarConnectionPool, PoolError
 from avatarpool.load import soak
-from avatarpool.load.soak import Soak, Trouble, open_sockets, resident_bytes
+from avatarpool.load.soak import Soak, open_sockets, resident_bytes
 from avatarpool.load.soak_report import SoakPlan, Violation
 from avatarpool.service import Faults, LocalAvatarService, SessionFault
 from avatarpool.service.lipsync import EchoDriver
@@ -37,8 +37,7 @@ async def service(faults):
 
 async def soaked(service, troubles=None, *, seconds=0.5, **options):
     plan = SoakPlan(seconds, connections=3, borrowers=6, seed=1, heal_timeout=1.0)
-    troubles = {name: Trouble(make) for name, make in (troubles or {}).items()}
-    soak = Soak(plan, service.config_factory, troubles, **options)
+    soak = Soak(plan, service.config_factory, troubles or {}, **options)
     try:
         await soak.run()
     finally:

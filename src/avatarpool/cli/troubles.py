@@ -28,7 +28,7 @@ from avatarpool.service import (
 from avatarpool.service.lipsync import EchoDriver
 
 _STEP_TIMEOUT = 1.0  # for a token, a connection, a handshake
-_PING = 2.0  # between pings, and for their answers: so late is a swallowed one missed
+_PING = 1.0  # between pings, and for their answers
 _FLICKER = 0.02, 0.4  # seconds that one choice lasts, at least and at most
 _REBIND_ATTEMPTS, _REBIND_PAUSE = 100, 0.1
 
@@ -103,8 +103,8 @@ _STRICT: tuple[Callable[[random.Random], ServiceLimits], ...] = (
     lambda rng: ServiceLimits(credits=rng.uniform(1.0, 30.0)),
 )
 
-# Where pings are not answered and frames vanish, while the request may go on afterwards.
-_SWALLOWING = "half-open connections", "everything"
+# Faults after which connections are dead for good, and only their pings will tell.
+_SILENT = "half-open connections", "everything"
 
 
 class BreakableService:
@@ -161,14 +161,14 @@ class BreakableService:
         if mix is FaultMix.MIXED:
             troubles["everything"] = self._flickering("everything", list(choices.values()))
         if mix in (FaultMix.RESTARTS, FaultMix.MIXED):
-            troubles["restart"] = Trouble(self._restart)
-            troubles["strict limits"] = Trouble(self._be_strict)
+            troubles["restart"] = self._restart
+            troubles["strict limits"] = self._be_strict
         return troubles
 
     def _flickering(self, name: str, choices: Sequence[Choice]) -> Trouble:
-        swallows = name in _SWALLOWING
-        linger = _PING if swallows else 0.0
-        return Trouble(partial(self._flicker, choices, linger), loses_frames=swallows)
+        # Another half for a machine that is busy.
+        linger = 2.5 * _PING if name in _SILENT else 0.0
+        return partial(self._flicker, choices, linger)
 
     async def _flicker(self, choices: Sequence[Choice], linger: float, seconds: float) -> None:
         """Change between faults, and none, for so long; its effects linger."""

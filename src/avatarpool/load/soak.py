@@ -12,7 +12,6 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -38,17 +37,8 @@ _SESSION_LIFE = 20.0  # so that sessions age within any soak; must hold a reques
 _LOGGERS = "avatarpool", "asyncio"
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """A fault that a soak can make.
-
-    Attributes:
-        make: Makes it for so many seconds, and takes it back if cancelled too.
-        loses_frames: Whether the service leaves frames out and goes on.
-    """
-
-    make: Callable[[float], Awaitable[None]]
-    loses_frames: bool = False
+Trouble = Callable[[float], Awaitable[None]]
+"""Makes a fault for so many seconds, and takes it back if cancelled too."""
 
 
 class Soak:
@@ -161,9 +151,8 @@ class Soak:
                 await asyncio.sleep(rng.uniform(*_CALM))
             if self._troubles:
                 name = rng.choice(list(self._troubles))
-                trouble = self._troubles[name]
-                tally.fault_begins(name, loses_frames=trouble.loses_frames)
-                await trouble.make(rng.uniform(*_FAULT))
+                tally.fault_begins(name)
+                await self._troubles[name](rng.uniform(*_FAULT))
                 is_whole = await self._heal()
 
     async def _heal(self, *, is_idle: bool = False) -> bool:

@@ -218,7 +218,7 @@ class Borrowers:
         """Judge whatever frames a request got, however it ended."""
         tally, collector = self._tally, conn.collector
         tally.requests += 1
-        before, began, gaps = collector.req_id, perf_counter(), tally.gaps
+        before, began = collector.req_id, perf_counter()
         answer = _Answer()
         try:
             yield answer
@@ -227,10 +227,6 @@ class Borrowers:
             if collector.req_id != before:  # else it has not begun
                 tally.answered += answer.is_whole
                 tally.frames += len(collector.frames)
-                complaint = request.judge(
-                    collector.frames,
-                    is_whole=answer.is_whole,
-                    may_have_gaps=gaps is None or gaps != tally.gaps,
-                )
+                complaint = request.judge(collector.frames, is_whole=answer.is_whole)
                 if complaint is not None:
                     tally.found(*complaint)

@@ -49,28 +49,22 @@ class MarkedRequest:
         return b"".join(pieces)
 
     def judge(
-        self, answer: Sequence[AnimationFrame], *, is_whole: bool, may_have_gaps: bool = False
+        self, answer: Sequence[AnimationFrame], *, is_whole: bool
     ) -> tuple[Violation, str] | None:
         """Say what is wrong with an answer; None: nothing.
 
         Args:
             answer: The frames that arrived.
             is_whole: Whether all are to be there, or the first ones at least.
-            may_have_gaps: Whether the service has left frames or audio out, which
-                nobody can see who does not know how much there was.
         """
         indices = []
         for mark in (k.jaw_pose for frame in answer for k in frame.keyframes):
             read = _read(mark)
-            if read is None and may_have_gaps:
-                continue  # it is where a hole was closed
             if read is None or read[0] != self.number:
                 other = f"request {read[0]}" if read else "nobody"
                 return Violation.MIXED, f"request {self.number} was given a frame of {other}"
             indices.append(read[1])
         expected = list(range(self.frames if is_whole else len(indices)))
-        if may_have_gaps:
-            expected = sorted(index for index in indices if index < self.frames)
         if indices != expected:
             return Violation.WRONG_FRAMES, (
                 f"request {self.number} of {self.frames} frames was given {indices[:20]}"

@@ -110,8 +110,6 @@ class Tally:
         frames: Frames that were looked at.
         faults: Faults made, by name.
         fault: The present one; empty without any.
-        gaps: A number that changes when a fault begins that leaves frames out;
-            None under such a fault.
         operations: Calls of the pool's own operations, by name.
         longest_wait: Seconds until a connection was lent or refused.
         longest_heal: Seconds from a fault's end to the pool's full size.
@@ -134,8 +132,7 @@ class Tally:
         self.longest_heal = 0.0
         self.memory: list[int] = []
         self.calm: int | None = None
-        self.gaps: int | None = 0
-        self._times = 0  # of calm and of faults
+        self._times = 0  # of calm
         self._findings: dict[Violation, Finding] = {}
 
     @property
@@ -157,14 +154,10 @@ class Tally:
         """From now on no request may fail."""
         self._times += 1
         self.calm = self._times
-        if self.gaps is None:
-            self.gaps = self._times
 
-    def fault_begins(self, name: str, *, loses_frames: bool = False) -> None:
-        """From now on requests may fail, until the next calm, or have gaps."""
+    def fault_begins(self, name: str) -> None:
+        """From now on requests may fail, until the next calm."""
         self.calm = None
-        if loses_frames:
-            self.gaps = None
         self.fault = name
         self.faults[name] += 1
 
