@@ -17,6 +17,13 @@ PANELS = (
     ("500 tasks on 10 connections, µs", "borrow_contended", "cpu_us", 1.0),
 )
 
+CURVES = {
+    "avatarpool": "ours asyncio",
+    "avatarpool, uvloop": "ours uvloop",
+    "naive pool": "naive asyncio",
+    "naive pool, uvloop": "naive uvloop",
+}
+
 INK, FAINT, OURS, OTHERS = "#24292f", "#d0d7de", "#0969da", "#8c959f"
 
 WIDTH, BAR, GAP, LABEL = 400, 16, 6, 150
@@ -56,30 +63,18 @@ def _panel(x: int, y: int, title: str, values: Mapping[str, float]) -> Iterable[
 
 
 def curves(results: Results) -> str:
-    """Return cost against size: connections on the left, waiters on the right."""
+    """Return cost against size."""
     many, waiters = results["many"], results["waiters"]
-    left = {
-        "a borrow": _points(many["ours asyncio"], "borrow_us"),
-        "a borrow, uvloop": _points(many["ours uvloop"], "borrow_us"),
-    }
-    left_requests = {
-        "a short request": _points(many["ours asyncio"], "request_us"),
-        "a short request, uvloop": _points(many["ours uvloop"], "request_us"),
-    }
-    right = {
-        "avatarpool": _points(waiters["ours asyncio"], "borrow_us"),
-        "avatarpool, uvloop": _points(waiters["ours uvloop"], "borrow_us"),
-        "naive pool": _points(waiters["naive asyncio"], "borrow_us"),
-    }
-    shapes: list[str] = []
     panels = (
-        ("A borrow, CPU µs, by connections", left),
-        ("A short request, CPU µs, by connections", left_requests),
-        ("A borrow, CPU µs, by waiters on 10 connections", right),
+        ("A borrow, CPU µs, by connections", "borrow_us", many),
+        ("A short request, CPU µs, by connections", "request_us", many),
+        ("A borrow, CPU µs, by waiters", "borrow_us", waiters),
     )
-    for index, (title, lines) in enumerate(panels):
+    shapes: list[str] = []
+    for index, (title, figure, found) in enumerate(panels):
+        lines = {name: _points(found[who], figure) for name, who in CURVES.items() if who in found}
         shapes += _plot(300 * index + 10, title, lines)
-    return _svg(3 * 300 + 10, 260, shapes)
+    return _svg(3 * 300 + 10, 280, shapes)
 
 
 def _points(figures: Mapping[str, float], prefix: str) -> list[tuple[float, float]]:
@@ -112,11 +107,9 @@ def _plot(x: int, title: str, lines: Mapping[str, list[tuple[float, float]]]) ->
         dash = ' stroke-dasharray="4 3"' if "uvloop" in name else ""
         places = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in points)
         yield f'<polyline points="{places}" fill="none" stroke="{color}" stroke-width="2"{dash}/>'
-        at = place(*points[-1])
-        yield _text(at[0] - 4, at[1] - 6, f"{points[-1][1]:.3g}", anchor="end")
         y = bottom + 34 + 15 * index
         yield f'<path d="M{x} {y - 4}h24" stroke="{color}" stroke-width="2"{dash}/>'
-        yield _text(x + 30, y, name)
+        yield _text(x + 30, y, f"{name}: from {points[0][1]:.3g} to {points[-1][1]:.3g}")
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "400") -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from case import Case
@@ -12,11 +15,13 @@ from chart import bars, curves
 Results = dict[str, dict[str, dict[str, float]]]
 """Case, then ``peer loop``, then figure: the median over the rounds."""
 
+LOOPS = ("asyncio", "uvloop")
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 PEERS = {
     "ours": "avatarpool",
-    "naive": "naive pool, official SDK",
+    "naive": "naive pool",
     "websockets": "`websockets`, tuned",
     "picows": "raw picows",
     "tcp": "bare TCP copy",
@@ -60,73 +65,115 @@ def number(value: float | None) -> str:
     return f"{value:,.{0 if value == 0 else digits}f}"
 
 
-def row(cells: list[str]) -> str:
-    """Return a row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+def table_of(head: list[str], lines: list[list[str]]) -> str:
+    """Return a Markdown table whose first column names and whose others count."""
+    marks = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, marks, *lines])
 
 
 def summary(results: Results) -> str:
     """Return the table of goals."""
-    lines = [
-        row(["", "naive pool, official SDK", "avatarpool", "on uvloop", "ratio", "goal"]),
-        row(["---", "---:", "---:", "---:", "---:", "---:"]),
-    ]
+    lines = []
     for goal in GOALS:
         if goal.case not in results:
             continue
-
-        def of(who: str, goal: Goal = goal) -> float | None:
-            figures = results[goal.case].get(who)
-            return figures[goal.figure] / goal.scale if figures else None
-
-        ours, naive = of("ours asyncio"), of("naive asyncio")
+        ours, on_uvloop, naive = (
+            found[goal.figure] / goal.scale if (found := results[goal.case].get(who)) else None
+            for who in ("ours asyncio", "ours uvloop", "naive asyncio")
+        )
         ratio = f"{ours / naive:.2f}" if ours is not None and naive else ""
-        cells = [number(value) for value in (naive, ours, of("ours uvloop"))]
         what = f"{goal.what}, {goal.unit}" if goal.unit else goal.what
-        lines.append(row([what, *cells, ratio, f"{goal.limit:g}"]))
-    return "\n".join(lines)
+        cells = [number(value) for value in (naive, ours, on_uvloop)]
+        lines.append([what, *cells, ratio, f"{goal.limit:g}"])
+    head = ["", "naive pool, official SDK", "avatarpool", "on uvloop", "ratio", "goal, at most"]
+    return table_of(head, lines)
 
 
-def details(name: str, by_peer: dict[str, dict[str, float]]) -> str:
-    """Return one case's table: a line per peer, each figure on both loops."""
+def details(name: str, found: dict[str, dict[str, float]]) -> str:
+    """Return one case's table, in the shape that its peers and figures fit in."""
     case: Case = importlib.import_module(f"cases.{name}").CASE
+    table = (
+        figures_in_lines(case, found)
+        if len(case.peers) == 1
+        else loops_in_lines(case, found)
+        if len(case.figures) > 2
+        else peers_in_lines(case, found)
+    )
+    return f"**{case.title}**\n\n{table}"
+
+
+def peers_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
+    """Return a line per peer: each figure on both loops, and the first one's ratio to ours."""
     main = next(iter(case.figures))
-    has_ratio = len(case.peers) > 1
-    head = [""] + [cell for title in case.figures.values() for cell in (title, "on uvloop")]
-    lines = [
-        row(head + ["to ours"] * has_ratio),
-        row(["---"] + ["---:"] * (len(head) - 1 + has_ratio)),
-    ]
+    head = [cell for title in case.figures.values() for cell in (title, "on uvloop")]
+    lines = []
     for peer in case.peers:
-        on = [by_peer[f"{peer} {loop}"] for loop in ("asyncio", "uvloop")]
-        cells = [number(figures.get(figure)) for figure in case.figures for figures in on]
-        if has_ratio:
-            cells.append(f"{on[0][main] / by_peer['ours asyncio'][main]:.2f}")
-        lines.append(row([PEERS[peer], *cells]))
-    return f"**{case.title}**\n\n" + "\n".join(lines)
+        on = [found[f"{peer} {loop}"] for loop in LOOPS]
+        cells = [number(figures[figure]) for figure in case.figures for figures in on]
+        ratio = on[0][main] / found["ours asyncio"][main]
+        lines.append([PEERS[peer], *cells, f"{ratio:.2f}"])
+    return table_of(["", *head, "to ours"], lines)
+
+
+def loops_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
+    """Return a line per peer and loop."""
+    lines = [
+        [
+            f"{PEERS[peer]}, {loop}",
+            *(number(found[f"{peer} {loop}"][name]) for name in case.figures),
+        ]
+        for peer in case.peers
+        for loop in LOOPS
+    ]
+    return table_of(["", *case.figures.values()], lines)
+
+
+def figures_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
+    """Return a line per figure of the only peer."""
+    lines = [
+        [title, *(number(found[f"{case.peers[0]} {loop}"][name]) for loop in LOOPS)]
+        for name, title in case.figures.items()
+    ]
+    return table_of(["", *LOOPS], lines)
 
 
 def growth(results: Results) -> str:
     """Return what a borrow and a request cost as the pool grows."""
     if "many" not in results:
         return ""
-    by_loop = {loop: results["many"][f"ours {loop}"] for loop in ("asyncio", "uvloop")}
+    by_loop = {loop: results["many"][f"ours {loop}"] for loop in LOOPS}
     sizes = [name.partition("@")[2] for name in by_loop["asyncio"] if name.startswith("borrow_us@")]
     lines = [
-        row(["connections", *(f"{int(size):,}" for size in sizes)]),
-        row(["---", *["---:" for _ in sizes]]),
+        [f"{what}, {loop}", *(number(figures[f"{figure}@{size}"]) for size in sizes)]
+        for figure, what in (("borrow_us", "a borrow"), ("request_us", "a request of 20 frames"))
+        for loop, figures in by_loop.items()
     ]
-    for figure, what in (("borrow_us", "a borrow"), ("request_us", "a short request")):
-        for loop, figures in by_loop.items():
-            cells = [number(figures[f"{figure}@{size}"]) for size in sizes]
-            lines.append(row([f"{what}, {loop}, CPU µs", *cells]))
-    return "**Cost as the pool grows**\n\n" + "\n".join(lines)
+    head = ["connections", *(f"{int(size):,}" for size in sizes)]
+    return f"**Cost as the pool grows, CPU µs**\n\n{table_of(head, lines)}"
+
+
+def surroundings() -> str:
+    """Return on what it was measured."""
+    packages = (
+        "avatarkit",
+        "picows",
+        "websockets",
+        "uvloop",
+        "psycopg-pool",
+        "asyncpg",
+        "sqlalchemy",
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"Python {platform.python_version()}, {platform.system()} on {platform.machine()}, "
+        f"{os.cpu_count()} cores; {versions}."
+    )
 
 
 def tables(results: Results) -> str:
     """Return everything as Markdown."""
     parts = [summary(results), *(details(name, found) for name, found in results.items())]
-    return "\n\n".join(part for part in (*parts, growth(results)) if part) + "\n"
+    return "\n\n".join(part for part in (*parts, growth(results), surroundings()) if part) + "\n"
 
 
 def publish(results: Results) -> None:

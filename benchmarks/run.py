@@ -24,7 +24,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 
 from case import Case
-from report import Results, publish, tables
+from report import LOOPS, Results, publish, tables
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -45,7 +45,6 @@ CASES = (
     "many",
     "service",
 )
-LOOPS = ("asyncio", "uvloop")
 
 ROUND_TIMEOUT = 180.0
 
@@ -153,6 +152,8 @@ async def measure(names: list[str], *, is_quick: bool, console: Console) -> Resu
                 ports = json.dumps(await answer(upstream, "the upstream"))
                 turns = Turns(name, case, ports, is_quick=is_quick)
                 await turns.run(progress)
+            if not console.is_terminal:  # where no bar moves
+                console.print(f"{name} measured")
             results[name] = {
                 f"{peer} {loop}": medians(rounds) for (peer, loop), rounds in turns.figures.items()
             }
@@ -191,6 +192,8 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     text = tables(results)
+    if options.quick:
+        text = f"A quick look, with smaller numbers than the titles say.\n\n{text}"
     (RESULTS / "results.md").write_text(text, encoding="utf-8")
     print(text)
     if options.publish:
