@@ -7,7 +7,6 @@ from pathlib import Path
 
 from avatarpool.audio.check import check_audio
 from avatarpool.audio.opus import OpusEncoder, decode_ogg_opus, is_mono_opus
-from avatarpool.audio.resample import resample
 from avatarpool.audio.wav import read_wav, to_pcm
 from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AudioError
@@ -74,6 +73,8 @@ def _read_pcm(data: bytes, sample_rate: int, path: Path | None) -> bytes:
                 f"the WAV file is longer than {MAX_AUDIO_BYTES} bytes at {sample_rate} Hz: "
                 "cut it into pieces"
             )
+        from avatarpool.audio.resample import resample  # noqa: PLC0415  # numpy, for few
+
         return to_pcm(resample(samples, rate, sample_rate))
     if data[:4] == b"OggS":
         return decode_ogg_opus(data, sample_rate, max_bytes=MAX_AUDIO_BYTES)
