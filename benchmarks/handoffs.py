@@ -8,6 +8,7 @@ have dummies for connections, and ours, whose connections are real, sends nothin
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
@@ -168,6 +169,38 @@ async def sqlalchemy_handoff(ports: Ports, size: int) -> AsyncIterator[Borrow]:
     yield lambda: SqlalchemyBorrow(pool)
 
 
+class BareBorrow:
+    """A deque of connections and a deque of futures, and nothing that a pool is for."""
+
+    def __init__(self, idle: deque[object], waiters: deque[asyncio.Future[object]]) -> None:
+        self._idle = idle
+        self._waiters = waiters
+
+    async def __aenter__(self) -> object:
+        if self._idle:
+            self._connection = self._idle.popleft()
+        else:
+            future = asyncio.get_running_loop().create_future()
+            self._waiters.append(future)
+            self._connection = await future
+        return self._connection
+
+    async def __aexit__(self, *reason: object) -> None:
+        if self._waiters:
+            self._waiters.popleft().set_result(self._connection)
+        else:
+            self._idle.append(self._connection)
+
+
+@asynccontextmanager
+async def bare(ports: Ports, size: int) -> AsyncIterator[Borrow]:
+    """The limit: the barest hand-off that lends nothing twice."""
+    del ports
+    idle: deque[object] = deque(range(size))
+    waiters: deque[asyncio.Future[object]] = deque()
+    yield lambda: BareBorrow(idle, waiters)
+
+
 class Nothing:
     """Borrows nothing."""
 
@@ -191,6 +224,7 @@ HANDOFFS: dict[str, Callable[[Ports, int], AbstractAsyncContextManager[Borrow]]]
     "psycopg": psycopg_handoff,
     "asyncpg": asyncpg_handoff,
     "sqlalchemy": sqlalchemy_handoff,
+    "bare": bare,
     "none": no_pool,
 }
 

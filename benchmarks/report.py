@@ -28,6 +28,7 @@ PEERS = {
     "psycopg": "psycopg_pool",
     "asyncpg": "asyncpg",
     "sqlalchemy": "SQLAlchemy",
+    "bare": "bare deques",
     "none": "no pool",
 }
 

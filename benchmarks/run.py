@@ -1,7 +1,7 @@
 """Measures avatarpool and its peers side by side: ``make bench``.
 
-    python benchmarks/run.py                      # everything, about six minutes
-    python benchmarks/run.py --quick              # a look, under a minute and a half
+    python benchmarks/run.py                      # everything, six to eight minutes
+    python benchmarks/run.py --quick              # a look, a minute or two
     python benchmarks/run.py --only request --only borrow
     python benchmarks/run.py --publish            # and renew docs/performance.md
 

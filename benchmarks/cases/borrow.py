@@ -10,7 +10,7 @@ from handoffs import HANDOFFS
 
 CASE = Case(
     "Borrow and return, uncontended, through `async with`",
-    ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "none"),
+    ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "bare", "none"),
     {"cpu_us": "CPU µs"},
 )
 

@@ -10,7 +10,7 @@ from handoffs import HANDOFFS, lend
 
 CASE = Case(
     "Borrow and return, 500 tasks on 10 connections",
-    ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "none"),
+    ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "bare", "none"),
     {"cpu_us": "CPU µs"},
 )
 

@@ -16,7 +16,7 @@ REPEATS = 3
 
 CASE = Case(
     "Borrow and return on 10 connections while so many wait",
-    ("ours", "naive", "none"),
+    ("ours", "naive", "bare"),
     {f"borrow_us@{count}": f"{count:,}: CPU µs" for count in COUNTS},
     rounds=1,
     is_fresh=True,
