@@ -66,6 +66,22 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv-lipsync/.ready: pyproject.toml requirements/dev.txt tools/lipsync/requirements.txt
+	$(PYTHON) -m venv .venv-lipsync
+	.venv-lipsync/bin/python -m pip install --quiet -r requirements/dev.txt -r tools/lipsync/requirements.txt
+	.venv-lipsync/bin/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: lipsync-train
+lipsync-train: .venv-lipsync/.ready ## Train the local service's lips anew (tools/lipsync/README.md)
+	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync
+	.venv-lipsync/bin/python tools/lipsync/train.py build/lipsync src/avatarpool/service/lipsync/visemes.npz
+
+.PHONY: lipsync-eval
+lipsync-eval: .venv-lipsync/.ready ## Score them on voices that they were not trained on
+	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync test-sentences test-voices test-languages test-flite
+	.venv-lipsync/bin/python tools/lipsync/evaluate.py build/lipsync
+
 # protoc 25 writes code that every protobuf runtime from 5.29 to 7 loads; newer
 # compilers write code that refuses runtimes two majors away.
 .PHONY: proto

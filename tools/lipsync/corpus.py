@@ -1,0 +1,192 @@
+"""Labelled speech: generate it, keep it, read it back.
+
+    python tools/lipsync/corpus.py build/lipsync
+
+writes every set as an ``.npz`` file; those that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import flite
+import numpy as np
+import numpy.typing as npt
+from espeak import Espeak, UnknownVoice
+from labels import ROW_SAMPLES, SAMPLE_RATE, Labels, Phone, label
+from sentences import TEST_SENTENCES, random_sentence
+
+# espeak-ng's voice variants. Whispers have no pitch, and robots speak to nobody.
+TRAINING_VARIANTS = (
+    "m1 m2 m3 m4 m5 m6 f1 f2 f3 f4 klatt klatt2 klatt4 Alex Alicia Andrea Annie Denis Diogo Gene "
+    "Henrique Hugo Lee Marco Mario Mike anika antonio aunty benjamin boris caleb ed grandma "
+    "grandpa iven iven2 john kaukovalta marcelo max miguel pablo paul quincy rob sandro shelby "
+    "steph travis victor zac whisper"
+).split()
+VALIDATION_VARIANTS = "Andy Nguyen gustave iven3 iven4 klatt5 michel pedro".split()
+UNSEEN_VARIANTS = (
+    "m7 m8 f5 Michael Jacky belinda edward linda steph2 klatt3 adam david norbert robert"
+).split()
+TRAINING_LANGUAGES = "en-us " * 5 + "en-gb " * 2 + "de fr es it pt pl nl"
+UNSEEN_LANGUAGES = "ru sv tr ja cmn hi cs fi el hu id ko ro".split()
+
+_SHORTEST_SAMPLES = SAMPLE_RATE // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A sentence: samples at 16 kHz, and its labels."""
+
+    pcm: npt.NDArray[np.int16]
+    labels: Labels
+
+
+Said = tuple[npt.NDArray[np.float32], list[Phone]]
+
+
+def _espeak(speak: Callable[[random.Random, int], Said], seed: int) -> Iterator[Utterance]:
+    source = random.Random(seed)
+    for i in range(sys.maxsize):
+        try:
+            wave, phones = speak(source, i)
+        except UnknownVoice:
+            continue
+        if len(wave) >= _SHORTEST_SAMPLES:
+            yield _utterance(wave, label(phones, wave, find_closures=True))
+
+
+def _espeak_training(seed: int) -> Iterator[Utterance]:
+    synthesiser = Espeak()
+    languages = TRAINING_LANGUAGES.split()
+
+    def speak(source: random.Random, _: int) -> Said:
+        language = source.choice(languages)
+        variant = source.choice([*TRAINING_VARIANTS, "", "", ""])
+        return synthesiser.speak(
+            random_sentence(language, source),
+            f"{language}+{variant}" if variant else language,
+            words_per_minute=source.randint(120, 230),
+            pitch=source.randint(15, 85),
+        )
+
+    return _espeak(speak, seed)
+
+
+def _espeak_test(seed: int, variants: list[str], languages: list[str]) -> Iterator[Utterance]:
+    synthesiser = Espeak()
+
+    def speak(source: random.Random, i: int) -> Said:
+        language = languages[i % len(languages)]
+        is_english = language == "en-us"
+        text = TEST_SENTENCES[i % len(TEST_SENTENCES)]
+        return synthesiser.speak(
+            text if is_english else random_sentence(language, source),
+            f"{language}+{source.choice(variants)}",
+            words_per_minute=source.randint(140, 200),
+            pitch=source.randint(30, 70),
+        )
+
+    return _espeak(speak, seed)
+
+
+def _flite_training(voice: str, seed: int) -> Iterator[Utterance]:
+    source = random.Random(seed)
+    while True:
+        size = source.choice((0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.14))
+        wave, phones = flite.speak(
+            random_sentence("en-us", source),
+            voice,
+            stretch=source.uniform(0.8, 1.3),
+            # Who has a shorter vocal tract has a higher voice, mostly.
+            pitch=source.uniform(0.8, 1.35) / size**2,
+            size=size,
+        )
+        yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
+def _flite_test(voices: tuple[str, ...]) -> Iterator[Utterance]:
+    for i in range(sys.maxsize):
+        text = TEST_SENTENCES[i // len(voices) % len(TEST_SENTENCES)]
+        wave, phones = flite.speak(text, voices[i % len(voices)])
+        yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
+def _utterance(wave: npt.NDArray[np.float32], labels: Labels) -> Utterance:
+    samples = wave[: len(labels.visemes) * ROW_SAMPLES]
+    return Utterance((np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16), labels)
+
+
+# Name: minutes, and where they come from.
+SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
+    "train-espeak": (240, lambda: _espeak_training(1)),
+    "train-rms": (120, lambda: _flite_training("rms", 2)),
+    "train-awb": (120, lambda: _flite_training("awb", 3)),
+    "validation-espeak": (6, lambda: _espeak_test(4, VALIDATION_VARIANTS, ["en-us"])),
+    "validation-awb": (4, lambda: _flite_test(("awb",))),
+    "test-sentences": (8, lambda: _espeak_test(5, TRAINING_VARIANTS, ["en-us"])),
+    "test-voices": (8, lambda: _espeak_test(6, UNSEEN_VARIANTS, ["en-us"])),
+    "test-languages": (8, lambda: _espeak_test(7, UNSEEN_VARIANTS, UNSEEN_LANGUAGES)),
+    "test-flite": (8, lambda: _flite_test(flite.HELD_OUT_VOICES)),
+}
+
+
+def write(path: Path, utterances: Iterator[Utterance], minutes: float) -> int:
+    """Keep that many minutes; return the number of sentences."""
+    kept: list[Utterance] = []
+    rows = 0
+    while rows < minutes * 6000:
+        kept.append(next(utterances))
+        rows += len(kept[-1].labels.visemes)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(
+            file,
+            pcm=np.concatenate([u.pcm for u in kept]),
+            visemes=np.concatenate([u.labels.visemes for u in kept]),
+            openness=np.concatenate([u.labels.openness for u in kept]),
+            rows=np.array([len(u.labels.visemes) for u in kept]),
+        )
+    part.rename(path)
+    return len(kept)
+
+
+def read(path: Path) -> list[Utterance]:
+    """Return the sentences of a set."""
+    with np.load(path) as data:
+        ends = np.cumsum(data["rows"])[:-1]
+        return [
+            Utterance(pcm, Labels(visemes, openness))
+            for pcm, visemes, openness in zip(
+                np.split(data["pcm"], ends * ROW_SAMPLES),
+                np.split(data["visemes"], ends),
+                np.split(data["openness"], ends),
+                strict=True,
+            )
+        ]
+
+
+def main() -> None:
+    """Generate the sets that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="all if none is named")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.sets or SETS:
+        path = options.folder / f"{name}.npz"
+        if path.exists():
+            continue
+        minutes, source = SETS[name]
+        began = time.monotonic()
+        count = write(path, source(), minutes)
+        print(f"{name}: {count} sentences, {minutes:g} min, in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Score the packaged driver on speech that its network was neither trained on nor chosen by.
+
+    python tools/lipsync/evaluate.py build/lipsync
+
+Columns, all at 25 keyframes a second:
+
+- acc9: share of keyframes whose visible class is right; +-1: or that of a neighbour;
+- jaw: correlation of the network's opening with the true one, smoothed by 30 ms;
+- pose: the same of the keyframes' `jaw_pose`, and of the driver `dsp`;
+- PP@.6: share of closed lips found at the threshold where .6 of what is found is right;
+- found, right: recall and precision of keyframes whose lips are pressed by half or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import corpus
+import numpy as np
+import numpy.typing as npt
+from labels import SAMPLE_RATE
+from phones import CLASS_OF, CLASSES
+
+from avatarpool.protocol.keyframes import Keyframe
+from avatarpool.service.lipsync import DriverFactory, DspDriver
+from avatarpool.service.lipsync.features import LATE_BLOCKS
+from avatarpool.service.lipsync.model import ModelDriver
+from avatarpool.service.lipsync.network import Network, load_network
+from examples import example
+
+_CLOSED = CLASSES.index("PP")
+_PRESS = 1  # in a keyframe's expression
+_PRECISION = 0.6
+
+SETS = {
+    "test-sentences": "espeak, unseen sentences",
+    "test-voices": "espeak, 14 unseen voices",
+    "test-languages": "espeak, 13 unseen languages",
+    "test-flite": "flite slt + kal held out",
+}
+# For choosing: of a network that was trained with `--voices rms`.
+VALIDATION_SETS = {
+    "validation-espeak": "espeak, 8 other voices",
+    "validation-awb": "flite awb",
+}
+
+Values = list[float]
+
+
+@dataclass
+class Score:
+    """What has been seen so far, keyframe by keyframe."""
+
+    truth: list[int] = field(default_factory=list)
+    guess: list[int] = field(default_factory=list)
+    is_near: list[bool] = field(default_factory=list)
+    opening: Values = field(default_factory=list)
+    jaw: Values = field(default_factory=list)
+    posed: Values = field(default_factory=list)
+    posed_by_dsp: Values = field(default_factory=list)
+    closure: Values = field(default_factory=list)
+    press: Values = field(default_factory=list)
+
+    def add(self, network: Network, utterance: corpus.Utterance) -> None:
+        """Animate one utterance and compare."""
+        heard = example(utterance.pcm.astype(np.float32) / 32768, utterance.labels, network.prior)
+        memory = network.new_memory()
+        seen = [network.see(block.astype(np.float32), memory) for block in heard.blocks]
+        beliefs = np.array([s.visemes for s in seen[LATE_BLOCKS:]])
+        classes = beliefs @ np.eye(len(CLASSES))[CLASS_OF]
+        guess = classes.argmax(axis=1)
+        truth = CLASS_OF[heard.shares.argmax(axis=1)]
+        around = np.pad(truth, 1, mode="edge")
+        self.truth += truth.tolist()
+        self.guess += guess.tolist()
+        self.is_near += np.any(
+            [around[:-2] == guess, around[1:-1] == guess, around[2:] == guess], axis=0
+        ).tolist()
+        self.closure += classes[:, _CLOSED].tolist()
+        self.opening += heard.jaw.tolist()
+        self.jaw += [s.jaw for s in seen[LATE_BLOCKS:]]
+        posed = _animated(ModelDriver, utterance)
+        self.posed += [k.jaw_pose[0] for k in posed]
+        self.press += [k.expression[_PRESS] for k in posed]
+        self.posed_by_dsp += [k.jaw_pose[0] for k in _animated(DspDriver, utterance)]
+
+    def line(self) -> str:
+        """Return the columns."""
+        is_closed = np.array(self.truth) == _CLOSED
+        is_pressed = np.array(self.press) >= 0.5
+        hits = (is_closed & is_pressed).sum()
+        values = (
+            np.mean(np.array(self.truth) == self.guess),
+            np.mean(self.is_near),
+            np.corrcoef(self.opening, self.jaw)[0, 1],
+            np.corrcoef(self.opening, self.posed)[0, 1],
+            np.corrcoef(self.opening, self.posed_by_dsp)[0, 1],
+            recall(np.array(self.closure), is_closed),
+            hits / is_closed.sum(),
+            hits / max(1, is_pressed.sum()),
+        )
+        return "".join(f"{value:8.3f}" for value in values)
+
+
+def recall(
+    scores: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_], precision: float = _PRECISION
+) -> float:
+    """Return the largest share of what is true that is found at this precision."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(truth[order])
+    is_precise = hits >= precision * np.arange(1, len(hits) + 1)
+    return float(hits[is_precise].max(initial=0) / truth.sum())
+
+
+def _animated(make: DriverFactory, utterance: corpus.Utterance) -> list[Keyframe]:
+    driver = make(SAMPLE_RATE, 0)
+    return driver.feed(utterance.pcm.tobytes()) + driver.finish()
+
+
+def score(network: Network, utterances: Iterable[corpus.Utterance]) -> Score:
+    """Return the score of all of them."""
+    total = Score()
+    for utterance in utterances:
+        total.add(network, utterance)
+    return total
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where corpus.py wrote the sets")
+    parser.add_argument(
+        "--validation", action="store_true", help="score what networks are chosen by instead"
+    )
+    options = parser.parse_args()
+    columns = ("acc9", "+-1", "jaw", "pose", "dsp", "PP@.6", "found", "right")
+    print(f"{'':30}" + "".join(f"{name:>8}" for name in columns))
+    for name, title in (VALIDATION_SETS if options.validation else SETS).items():
+        total = score(load_network(), corpus.read(options.folder / f"{name}.npz"))
+        print(f"{title:30}{total.line()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

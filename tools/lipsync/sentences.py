@@ -1,0 +1,59 @@
+"""What the synthesisers say: fixed sentences for tests, random ones for training."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+# Never in training: phonetically balanced sentences (IEEE, 1969), and what
+# people and assistants say to each other.
+TEST_SENTENCES = tuple(
+    Path(__file__).with_name("sentences.txt").read_text(encoding="utf-8").splitlines()
+)
+
+_WORD_LISTS = {
+    "en-us": "american-english",
+    "en-gb": "british-english",
+    "de": "ngerman",
+    "fr": "french",
+    "es": "spanish",
+    "it": "italian",
+    "pt": "portuguese",
+    "pl": "polish",
+    "nl": "dutch",
+}
+_FOLDER = Path("/usr/share/dict")
+_LONGEST_WORD = 11
+_FREQUENT = (
+    "the a of to and in you it that is was for on with be this have we are not can will do what "
+    "my your me him time people make from by up them some maybe remember become problem"
+).split()
+
+
+def random_sentence(language: str, source: random.Random) -> str:
+    """Return words in any order; numbers where there is no list of words."""
+    if language not in _WORD_LISTS:
+        return ", ".join(str(source.randint(1, 9999)) for _ in range(5)) + "."
+    said = []
+    for _ in range(source.randint(4, 10)):
+        is_frequent = language.startswith("en") and source.random() < 0.4
+        word = source.choice(_FREQUENT if is_frequent else _words(language))
+        said.append(word + "," if source.random() < 0.12 else word)
+    return " ".join(said) + source.choice("..?!")
+
+
+@cache
+def _words(language: str) -> list[str]:
+    data = (_FOLDER / _WORD_LISTS[language]).read_bytes()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return [
+        word
+        for word in text.split()
+        if word.isalpha()
+        and 1 < len(word) <= _LONGEST_WORD
+        and (word.islower() or language == "de")
+    ]

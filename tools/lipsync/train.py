@@ -1,0 +1,180 @@
+"""Train the network and write it where the package reads it.
+
+    python tools/lipsync/train.py build/lipsync src/avatarpool/service/lipsync/visemes.npz
+
+The same machine, versions and seed give the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import corpus
+import numpy as np
+import numpy.typing as npt
+import torch
+from flite import TRAINING_VOICES
+from phones import CLASS_OF, CLASSES
+from torch import Tensor
+from trainable import TrainableNetwork
+
+from avatarpool.service.lipsync.features import BANDS, FEATURES, LATE_BLOCKS, ROWS_PER_BLOCK
+from avatarpool.service.lipsync.visemes import VISEMES
+from examples import Example, augmented, logs_of
+
+ESPEAK_COPIES, FLITE_COPIES = 2, 1
+BATCH, FLITE_SHARE = 28, 0.35
+KEYFRAMES = 120  # that an utterance gives to a batch, at most
+WARM_UP_STEPS, LEARNING_RATE, WEIGHT_DECAY = 200, 3e-3, 1e-3
+# Phones have no sharp edges, and synthesisers' labels are a little wrong.
+LABEL_SMOOTHING = 0.03
+CLASS_SHARE = 0.5  # of the loss that is about the nine visible classes
+JAW_WEIGHT = 8.0
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Blender:
+    """Draws batches: utterances of both sources, each heard a little differently every time."""
+
+    def __init__(self, espeak: list[Example], flite: list[Example], seed: int) -> None:
+        self._sources = ((espeak, 1.0 - FLITE_SHARE), (flite, FLITE_SHARE))
+        self._numpy = np.random.default_rng(seed)
+        self._torch = torch.Generator().manual_seed(seed)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield blocks, shares of visemes, jaw, and 1 where a keyframe counts."""
+        while True:
+            chosen = [
+                source[i]
+                for source, share in self._sources
+                for i in self._numpy.integers(0, len(source), round(BATCH * share))
+            ]
+            parts = [self._cut(example) for example in chosen]
+            blocks, shares, jaw, counts = map(torch.stack, zip(*parts, strict=True))
+            yield self._disturbed(blocks), shares, jaw, counts
+
+    def _cut(self, example: Example) -> Batch:
+        """Half of the long utterances begin somewhere inside."""
+        count = len(example.jaw)
+        spare = count - KEYFRAMES
+        start = int(self._numpy.integers(0, spare)) if spare > 0 and self._coin(0.5) else 0
+        count = min(count - start, KEYFRAMES)
+        blocks = torch.zeros(KEYFRAMES + LATE_BLOCKS, ROWS_PER_BLOCK, FEATURES)
+        blocks[: count + LATE_BLOCKS] = torch.from_numpy(
+            example.blocks[start : start + count + LATE_BLOCKS].astype(np.float32)
+        )
+        shares, jaw = torch.zeros(KEYFRAMES, len(VISEMES)), torch.zeros(KEYFRAMES)
+        shares[:count] = torch.from_numpy(example.shares[start : start + count])
+        jaw[:count] = torch.from_numpy(example.jaw[start : start + count])
+        return blocks, shares, jaw, (torch.arange(KEYFRAMES) < count).float()
+
+    def _coin(self, chance: float) -> bool:
+        return bool(self._numpy.random() < chance)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self._torch)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._torch)
+
+    def _disturbed(self, blocks: Tensor) -> Tensor:
+        """Change loudness, colour and contrast, mask bands, add noise."""
+        count = len(blocks)
+        place = torch.linspace(0, 1, BANDS)
+        colour = sum(
+            self._normal(count, 1) * size * torch.cos(torch.pi * k * place)
+            for k, size in enumerate((0.3, 0.5, 0.4, 0.3, 0.2))
+        )
+        contrast = 1.0 + 0.2 * (2.0 * self._uniform(count, 1, 1, 1) - 1.0)
+        bands = blocks[..., :BANDS] * contrast + colour[:, None, None, :]
+        band = torch.arange(BANDS)
+        first = (self._uniform(count, 1) * BANDS).int()
+        is_masked = (band >= first) & (band < first + 1 + (self._uniform(count, 1) * 5).int())
+        is_masked &= self._uniform(count, 1) < 0.4
+        # Half as many bands as at 8 kHz have nothing in them.
+        is_masked |= (band >= 19) & (self._uniform(count, 1) < 0.08)
+        bands = bands.masked_fill(is_masked[:, None, None, :], 0.0)
+        level = blocks[..., BANDS:] + 0.3 * self._normal(count, 1, 1, 1)
+        features = torch.cat([bands, level], dim=-1)
+        return features + 0.2 * self._normal(*features.shape)
+
+
+def loss_of(network: TrainableNetwork, batch: Batch) -> Tensor:
+    """Return what training makes smaller."""
+    blocks, shares, jaw, counts = batch
+    logs, guessed_jaw = network(blocks)
+    logs, guessed_jaw = logs[:, LATE_BLOCKS:], guessed_jaw[:, LATE_BLOCKS:]
+    truth = shares * (1.0 - LABEL_SMOOTHING) + LABEL_SMOOTHING / len(VISEMES)
+    to_classes = torch.eye(len(CLASSES))[torch.from_numpy(CLASS_OF)]
+    of_visemes = -(truth * logs).sum(-1)
+    of_classes = -((truth @ to_classes) * (logs.exp() @ to_classes + 1e-8).log()).sum(-1)
+    of_jaw = (guessed_jaw - jaw) ** 2
+    loss = (1.0 - CLASS_SHARE) * of_visemes + CLASS_SHARE * of_classes + JAW_WEIGHT * of_jaw
+    return (loss * counts).sum() / counts.sum()
+
+
+def train(blender: Blender, steps: int, seed: int) -> TrainableNetwork:
+    """Return a network after that many batches, reporting every 500."""
+    torch.manual_seed(seed)
+    network = TrainableNetwork()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    losses = []
+    began = time.monotonic()
+    for step, batch in zip(range(1, steps + 1), blender.batches(), strict=False):
+        loss = loss_of(network, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 500 == 0:
+            minutes = (time.monotonic() - began) / 60
+            print(f"step {step}: loss {np.mean(losses[-500:]):.4f}, {minutes:.1f} min", flush=True)
+    return network.eval()
+
+
+def prior_of(utterances: list[corpus.Utterance]) -> npt.NDArray[np.float32]:
+    """Return each band's mean log power where there is speech, as the network keeps it."""
+    logs = np.concatenate([logs_of(u.pcm.astype(np.float32) / 65536) for u in utterances])
+    spoken = np.exp(logs).sum(axis=1) > 10**-5.5
+    return logs[spoken].mean(axis=0).astype(np.float16).astype(np.float32)
+
+
+def main() -> None:
+    """Train and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where corpus.py wrote the sets")
+    parser.add_argument("network", type=Path, help="the file to write")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--voices", nargs="+", choices=TRAINING_VOICES, default=TRAINING_VOICES)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # sums come out the same, whatever the machine's cores
+
+    spoken = corpus.read(options.folder / "train-espeak.npz")
+    prior = prior_of(spoken[:300])
+    espeak = [e for k in range(ESPEAK_COPIES) for e in augmented(spoken, k, prior)]
+    flite = []
+    for number, voice in enumerate(options.voices, start=1):
+        spoken = corpus.read(options.folder / f"train-{voice}.npz")
+        for k in range(FLITE_COPIES):
+            flite += augmented(spoken, 100 * number + k, prior)
+    print(f"{len(espeak)} + {len(flite)} examples")
+    train(Blender(espeak, flite, options.seed), options.steps, options.seed).save(
+        options.network, prior
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The network of `avatarpool.service.lipsync.network` as PyTorch trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from avatarpool.service.lipsync.features import FEATURES
+from avatarpool.service.lipsync.network import FEATURE_SCALE, STRIDES
+from avatarpool.service.lipsync.visemes import VISEMES
+
+KERNELS = (5, 5, 4)
+CHANNELS = (48, 64, 96)
+UNITS = 112
+DROPOUT = 0.1
+
+
+class TrainableNetwork(nn.Module):
+    """119,000 parameters, 223 kB as float16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = (FEATURES, *CHANNELS)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(a, b, kernel, stride)
+            for a, b, kernel, stride in zip(inputs, CHANNELS, KERNELS, STRIDES, strict=False)
+        )
+        self.recurrent = nn.GRU(CHANNELS[-1], UNITS, batch_first=True)
+        self.output = nn.Linear(UNITS, len(VISEMES) + 1)
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each block's log beliefs in the visemes, and its jaw.
+
+        Args:
+            blocks: (batch, blocks, 4, `FEATURES`).
+        """
+        rows = blocks.flatten(1, 2).transpose(1, 2) / FEATURE_SCALE
+        for layer, kernel, stride in zip(self.convolutions, KERNELS, STRIDES, strict=True):
+            rows = torch.relu(layer(pad(rows, (kernel - stride, 0))))
+        states, _ = self.recurrent(self.dropout(rows.transpose(1, 2)))
+        outputs = self.output(self.dropout(states))
+        return outputs[..., :-1].log_softmax(-1), outputs[..., -1].sigmoid()
+
+    def save(self, path: Path, prior: npt.NDArray[np.float32]) -> None:
+        """Write the arrays that `Network` reads, as float16."""
+        arrays = {"prior": prior}
+        for i, layer in enumerate(self.convolutions):
+            arrays[f"conv{i}"] = _numpy(layer.weight.permute(2, 1, 0).flatten(0, 1))
+            arrays[f"conv{i}_bias"] = _numpy(layer.bias)
+        arrays["input"] = _numpy(self.recurrent.weight_ih_l0.T)
+        arrays["input_bias"] = _numpy(self.recurrent.bias_ih_l0)
+        arrays["recurrent"] = _numpy(self.recurrent.weight_hh_l0.T)
+        arrays["recurrent_bias"] = _numpy(self.recurrent.bias_hh_l0)
+        arrays["output"] = _numpy(self.output.weight.T)
+        arrays["output_bias"] = _numpy(self.output.bias)
+        np.savez_compressed(path, **{name: a.astype(np.float16) for name, a in arrays.items()})
+
+
+def _numpy(tensor: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.detach().contiguous().numpy()
+    return array
