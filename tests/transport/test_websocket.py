@@ -17,7 +17,7 @@ from avatarpool import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.transport import websocket as module
 from avatarpool.transport.websocket import Ended, WebSocket, connect
 
-BINARY, TEXT, CONTINUATION, CLOSE = 2, 1, 0, 8
+BINARY, TEXT, CONTINUATION, CLOSE, PING, PONG = 2, 1, 0, 8, 9, 10
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -121,6 +121,8 @@ async def test_fragments_become_one_message():
         ([frame(BINARY, b"x", is_last=False), frame(BINARY, b"x")], "out of order"),
         ([b"\xff\xff\xff\xff"], ""),
         ([frame(TEXT, b"a"), frame(TEXT, b"b")], "text message"),
+        ([frame(BINARY, is_last=False), *[frame(CONTINUATION, is_last=False)] * 3000], "tiny"),
+        ([frame(PONG)] * 3000, "tiny"),
     ],
 )
 async def test_a_peer_that_breaks_the_protocol_is_told_and_cut(data: list[bytes], reason: str):
@@ -156,6 +158,55 @@ async def test_the_end_is_told_as_the_peer_said_it(close: bytes, ended: Ended):
     async with server(talk) as url:
         await dial(url, handler)
         assert await handler.ended == ended
+
+
+async def test_a_ping_is_answered_with_its_payload():
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.write(frame(PING, b"are you there"))
+        head = await reader.readexactly(2 + 4)
+        masked = await reader.readexactly(head[1] & 0x7F)
+        payload = bytes(byte ^ head[2 + i % 4] for i, byte in enumerate(masked))
+        answer.set_result(bytes([head[0] & 0x0F]) + payload)
+
+    async with server(talk) as url:
+        await dial(url, handler := Handler())
+        assert await answer == bytes([PONG]) + b"are you there"
+        await handler.ended
+
+
+async def test_pings_of_a_peer_that_reads_nothing_are_not_answered_without_end():
+    pings = 100_000
+    last = b"the last" + bytes(100)
+    answers: list[bytes] = []
+    may_read = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(pings // 100):
+            writer.write(frame(PING, bytes(108)) * 100)
+            await writer.drain()
+        writer.write(frame(PING, last) + frame(BINARY, b"all sent"))
+        await may_read.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        while not answers or answers[-1] != last:
+            head = await reader.readexactly(2 + 4)
+            masked = await reader.readexactly(head[1] & 0x7F)
+            answers.append(bytes(byte ^ head[2 + i % 4] for i, byte in enumerate(masked)))
+
+    async with server(talk) as url:
+        websocket = await dial(url, handler := Handler())
+        while not handler.messages:
+            await asyncio.sleep(0.001)
+        assert websocket._transport is not None
+        waiting = websocket._transport.underlying_transport.get_write_buffer_size()
+        assert waiting < 1_000_000, "bytes of pongs that nobody reads"
+        may_read.set()
+        await handler.ended
+    assert len(answers) < pings
 
 
 async def test_closing_shakes_hands():

@@ -34,6 +34,11 @@ _picows_log.setLevel(logging.WARNING)
 # The buffer grows by itself, and its 16 kB default is paid per idle connection.
 _READ_BUFFER_BYTES = 1024
 
+# A read may bring so many frames that are too small for any message of use: more
+# are a flood, each of which would cost as much as a message.
+_SMALL_FRAME_BYTES = 16
+_MAX_SMALL_FRAMES = 1000
+
 # RFC 8305 recommends 250 ms between attempts at a host's addresses.
 _HAPPY_EYEBALLS_DELAY = 0.25
 
@@ -75,6 +80,8 @@ class WebSocket(WSListener):
         self._transport: WSTransport | None = None
         self._pieces = bytearray()  # of a fragmented message under way
         self._is_fragmented = False
+        self._small_frames = 0  # in a row, of one read
+        self._pong: bytes | None = None  # owed until the peer reads again
         self._violation = ""  # what the peer did wrong, if we end it for that
         self._is_local = False  # whether close() or abort() was called
         self._loop = asyncio.get_running_loop()
@@ -159,6 +166,10 @@ class WebSocket(WSListener):
         kind = frame.msg_type
         if self._violation:
             return
+        if frame.payload_size >= _SMALL_FRAME_BYTES:
+            self._small_frames = 0
+        elif self._is_flood(frame):
+            return
         if kind == WSMsgType.BINARY and frame.fin and not self._is_fragmented:
             if frame.payload_size > self._max_message_bytes:
                 self._too_big(frame.payload_size)
@@ -168,13 +179,8 @@ class WebSocket(WSListener):
             self._reassemble(frame, is_start=kind == WSMsgType.BINARY)
         elif kind == WSMsgType.TEXT:
             self.fail(1003, "text message where only binary ones are expected")
-        elif kind == WSMsgType.CLOSE:
-            if not transport.is_close_frame_sent:
-                # Echo the code; a close frame without one has the code 0 here.
-                transport.send_close(frame.get_close_code() or WSCloseCode.OK)
-            transport.disconnect()
-            # Data that the peer no longer reads must not keep the socket.
-            self._loop.call_later(1.0, transport.disconnect, False)
+        else:
+            self._control(transport, frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         handshake = transport.close_handshake
@@ -204,6 +210,36 @@ class WebSocket(WSListener):
         if self._writable is not None:
             self._writable.set_result(None)
             self._writable = None
+            self._send_pong()
+
+    def _is_flood(self, frame: WSFrame) -> bool:
+        """Count a small frame; end the WebSocket if one read brings too many."""
+        self._small_frames = 0 if frame.last_in_buffer else self._small_frames + 1
+        if self._small_frames <= _MAX_SMALL_FRAMES:
+            return False
+        self.fail(1008, f"more than {_MAX_SMALL_FRAMES} tiny frames at once", linger=0.0)
+        return True
+
+    def _control(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.PING:
+            # Answered here and not by picows: to a peer that reads nothing it would
+            # write without end. One answer to the latest is enough (RFC 6455, 5.5.3).
+            self._pong = frame.get_payload_as_bytes()
+            if self._writable is None:
+                self._send_pong()
+        elif frame.msg_type == WSMsgType.CLOSE:
+            if not transport.is_close_frame_sent:
+                # Echo the code; a close frame without one has the code 0 here.
+                transport.send_close(frame.get_close_code() or WSCloseCode.OK)
+            transport.disconnect()
+            # Data that the peer no longer reads must not keep the socket.
+            self._loop.call_later(1.0, transport.disconnect, False)
+
+    def _send_pong(self) -> None:
+        pong, self._pong = self._pong, None
+        if pong is not None and self.is_open:
+            assert self._transport is not None
+            self._transport.send_pong(pong)
 
     def _reassemble(self, frame: WSFrame, *, is_start: bool) -> None:
         if is_start is self._is_fragmented:
@@ -265,6 +301,7 @@ async def connect(
                 ssl_context=_tls_context() if url.startswith("wss:") else None,
                 websocket_handshake_timeout=timeout,
                 logger_name=_picows_log,
+                enable_auto_pong=False,
                 enable_auto_ping=ping_interval is not None,
                 auto_ping_idle_timeout=ping_interval or 0.0,
                 auto_ping_reply_timeout=ping_timeout if ping_interval is not None else 0.0,
