@@ -347,3 +347,12 @@ def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
     assert isinstance(collector.error, AvatarSDKError)
     assert collector.error.code is AvatarSDKErrorCode.protocolError
     assert collector.error.req_id == "r-1"
+
+
+def test_long_names_count_among_a_requests_bytes(bells):
+    collector = AnimationCollector(bells, CollectionLimits(max_frame_bytes=100))
+    collector.begin("r-1")
+    collector.add(AnimationFrame("r-1", avatar_id="a" * 60))
+    collector.add(AnimationFrame("r-1", connection_id="c" * 60))
+    assert len(collector.frames) == 1
+    assert collector.is_done

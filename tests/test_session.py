@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -502,6 +504,52 @@ async def test_credentials_go_into_the_query_where_headers_cannot():
             assert session.is_open
     assert headers == {}
     assert url.endswith("/websocket?region=eu&id=avatar&appId=app&sessionKey=t+k")
+
+
+@pytest.mark.parametrize("connection_id", ["c" * 257, "c-1\n2026-01-01 forged"])
+async def test_a_connection_id_that_no_log_should_have_is_a_protocol_error(connection_id: str):
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket, connection_id)
+        await websocket.receive()
+
+    async with peer(behave) as config:
+        session = AvatarSession(config)
+        await session.init()
+        with pytest.raises(AvatarSDKError, match="connection id is not of 1 to 256"):
+            await session.start()
+
+
+async def test_a_confirmation_that_comes_before_the_settings_is_a_protocol_error():
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+        digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
+        data = encode(ConfirmSession("too early"))
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: "
+            + base64.b64encode(digest)
+            + b"\r\n\r\n\x82"
+            + bytes([len(data)])
+            + data
+        )
+        await reader.read()
+        writer.close()
+
+    async def unused(websocket: web.WebSocketResponse) -> None:
+        await websocket.close()
+
+    async with (
+        peer(unused) as config,
+        await asyncio.start_server(accept, "127.0.0.1", 0) as ingress,
+    ):
+        url = "http://127.0.0.1:{1}".format(*ingress.sockets[0].getsockname())
+        session = AvatarSession(replace(config, ingress_endpoint_url=url))
+        await session.init()
+        with pytest.raises(AvatarSDKError, match="without its settings") as caught:
+            await session.start()
+    assert caught.value.code is Code.protocolError
+    assert not session.is_open
 
 
 # --- running -----------------------------------------------------------------------------------

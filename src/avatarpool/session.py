@@ -297,6 +297,8 @@ class AvatarSession:
             ping_interval=config.ping_interval,
             ping_timeout=config.ping_timeout,
         )
+        if self._state is SessionState.OPEN:
+            raise _violation("the service confirmed a session without its settings", "handshake")
         if self._state is not SessionState.OPENING:
             raise self._failure or SessionStateError("the session was closed while it opened")
         self._websocket.write(encode(outgoing.configuration(config)))
@@ -420,8 +422,10 @@ class AvatarSession:
             confirmed.set_exception(
                 _violation(f"the handshake was answered with {type(message).__name__}", "handshake")
             )
-        elif not message.connection_id:
-            confirmed.set_exception(_violation("the connection id is empty", "handshake"))
+        elif not (message.connection_id.isprintable() and 0 < len(message.connection_id) <= 256):
+            confirmed.set_exception(  # it goes into logs and metrics
+                _violation("the connection id is not of 1 to 256 printable characters", "handshake")
+            )
         else:
             # Open from here, not from where start() wakes up: the service's
             # next message may come in the same packet.

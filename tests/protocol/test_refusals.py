@@ -290,3 +290,20 @@ def test_every_close_code_of_the_contract_has_a_meaning():
     for close_code in CloseCode:
         error = connection_closed(close_code, None, phase="websocket_runtime")
         assert error.code is not Code.connectionClosed
+
+
+def test_what_the_service_says_is_one_line_and_not_a_long_one():
+    said = "no\n\x1b[2J" + "x" * 10_000
+    error = server_error(ServerError(13, said, said, said), phase="websocket_runtime")
+    for text in (
+        str(error),
+        error.server_detail,
+        error.connection_id,
+        error.req_id,
+        str(connection_closed(1011, said, phase="websocket_runtime")),
+        str(upgrade_refused(500, said)),
+        str(token_refused(500, json.dumps({"message": said}))),
+    ):
+        assert text is not None
+        assert "no  [2Jxxx" in text
+        assert len(text) < 700

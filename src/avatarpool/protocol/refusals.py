@@ -99,7 +99,7 @@ def read_refusal(body: str) -> RefusalBody:
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        return RefusalBody(detail=body.strip()[:500] or None)
+        return RefusalBody(detail=_text(body.strip()))
     errors = data.get("errors")
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
         data = errors[0]
@@ -111,7 +111,10 @@ def read_refusal(body: str) -> RefusalBody:
 
 
 def _text(value: object) -> str | None:
-    return None if value in (None, "") else str(value)[:500]
+    """Take what somebody else wrote: one line, and not a long one, for messages and logs."""
+    if value in (None, ""):
+        return None
+    return "".join(c if c.isprintable() else " " for c in str(value)[:500])
 
 
 def token_refused(status: int, body: str) -> SessionTokenError:
@@ -147,16 +150,16 @@ def upgrade_refused(status: int, body: str) -> AvatarSDKError:
 
 def server_error(error: ServerError, *, phase: str) -> AvatarSDKError:
     """The service sent a ServerError."""
-    said = RefusalBody(detail=error.message or None)
+    said = RefusalBody(detail=_text(error.message))
     code = _CERTAIN.get(error.code) or _by_sentence(said) or _by_grpc(error) or Code.serverError
     return AvatarSDKError(
         code,
         f"the service reported error {error.code}{_colon(said)}",
         phase=phase,
-        connection_id=error.connection_id or None,
-        req_id=error.req_id or None,
+        connection_id=_text(error.connection_id),
+        req_id=_text(error.req_id),
         server_code=str(error.code),
-        server_detail=error.message or None,
+        server_detail=said.detail,
         # Codes of the close-code contract mean the same here, so that
         # `retryable` follows it; gRPC's do not take part.
         close_code=error.code if 4000 <= error.code <= 4999 else None,
@@ -172,6 +175,7 @@ def connection_closed(
     req_id: str | None = None,
 ) -> AvatarSDKError:
     """The WebSocket ended; ``close_code`` is None where no close frame came."""
+    reason = _text(reason)
     code = CLOSE_CODES.get(close_code or 0) or _by_sentence(RefusalBody(detail=reason))
     why = "without a close frame" if close_code is None else f"with code {close_code}"
     return AvatarSDKError(
@@ -181,7 +185,7 @@ def connection_closed(
         connection_id=connection_id,
         req_id=req_id,
         close_code=close_code,
-        close_reason=reason or None,
+        close_reason=reason,
     )
 
 
