@@ -13,6 +13,7 @@ from test_pool_timing import hold, new_pool, now, virtually
 from avatarpool import (
     AvatarConnectionPool,
     AvatarSDKError,
+    PoolClosed,
     PooledConnection,
     PoolError,
     PoolEvent,
@@ -147,6 +148,23 @@ async def test_a_check_has_the_borrowers_time_and_no_more():
             await hold(pool, 0.0, timeout=2.0)
         assert now() - began == pytest.approx(2.0)
         assert pool.available_count == 1
+
+
+@virtually
+async def test_a_pool_that_closes_during_a_check_says_so_at_once():
+    async def asks(conn: PooledConnection) -> None:
+        await conn.session.send_audio(bytes(2), end=True)
+        await conn.collector.wait()
+
+    pool = new_pool(Script(), 1, check=asks)
+    await pool.initialize()
+    borrower = asyncio.create_task(hold(pool, 0.0))
+    await asyncio.sleep(1.0)
+    await pool.close(timeout=2.0)
+    closed = now()
+    with pytest.raises(PoolClosed):
+        await borrower
+    assert now() - closed < 5.0, "its own timeout is 30 s"
 
 
 @virtually

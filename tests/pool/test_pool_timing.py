@@ -265,6 +265,26 @@ def test_a_lifetime_that_holds_no_request_is_refused():
     assert len(caught.value.problems) == 2
 
 
+@pytest.mark.parametrize("wrong", [-1.0, float("nan")])
+def test_limits_that_cannot_be_kept_are_all_named(wrong: float):
+    limits = {
+        "timeout": wrong,
+        "request_timeout": wrong,
+        "first_frame_timeout": wrong,
+        "frame_gap_timeout": wrong,
+        "max_waiting": wrong,
+        "max_lifetime": wrong,
+        "max_idle": wrong,
+        "quarantine_timeout": wrong,
+        "reconnect_timeout": wrong,
+        "leak_warning": wrong,
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        new_pool(Script(), **limits)
+    for name in limits:
+        assert f"{name} {wrong} is negative or no number" in caught.value.problems
+
+
 def test_a_pool_without_a_config_factory_is_refused():
     with pytest.raises(ConfigurationError, match="config_factory is missing"):
         AvatarConnectionPool(3)
@@ -281,6 +301,43 @@ async def test_drain_replaces_every_session_without_failing_a_borrower():
             assert not script.sessions[0].is_closed
         await asyncio.sleep(1.0)
         assert [session.is_closed for session in script.sessions] == [True, True, False, False]
+
+
+@virtually
+async def test_drain_replaces_the_sessions_that_are_being_opened_too():
+    script = Script(slow(2.0))
+    pool = new_pool(script, 1)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    pool.drain()
+    await opening
+    assert await hold(pool, 0.0) == "scripted-1"
+    assert [session.is_closed for session in script.sessions] == [True, False]
+    await pool.close()
+
+
+@virtually
+async def test_a_borrow_that_is_returned_twice_takes_nothing_from_the_next_borrower():
+    async with new_pool(Script(), 1) as pool:
+        first, second = pool.borrow(), pool.borrow()
+        await first.__aenter__()
+        await first.__aexit__(None, None, None)
+        await second.__aenter__()
+        with pytest.raises(SessionStateError, match="was returned to pool 'test'"):
+            await first.__aexit__(None, None, None)
+        assert pool.available_count == 0
+        await second.__aexit__(None, None, None)
+        assert pool.available_count == 1
+
+
+@virtually
+async def test_a_borrower_with_a_wrong_priority_harms_nobody_else():
+    async with new_pool(Script(), 1) as pool:
+        wrong: Any = "high"
+        async with pool.borrow():
+            with pytest.raises(TypeError):
+                await hold(pool, 0.0, priority=wrong)
+        assert await hold(pool, 0.0) == "scripted-0"
 
 
 @virtually
@@ -1204,6 +1261,10 @@ def test_a_pool_of_another_event_loop_says_so():
     loop.run_until_complete(pool.initialize())
     with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
         run_virtual(hold(pool, 0.0))
+
+    with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
+        run_virtual(pool.close())
+    assert pool.total_count == 1
     loop.run_until_complete(pool.close())
     loop.close()
 

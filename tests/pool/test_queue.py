@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from math import inf
+from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,19 @@ def test_leaving_twice_is_harmless_and_coming_back_is_the_end_of_the_queue():
     queue.discard("a")
     queue.push("a", 0.0)
     assert drained(queue) == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("priority", "timeout"), [(None, 1.0), ("high", 1.0), (0.0, "5"), (nan, 1.0), (0.0, nan)]
+)
+def test_what_is_no_number_is_refused_and_changes_nothing(priority: Any, timeout: Any):
+    queue: FairQueue[str] = FairQueue()
+    queue.push("a", 0.0, timeout=3.0)
+    with pytest.raises((TypeError, ValueError)):
+        queue.push("b", 0.0, priority, timeout)
+    assert len(queue) == 1
+    assert queue.next_deadline == 3.0
+    assert drained(queue) == ["a"]
 
 
 def test_those_who_left_take_no_room():

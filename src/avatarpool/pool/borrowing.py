@@ -160,6 +160,8 @@ class PooledConnection:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._stage is not _Stage.LENT:
+            self._check_lent()  # returned twice, it would be lent to two
         self._lender.put_back(self.give_back())
 
     @property

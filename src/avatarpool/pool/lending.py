@@ -239,6 +239,7 @@ class Lender:
         assert self._keeper is not None
         deadline = self.now() + timeout
         while True:
+            self.check_open()  # it may have been closed during the check
             patience = deadline - self.now()
             connection = self._take() or await self._queue(borrower, patience, timeout, priority)
             try:

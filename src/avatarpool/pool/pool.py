@@ -93,7 +93,8 @@ class AvatarConnectionPool:
 
     The three hooks are coroutine functions that take a `PooledConnection` and may
     make requests with it. A connection is closed and replaced if its hook raises,
-    takes longer than ``request_timeout``, or leaves a request open.
+    takes longer than ``request_timeout`` (``reset``: than ``quarantine_timeout``), or
+    leaves a request open.
 
     Raises:
         ConfigurationError: The numbers cannot work.
@@ -132,7 +133,21 @@ class AvatarConnectionPool:
         self.timeout = timeout
         self.request_timeout = request_timeout
         self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
-        problems = _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
+        problems = _negative(
+            timeout=timeout,
+            request_timeout=request_timeout,
+            first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
+            frame_gap_timeout=frame_gap_timeout or 0.0,
+            max_frames=max_frames,
+            max_frame_bytes=max_frame_bytes,
+            max_waiting=max_waiting,
+            max_lifetime=self._max_lifetime,
+            max_idle=max_idle,
+            quarantine_timeout=quarantine_timeout,
+            reconnect_timeout=reconnect_timeout,
+            leak_warning=leak_warning or 0.0,
+        )
+        problems += _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
         if config_factory is None:
             problems.append("config_factory is missing")
         if problems or config_factory is None:
@@ -167,6 +182,7 @@ class AvatarConnectionPool:
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
+        self._drains = 0  # calls of drain()
         self._keeper: Keeper | None = None  # from initialize() on
         self._is_open = False  # whether initialize() has done its work
         self._closed: asyncio.Future[None] | None = None  # from close() on
@@ -307,10 +323,15 @@ class AvatarConnectionPool:
         Connections still lent after that are cut. Safe to call twice, and
         while `initialize` runs; whoever calls second waits for the first.
         Cancelling cuts everything at once.
+
+        Raises:
+            PoolError: It belongs to another event loop.
         """
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
+        if self._keeper is not None:
+            self._lender.check_loop()
         loop = asyncio.get_running_loop()
         self._closed = loop.create_future()
         try:
@@ -364,11 +385,14 @@ class AvatarConnectionPool:
     def drain(self) -> None:
         """Replace every session: idle ones now, lent ones on their return.
 
+        Those that are being opened are replaced as well.
+
         Raises:
             PoolClosed: The pool is not open.
         """
         self._lender.check_open()
         assert self._keeper is not None
+        self._drains += 1
         self._state.expire(self._lender.now())
         self._keeper.act()
 
@@ -399,6 +423,14 @@ class AvatarConnectionPool:
         )
 
     async def _open_connection(self) -> Connection:
+        while True:
+            drains = self._drains
+            connection = await self._configured_connection()
+            if drains == self._drains:
+                return connection
+            await connection.session.close()  # it may have been opened with the key of before
+
+    async def _configured_connection(self) -> Connection:
         connection = Connection(self._lender)
         await self._sessions.open(connection)
         if self._configure is not None:
@@ -428,6 +460,15 @@ class AvatarConnectionPool:
         """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
         limits = (self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout)
         return min(1.0, max(0.01, min(limits) / 20.0))
+
+
+def _negative(**limits: float) -> list[str]:
+    """Name the limits that cannot be kept."""
+    return [
+        f"{name} {limit} is negative or no number"
+        for name, limit in limits.items()
+        if not limit >= 0  # NaN is not
+    ]
 
 
 def _problems(

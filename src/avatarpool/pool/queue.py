@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
-from math import inf
+from math import inf, isnan
 from typing import Generic, TypeVar
 
 T = TypeVar("T")  # hashable
@@ -41,7 +41,13 @@ class FairQueue(Generic[T]):
         return len(self._present)
 
     def push(self, entry: T, now: float, priority: float = 0.0, timeout: float = inf) -> None:
-        """Add an entry that is not in the queue."""
+        """Add an entry that is not in the queue.
+
+        Raises:
+            ValueError: The priority or the timeout is no number.
+        """
+        if isnan(priority) or isnan(timeout):  # for what is no number at all: TypeError
+            raise ValueError(f"priority {priority} and timeout {timeout} must be numbers")
         self._present[entry] = number = next(self._numbers)
         place = (now - PRIORITY_SECONDS * priority, number, now + timeout, entry)
         key: object = (priority, timeout)
