@@ -26,6 +26,7 @@ from avatarpool import (
     OggOpusEncoderConfig,
     PlaybackState,
     PoolError,
+    PoolEventKind,
     SessionConfig,
     SessionStateError,
     SessionTokenError,
@@ -550,6 +551,32 @@ async def test_a_confirmation_that_comes_before_the_settings_is_a_protocol_error
             await session.start()
     assert caught.value.code is Code.protocolError
     assert not session.is_open
+
+
+async def test_a_service_that_ends_each_session_it_took_is_not_hammered():
+    opened = 0
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        nonlocal opened
+        opened += 1
+        await confirm(websocket)
+        await asyncio.sleep(0.005)
+        await websocket.close(code=4001, message=b"credits exhausted")
+
+    ended = asyncio.Event()
+    async with (
+        peer(behave) as config,
+        AvatarConnectionPool(
+            1,
+            lambda: config,
+            on_event=lambda event: event.kind is PoolEventKind.BREAKER_OPEN and ended.set(),
+        ) as pool,
+    ):
+        await ended.wait()
+        with pytest.raises(AvatarSDKError, match="creditsExhausted"):
+            async with pool.borrow():
+                pass
+        assert opened == 1
 
 
 # --- running -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, ConfigurationError
-from avatarpool.pool.opening import FIRST_DELAY, MAX_DELAY, OpeningPolicy, is_refusal
+from avatarpool.pool.opening import FIRST_DELAY, MAX_DELAY, PROBATION, OpeningPolicy, is_refusal
 
 DOWN = AvatarSDKError(AvatarSDKErrorCode.connectionFailed, "down")
 NO_CREDITS = AvatarSDKError(AvatarSDKErrorCode.creditsExhausted, "no", close_code=4001)
@@ -117,3 +117,39 @@ def test_a_slot_that_comes_free_ends_the_pause_of_a_full_plan_and_of_nothing_els
     policy.failed(RuntimeError(), step=policy.step, now=0.4)
     policy.slot_freed(0.5)
     assert policy.take(0.5, 2, 0) == 0
+
+
+def test_connections_that_die_young_are_followed_by_growing_waits(policy: OpeningPolicy):
+    waits = []
+    now = 1000.0
+    for _ in range(4):
+        policy.succeeded()
+        for _ in range(3):  # which had opened together
+            policy.died(DOWN, age=0.1, now=now)
+        waits.append(policy.next_at - now)
+        now = policy.next_at
+        assert policy.take(now, 3, 0) == 3
+    for number, wait in enumerate(waits):
+        full = FIRST_DELAY * 2**number
+        assert full / 2 <= wait <= full
+
+
+def test_one_refusal_of_a_young_connection_is_enough_for_the_breaker(policy: OpeningPolicy):
+    policy.succeeded()
+    policy.died(NO_CREDITS, age=0.1, now=5.0)
+    assert policy.refusal is NO_CREDITS
+
+
+def test_a_connection_that_dies_of_age_is_replaced_at_once(policy: OpeningPolicy):
+    policy.succeeded()
+    policy.died(DOWN, age=PROBATION, now=5.0)
+    assert policy.take(5.0, 1, 0) == 1
+
+
+def test_a_flapping_service_of_long_ago_is_forgotten(policy: OpeningPolicy):
+    for now in (0.0, 10.0, 20.0, 40.0):
+        policy.succeeded()
+        policy.died(DOWN, age=0.1, now=now)
+    policy.succeeded()
+    policy.died(DOWN, age=0.1, now=10_000.0)
+    assert policy.next_at - 10_000.0 <= FIRST_DELAY

@@ -182,8 +182,7 @@ class Keeper:
         was_refused = policy.refusal is not None
         policy.failed(error, step=step, now=now)
         self._tell(Kind.REFUSED, "", str(error))
-        if policy.refusal is not None and not was_refused:
-            self._tell(Kind.BREAKER_OPEN, "", str(error))
+        self._tell_breaker(error, was_refused=was_refused)
         self._opening_failed()
         self._tell_outage(now)
 
@@ -212,6 +211,18 @@ class Keeper:
         """A connection did not pass the user's check: open the next one after a while."""
         log.warning("pool %r: %s", self._name, error)
         self.policy.failed(error, step=self.policy.step, now=self._loop.time())
+
+    def died(self, connection: Connection, error: Exception) -> None:
+        """A connection ended by itself; the next one waits if this one was young and unused."""
+        was_refused = self.policy.refusal is not None
+        now = self._loop.time()
+        if not connection.request_count:
+            self.policy.died(error, age=now - connection.opened_at, now=now)
+        self._tell_breaker(error, was_refused=was_refused)
+
+    def _tell_breaker(self, error: Exception, *, was_refused: bool) -> None:
+        if self.policy.refusal is not None and not was_refused:
+            self._tell(Kind.BREAKER_OPEN, "", str(error))
 
     def _tell_outage(self, now: float) -> None:
         since = self.policy.failing_since

@@ -337,6 +337,8 @@ class Lender:
             log.warning(
                 "pool %r lost connection %s: %s", self.name, connection.connection_id, error
             )
+            if error is not None and self._keeper is not None:
+                self._keeper.died(connection, error)
         self.fail_waiters_if_refused()
         self.progress.set()
         self._act()

@@ -13,6 +13,10 @@ MAX_DELAY = 30.0
 """Seconds between retries at the most."""
 
 
+PROBATION = 1.0
+"""Seconds that a connection must live, or answer a request, to show that opening works."""
+
+
 class OpeningPolicy:
     """Decides how many attempts may start now.
 
@@ -31,6 +35,8 @@ class OpeningPolicy:
         self._rng = rng
         self._step = 0
         self._failures = 0  # steps that failed in a row
+        self._failures_before = 0  # ... until the latest success, which may prove none
+        self._failed_at = 0.0
         self._attempts_left: int | None = None  # None: as many as are missing
         self._stale_step: int | None = None  # the first whose tokens were not taken
         self.next_at = 0.0  # when the next attempt may start
@@ -64,6 +70,7 @@ class OpeningPolicy:
 
     def succeeded(self) -> None:
         """An attempt gave a connection: all is well again."""
+        self._failures_before = max(self._failures, self._failures_before)
         self._failures = 0
         self._attempts_left = self._stale_step = None
         self.next_at = 0.0
@@ -74,6 +81,19 @@ class OpeningPolicy:
         full = AvatarSDKErrorCode.concurrencyLimit
         if isinstance(self.refusal, AvatarSDKError) and self.refusal.code is full:
             self.next_at = min(self.next_at, now)
+
+    def died(self, error: Exception, *, age: float, now: float) -> None:
+        """A connection died unused: if it was young, opening another at once is no remedy.
+
+        A service that takes sessions and ends them would be hammered otherwise.
+        """
+        if age >= PROBATION:
+            return
+        if now - self._failed_at > 2.0 * MAX_DELAY:
+            self._failures_before = 0
+        self._failures = max(self._failures, self._failures_before)
+        # Several that die together are one step.
+        self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
 
     def failed(self, error: Exception, *, step: int, now: float) -> None:
         """An attempt of ``step`` failed."""
@@ -90,6 +110,7 @@ class OpeningPolicy:
         if step != self._step:
             return
         self._step += 1
+        self._failed_at = now
         self._failures += 1
         self._attempts_left = None
         delay = min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures - 1, 16))
