@@ -274,7 +274,7 @@ class AnimationCollector:
 
     # --- called by the pool ----------------------------------------------------------
 
-    def begin(self, req_id: str) -> None:
+    def begin(self, req_id: str) -> Collection:
         """Start a fresh collection; one that no request has begun is taken over."""
         previous = self._current
         if previous.req_id is not None:
@@ -283,6 +283,7 @@ class AnimationCollector:
             )
             self._current = Collection(self._limits)
         self._current.req_id = req_id
+        return self._current
 
     def add(self, frame: AnimationFrame) -> None:
         """Append a frame of the current request."""

@@ -271,7 +271,7 @@ class PooledConnection:
         """Kill the handle; return the connection it stood for."""
         self._stage = _Stage.RETURNED
         connection = self._connection
-        connection.borrower = None
+        connection.borrower = connection.collection = None
         collector = self._collector
         if collector is not None:
             if not collector.is_done:

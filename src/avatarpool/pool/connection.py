@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from avatarpool.collector import AnimationCollector, CollectionLimits
+from avatarpool.collector import AnimationCollector, Collection, CollectionLimits
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -112,6 +112,7 @@ class Connection(Member):
         "_pool",
         "began_at",
         "borrower",
+        "collection",
         "had_frame",
         "in_request",
         "is_cleaning",
@@ -124,6 +125,7 @@ class Connection(Member):
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
         self.borrower: Borrower | None = None
+        self.collection: Collection | None = None  # of the borrower's current request
         self.request_count = 0  # requests answered to the last frame
         self.began_at = 0.0  # when the current request began
         self.had_frame = False  # whether the current request has a frame yet
@@ -156,7 +158,7 @@ class Connection(Member):
         self.had_frame = False
         self._pool.meter.counters.requests_num += 1
         if self.borrower is not None:
-            self.borrower.collector.begin(req_id)
+            self.collection = self.borrower.collector.begin(req_id)
         self._pool.tell(Kind.REQUEST_BEGAN, self.connection_id, req_id)
 
     def request_settled(self) -> None:
@@ -171,22 +173,22 @@ class Connection(Member):
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:
-        pool = self._pool
-        if self.borrower is None:  # returned meanwhile: the request is abandoned
-            pool.meter.counters.frames_dropped += 1
+        meter, collection = self._pool.meter, self.collection
+        if collection is None:  # its borrower is gone: the request is abandoned
+            meter.counters.frames_dropped += 1
             return
-        pool.meter.counters.frames_received += 1
+        meter.counters.frames_received += 1
         if not self.had_frame or frame.end:
-            elapsed = pool.meter.clock() - self.began_at
+            elapsed = meter.clock() - self.began_at
             if not self.had_frame:
                 self.had_frame = True
-                pool.meter.first_frame.add(elapsed)
-                pool.tell(Kind.FIRST_FRAME, self.connection_id, "", elapsed)
+                meter.first_frame.add(elapsed)
+                self._pool.tell(Kind.FIRST_FRAME, self.connection_id, "", elapsed)
             if frame.end:
                 self.request_count += 1
-                pool.meter.request_served(elapsed)
+                meter.request_served(elapsed)
                 self.request_over()
-        self.borrower.collector.add(frame)
+        collection.add(frame)
 
     def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
         self._pool.meter.counters.frames_dropped += 1

@@ -40,9 +40,8 @@ def decode(data: bytes | memoryview) -> Message:
         AvatarSDKError: The bytes are no protobuf message, or its type and its
             contents disagree (``protocolError``).
     """
-    envelope = Envelope()
     try:
-        envelope.ParseFromString(data)  # type: ignore[arg-type]  # upb reads any buffer
+        envelope = Envelope.FromString(data)  # type: ignore[arg-type]  # upb reads any buffer
     except DecodeError as error:
         raise _undecodable(f"message of {len(data)} bytes cannot be decoded") from error
     kind = envelope.type

@@ -101,7 +101,8 @@ class RequestLog:
         if state is None or state is RequestState.ANSWERED:
             return False
         wanted = req_id == self.current
-        self._advance(req_id, RequestEvent.LAST_FRAME if end else RequestEvent.FRAME)
+        if end:  # any other frame leaves its request where it is
+            self._advance(req_id, RequestEvent.LAST_FRAME)
         return wanted
 
     def has_made(self, req_id: str) -> bool:

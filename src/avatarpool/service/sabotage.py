@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from socket import SO_LINGER, SOL_SOCKET
 
 from aiohttp import web
@@ -85,7 +84,7 @@ class Sabotage:
         """Give what is to be sent in place of a frame, and count it once that is done."""
         fault = self.fault
         if fault is not None and fault.has_wrong_request_ids:
-            frame = replace(frame, req_id=secrets.token_hex(8))
+            frame = frame._replace(req_id=secrets.token_hex(8))
         yield frame
         if fault is not None and fault.doubles_end and frame.end:
             yield frame
