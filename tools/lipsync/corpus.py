@@ -12,7 +12,9 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import flite
@@ -171,6 +173,14 @@ def read(path: Path) -> list[Utterance]:
         ]
 
 
+def generate(name: str, path: Path) -> str:
+    """Write a set; return what was written, as a sentence."""
+    minutes, source = SETS[name]
+    began = time.monotonic()
+    count = write(path, source(), minutes)
+    return f"{name}: {count} sentences, {minutes:g} min, in {time.monotonic() - began:.0f} s"
+
+
 def main() -> None:
     """Generate the sets that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -178,14 +188,12 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="all if none is named")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name in options.sets or SETS:
-        path = options.folder / f"{name}.npz"
-        if path.exists():
-            continue
-        minutes, source = SETS[name]
-        began = time.monotonic()
-        count = write(path, source(), minutes)
-        print(f"{name}: {count} sentences, {minutes:g} min, in {time.monotonic() - began:.0f} s")
+    # A process for each: what espeak-ng says depends a little on what it said before.
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
+        for name in options.sets or SETS:
+            path = options.folder / f"{name}.npz"
+            if not path.exists():
+                print(processes.submit(generate, name, path).result(), flush=True)
 
 
 if __name__ == "__main__":
