@@ -354,6 +354,8 @@ class AvatarSession:
     async def _write(self, data: bytes, req_id: str) -> None:
         assert self._websocket is not None
         self._websocket.write(data)
+        if not self._websocket.is_held_back:
+            return
         try:
             await self._websocket.drain(self._config.send_timeout)
         except TimeoutError as error:

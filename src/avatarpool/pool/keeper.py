@@ -33,7 +33,8 @@ class Keeper:
         num_workers: Connections opened at the same time, at the most.
         reconnect_timeout: Seconds of failing after which `reconnect_failed` is called.
         reconnect_failed: Called once per outage.
-        sweep_interval: Seconds between looks at ages.
+        look_interval: Seconds between looks at ages.
+        drain_interval: Seconds between looks at those in quarantine; no longer.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class Keeper:
         num_workers: int,
         reconnect_timeout: float,
         reconnect_failed: Callable[[], object],
-        sweep_interval: float,
+        look_interval: float,
+        drain_interval: float,
     ) -> None:
         self.policy = OpeningPolicy(random.Random())  # noqa: S311  # jitter, no secret
         self._name = name
@@ -64,7 +66,9 @@ class Keeper:
         self._num_workers = num_workers
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
-        self._sweep_interval = sweep_interval
+        self._look_interval = look_interval
+        self._drain_interval = drain_interval
+        self._look_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._workers: set[asyncio.Task[None]] = set()  # that open and clean
         self._closers: set[asyncio.Task[None]] = set()
@@ -236,10 +240,15 @@ class Keeper:
             log.exception("reconnect_failed of pool %r failed", self._name)
 
     def _sweep(self) -> None:
-        self._state.sweep(self._loop.time())
+        now = self._loop.time()
+        if now >= self._look_at:  # at every member: they may be thousands
+            self._look_at = now + self._look_interval
+            self._state.sweep(now)
+            self._swept()
+        else:
+            self._state.sweep_draining(now)
         self.act()
-        self._swept()
-        self._timer = self._loop.call_later(self._sweep_interval, self._sweep)
+        self._timer = self._loop.call_later(self._drain_interval, self._sweep)
 
     def _retry_at(self, when: float) -> None:
         if self._retry is not None:

@@ -281,7 +281,10 @@ class AvatarConnectionPool:
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
-            sweep_interval=self._sweep_interval(),
+            look_interval=_interval(self._max_lifetime, self._state.max_idle),
+            drain_interval=_interval(
+                self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
+            ),
         )
         lender.open(self._keeper)
         self._keeper.start()
@@ -456,10 +459,10 @@ class AvatarConnectionPool:
         self._lender.fail_waiters_if_refused()
         self._lender.progress.set()
 
-    def _sweep_interval(self) -> float:
-        """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
-        limits = (self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout)
-        return min(1.0, max(0.01, min(limits) / 20.0))
+
+def _interval(*limits: float) -> float:
+    """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
+    return min(1.0, max(0.01, min(limits) / 20.0))
 
 
 def _negative(**limits: float) -> list[str]:

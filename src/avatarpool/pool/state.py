@@ -104,6 +104,7 @@ class PoolState(Generic[M, W]):
         self.to_close: list[M] = []
         self._aging = 0  # members whose successors are due
         self._idle: deque[M] = deque()
+        self._draining: dict[M, None] = {}
         self._waiters: FairQueue[W] = FairQueue()
 
     # --- what one may ask ------------------------------------------------------------
@@ -204,6 +205,8 @@ class PoolState(Generic[M, W]):
             self.retire(member, "one too many")
             return
         member.since = now
+        if member.phase is Phase.DRAINING:
+            del self._draining[member]
         while self._waiters:
             member.phase = Phase.LENT
             if self._waiters.pop().hand_over(member):
@@ -221,6 +224,7 @@ class PoolState(Generic[M, W]):
             return False
         member.phase = Phase.DRAINING
         member.since = now
+        self._draining[member] = None
         return True
 
     def retire(self, member: M, why: str) -> None:
@@ -234,21 +238,24 @@ class PoolState(Generic[M, W]):
         return self._remove(member)
 
     def sweep(self, now: float) -> None:
-        """Retire what is too old, too long idle, or did not drain in time."""
+        """Retire what is too old or too long idle, or did not drain in time."""
+        self.sweep_draining(now)
         spare = len(self.members) - self.min_size
         for member in list(self.members):
             if member.renew_at <= now and not member.is_aging:
                 member.is_aging = True
                 self._aging += 1
-            age_in_phase = now - member.since
             if member.phase is Phase.IDLE:
-                is_spare = spare > 0 and age_in_phase >= self.max_idle
+                is_spare = spare > 0 and now - member.since >= self.max_idle
                 if is_spare or member.retire_at <= now:
                     self.retire(member, "idle for long" if is_spare else "too old")
                     spare -= 1
-            elif member.phase is Phase.DRAINING and age_in_phase >= self.quarantine_timeout:
+
+    def sweep_draining(self, now: float) -> None:
+        """Retire what did not drain in time."""
+        for member in list(self._draining):
+            if now - member.since >= self.quarantine_timeout:
                 self.retire(member, "its request did not end")
-                spare -= 1
 
     def expire(self, now: float) -> None:
         """Make every member too old: idle ones go now, lent ones on their return."""
@@ -305,5 +312,6 @@ class PoolState(Generic[M, W]):
         self._aging -= member.is_aging
         if member.phase is Phase.IDLE and member in self._idle:
             self._idle.remove(member)
+        self._draining.pop(member, None)
         member.phase = Phase.OUT
         return True

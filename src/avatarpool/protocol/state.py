@@ -20,6 +20,8 @@ class Role(Enum):
     CLIENT = auto()
     SERVER = auto()
 
+    __hash__ = object.__hash__  # members are one of a kind; Enum's own hashes their name
+
 
 class RequestState(Enum):
     """Where one request stands."""
@@ -31,6 +33,8 @@ class RequestState(Enum):
     INTERRUPTED = auto()  # client only: frames may still come and are unwanted
     DONE = auto()
 
+    __hash__ = object.__hash__
+
 
 class RequestEvent(Enum):
     """What happens to one request."""
@@ -41,6 +45,8 @@ class RequestEvent(Enum):
     LAST_FRAME = auto()
     INTERRUPT = auto()
     FAIL = auto()
+
+    __hash__ = object.__hash__
 
 
 S, E = RequestState, RequestEvent

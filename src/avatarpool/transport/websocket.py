@@ -39,6 +39,14 @@ _READ_BUFFER_BYTES = 1024
 _SMALL_FRAME_BYTES = 16
 _MAX_SMALL_FRAMES = 1000
 
+# picows doubles its read buffer whenever one read fills it, and keeps it: a burst of
+# 220 kB leaves up to 260 kB behind. So the kernel is asked to hand over less at a time,
+# which leaves 50. It is a window of some 32 kB: over 100 ms of network 25 times as much
+# as speech needs.
+_RECEIVE_WINDOW_BYTES = 32 * 1024
+
+_BINARY = WSMsgType.BINARY  # looked up once: an enum's member costs a call, and frames are many
+
 # RFC 8305 recommends 250 ms between attempts at a host's addresses.
 _HAPPY_EYEBALLS_DELAY = 0.25
 
@@ -106,7 +114,12 @@ class WebSocket(WSListener):
         Does nothing on an ended WebSocket: whoever writes asks `is_open` first.
         """
         assert self._transport is not None
-        self._transport.send(WSMsgType.BINARY, data)
+        self._transport.send(_BINARY, data)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the peer is slow, so that `drain()` will wait."""
+        return self._writable is not None
 
     async def drain(self, timeout: float) -> None:
         """Wait until the peer has taken enough of what was written.
@@ -170,13 +183,13 @@ class WebSocket(WSListener):
             self._small_frames = 0
         elif self._is_flood(frame):
             return
-        if kind == WSMsgType.BINARY and frame.fin and not self._is_fragmented:
+        if kind == _BINARY and frame.fin and not self._is_fragmented:
             if frame.payload_size > self._max_message_bytes:
                 self._too_big(frame.payload_size)
             else:
                 self._handler.message_received(frame.get_payload_as_memoryview())
-        elif kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            self._reassemble(frame, is_start=kind == WSMsgType.BINARY)
+        elif kind in (_BINARY, WSMsgType.CONTINUATION):
+            self._reassemble(frame, is_start=kind == _BINARY)
         elif kind == WSMsgType.TEXT:
             self.fail(1003, "text message where only binary ones are expected")
         else:
@@ -288,7 +301,7 @@ async def connect(
         loop = asyncio.get_running_loop()
         infos = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
-            infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY
+            infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, socket_factory=_new_socket
         )
         return sock
 
@@ -329,6 +342,13 @@ async def connect(
     if websocket is None:  # picows ends its handshake quietly when the peer hangs up
         raise _unreachable("the peer closed the connection during the upgrade")
     return websocket
+
+
+def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_WINDOW_BYTES)
+    return sock
 
 
 @cache
