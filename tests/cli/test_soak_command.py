@@ -118,13 +118,13 @@ async def test_every_fault_is_taken_back_when_its_time_is_over_and_when_it_is_ca
     for name, trouble in breakable.troubles(mix).items():
         if name in ("restart", "strict limits"):
             continue
-        making = asyncio.create_task(trouble.make(60.0))
+        making = asyncio.create_task(trouble(60.0))
         while breakable.faults == Faults():
             await asyncio.sleep(0)
         making.cancel()
         await asyncio.wait([making])
         assert breakable.faults == Faults(), name
-        await trouble.make(0.0)
+        await trouble(0.0)
         assert breakable.faults == Faults(), name
 
 
@@ -133,7 +133,7 @@ async def test_a_restarted_service_is_another_one_on_the_same_port(breakable):
     before = breakable.config_factory()
     async with AvatarConnectionPool(1, breakable.config_factory, request_timeout=1.0) as pool:
         (old,) = pool.get_stats()["connections"]
-        await restart.make(0.0)
+        await restart(0.0)
         while not pool.available_count:
             await asyncio.sleep(0.01)
         (new,) = pool.get_stats()["connections"]
@@ -142,7 +142,7 @@ async def test_a_restarted_service_is_another_one_on_the_same_port(breakable):
 
 
 async def test_a_restart_that_is_cancelled_leaves_a_running_service(breakable):
-    restarting = asyncio.create_task(breakable.troubles(FaultMix.RESTARTS)["restart"].make(60.0))
+    restarting = asyncio.create_task(breakable.troubles(FaultMix.RESTARTS)["restart"](60.0))
     await asyncio.sleep(0)
     restarting.cancel()
     await asyncio.wait([restarting])
@@ -152,7 +152,7 @@ async def test_a_restart_that_is_cancelled_leaves_a_running_service(breakable):
 
 async def test_strict_limits_are_over_when_their_time_is(breakable, monkeypatch):
     monkeypatch.setattr(troubles, "_STRICT", [lambda rng: ServiceLimits(max_connections=1)])
-    be_strict = breakable.troubles(FaultMix.RESTARTS)["strict limits"].make
+    be_strict = breakable.troubles(FaultMix.RESTARTS)["strict limits"]
     async with AvatarConnectionPool(2, breakable.config_factory, request_timeout=1.0) as pool:
         being = asyncio.create_task(be_strict(60.0))
         while "concurrencyLimit" not in str(pool.last_open_error):

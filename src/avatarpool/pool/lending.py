@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 
 from avatarpool.collector import CollectionLimits
@@ -219,7 +219,9 @@ class Lender:
     def _send_overdue_away(self) -> None:
         # uvloop counts whole milliseconds, so that it may be a bit early.
         now = max(self.now(), self._alarm_at)
-        for waiter in self._state.overdue(now):
+        overdue = self._state.overdue(now)
+        self._warn_of_deadlocks(overdue)  # who waited for less than a look's interval too
+        for waiter in overdue:
             waiter.fail(self._timed_out(waiter.timeout))
         self._set_alarm(self._state.next_deadline)
 
@@ -363,10 +365,14 @@ class Lender:
     def warn_of_misuse(self) -> None:
         """Log who holds what for too long, or may wait for ever."""
         state = self._state
-        if state.waiting and len(state.members) >= state.max_size:
-            warn_of_deadlocks(self.name, state.members, state.waiters())
+        if state.waiting:
+            self._warn_of_deadlocks(state.waiters())
         if self._leak_warning is not None:
             warn_of_leaks(self.name, state.members, self.now(), self._leak_warning)
+
+    def _warn_of_deadlocks(self, waiters: Iterable[QueuedBorrower]) -> None:
+        if len(self._state.members) >= self._state.max_size:
+            warn_of_deadlocks(self.name, self._state.members, waiters)
 
     def tell(
         self,
