@@ -182,6 +182,14 @@ async def test_a_refusal_carries_what_the_console_said(client: ConsoleClient, co
     assert not error.retryable
 
 
+async def test_a_key_that_a_refusal_repeats_is_hidden(client: ConsoleClient, console: Console):
+    key = console.config.api_key
+    console.says({"errors": [{"title": f"no key {key}", "detail": f"{key}?"}]}, status=401)
+    error = await refusal(client, console.config)
+    assert "[hidden]" in str(error)
+    assert key not in f"{error!r} {error} {vars(error)}"
+
+
 async def test_the_local_service_refuses_a_wrong_key(
     client: ConsoleClient, service: LocalAvatarService
 ):

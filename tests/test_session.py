@@ -388,6 +388,27 @@ async def test_messages_right_behind_the_confirmation_are_not_lost(heard: Heard)
     assert {error.code for error in heard.errors} == {Code.sessionDurationExceeded}
 
 
+async def test_a_token_that_a_refusal_repeats_is_hidden():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        [key] = [line[15:] for line in request.split(b"\r\n") if line.startswith(b"X-Session-Key")]
+        body = b'{"message": "bad token ' + key + b'"}'
+        head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body)
+        writer.write(head + body)
+        writer.close()
+
+    async def nothing(websocket: web.WebSocketResponse) -> None:
+        raise AssertionError
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, peer(nothing) as there:
+        config = replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
+        with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\]"):
+            async with AvatarSession(config):
+                pass
+
+
 async def test_a_peer_that_hangs_up_in_the_upgrade_is_connection_failed():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

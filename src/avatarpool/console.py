@@ -12,7 +12,7 @@ import aiohttp
 
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import AvatarSDKErrorCode, SessionTokenError
-from avatarpool.protocol.refusals import token_refused
+from avatarpool.protocol.refusals import HIDDEN, token_refused
 
 TOKEN_PATH = "/session-tokens"  # noqa: S105  # a path, no secret
 
@@ -87,17 +87,18 @@ class ConsoleClient:
             raise _failed(f"the console could not be reached: {error.os_error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _failed(f"the console could not be reached: {error}") from error
-        return _read_token(status, raw.decode(errors="replace"))
+        return _read_token(status, raw.decode(errors="replace"), config.api_key)
 
 
-def _read_token(status: int, body: str) -> str:
+def _read_token(status: int, body: str, api_key: str) -> str:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
     fields = answer if isinstance(answer, dict) else {}
     if status != 200 or fields.get("errors"):
-        raise token_refused(status, body)
+        # A console may say which key it does not know.
+        raise token_refused(status, body.replace(api_key, HIDDEN))
     token = fields.get("sessionToken") or fields.get("session_token")
     if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
         # A token goes into a header, so that a line break in it would be another.

@@ -292,6 +292,7 @@ class AvatarSession:
             url,
             self,
             headers=headers,
+            secret=token,
             timeout=config.connect_timeout,
             max_message_bytes=MAX_MESSAGE_BYTES,
             ping_interval=config.ping_interval,

@@ -437,6 +437,20 @@ async def test_a_factory_that_raises_fails_initialize_with_its_reason():
 
 
 @virtually
+async def test_a_size_that_is_no_whole_number_is_told():
+    with pytest.raises(ConfigurationError, match=r"min_size 2\.5 is no whole number"):
+        new_pool(Script(), 2.5)  # type: ignore[arg-type]
+
+
+@virtually
+async def test_a_close_with_no_time_at_all_changes_nothing():
+    async with new_pool(Script(), 1) as pool:
+        with pytest.raises(TypeError):
+            await pool.close(timeout=None)  # type: ignore[arg-type]
+        await hold(pool, 0.0)
+
+
+@virtually
 async def test_a_second_initialize_waits_for_the_first():
     async def slowly(session: ScriptedSession) -> None:
         await asyncio.sleep(2.0)

@@ -75,6 +75,7 @@ async def dial(url: str, handler: Handler, *, timeout: float = 5.0) -> WebSocket
         url,
         handler,
         headers={"X-Session-Key": "secret"},
+        secret="secret",
         timeout=timeout,
         max_message_bytes=1000,
         ping_interval=None,

@@ -336,13 +336,14 @@ class AvatarConnectionPool:
         if self._keeper is not None:
             self._lender.check_loop()
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
         self._closed = loop.create_future()
         try:
             self._lender.close()
             if self._keeper is not None:
                 self._keeper.stop()
                 self._keeper.act()
-                await self._until_returned(loop.time() + timeout)
+                await self._until_returned(deadline)
                 self._cut()
                 await self._keeper.close()
         finally:

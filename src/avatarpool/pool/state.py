@@ -269,7 +269,13 @@ class PoolState(Generic[M, W]):
         Raises:
             ConfigurationError: They are no bounds.
         """
-        problems = []
+        problems = [
+            f"{name} {size!r} is no whole number"
+            for name, size in (("min_size", min_size), ("max_size", max_size))
+            if not isinstance(size, int)
+        ]
+        if problems:
+            raise ConfigurationError("the pool's size cannot work", problems)
         if min_size < 0:
             problems.append(f"min_size {min_size} is negative")
         if max_size < 1:

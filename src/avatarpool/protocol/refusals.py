@@ -19,6 +19,9 @@ from avatarpool.protocol.messages import ServerError
 
 Code = AvatarSDKErrorCode
 
+HIDDEN = "[hidden]"
+"""What stands in an error where the service repeated a key or a token."""
+
 CLOSE_CODES: dict[int, Code] = {
     CloseCode.CREDITS_EXHAUSTED: Code.creditsExhausted,
     CloseCode.SESSION_TIMEOUT: Code.sessionDurationExceeded,

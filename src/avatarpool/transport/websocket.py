@@ -23,7 +23,7 @@ from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType
 from picows.url import WSParsedURL
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.protocol.refusals import upgrade_refused
+from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
 
 # picows logs upgrade requests, and with them session keys, at its debug
 # levels; this logger keeps to warnings whatever the application has set.
@@ -279,6 +279,7 @@ async def connect(
     handler: MessageHandler,
     *,
     headers: Mapping[str, str],
+    secret: str,
     timeout: float,
     max_message_bytes: int,
     ping_interval: float | None,
@@ -286,7 +287,8 @@ async def connect(
 ) -> WebSocket:
     """Open a WebSocket within ``timeout`` seconds; TLS certificates are verified.
 
-    Cancelling leaves no socket behind.
+    Cancelling leaves no socket behind. Where a refusal repeats the ``secret``
+    of the headers or the URL, it is hidden.
 
     Raises:
         AvatarSDKError: The peer refused the upgrade, or could not be reached
@@ -328,7 +330,7 @@ async def connect(
     except WSHandshakeError as error:
         if error.response is None:
             raise _unreachable("the peer did not answer as a WebSocket server") from error
-        body = (error.raw_body or b"").decode(errors="replace")
+        body = (error.raw_body or b"").decode(errors="replace").replace(secret, HIDDEN)
         raise upgrade_refused(int(error.response.status), body) from error
     except TimeoutError as error:
         raise _unreachable(f"no WebSocket connection within {timeout:.2f} s") from error
