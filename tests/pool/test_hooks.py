@@ -168,6 +168,15 @@ async def test_a_pool_that_closes_during_a_check_says_so_at_once():
 
 
 @virtually
+async def test_a_check_that_holds_a_connection_for_long_is_named(caplog: pytest.LogCaptureFixture):
+    async with new_pool(Script(), 1, check=dawdles, leak_warning=2.0) as pool:
+        with pytest.raises(PoolTimeout):
+            await hold(pool, 0.0, timeout=5.0)
+    [warning] = caplog.records
+    assert "s ago at check and has not got it back" in warning.message
+
+
+@virtually
 async def test_cancelling_a_borrower_during_the_check_loses_nothing():
     async with new_pool(Script(), 1, check=dawdles) as pool:
         borrower = asyncio.create_task(hold(pool, 0.0))

@@ -89,11 +89,7 @@ class Lender:
 
     def lend(self) -> Connection | None:
         """Take a connection out at once; None: `wait` for one."""
-        try:
-            is_at_home = asyncio.get_running_loop() is self.loop
-        except RuntimeError:  # in a child process that was forked from within the loop
-            is_at_home = False
-        if self._state.is_closed or not is_at_home:
+        if self._state.is_closed or not self._is_at_home():
             self._turn_away()
         if self._check is not None:
             return None
@@ -131,7 +127,7 @@ class Lender:
         return connection
 
     def check_open(self) -> None:
-        """Raise `PoolClosed` unless the pool is open, `PoolError` unless it is open here."""
+        """Raise `PoolClosed` unless the pool is open."""
         if self._state.is_closed:
             raise PoolClosed(f"pool {self.name!r} is closed")
         if self._keeper is None:
@@ -139,15 +135,17 @@ class Lender:
 
     def check_loop(self) -> None:
         """Raise `PoolError` in another event loop or process than the pool's own."""
-        try:
-            is_at_home = asyncio.get_running_loop() is self.loop
-        except RuntimeError:  # in a child process that was forked from within the loop
-            is_at_home = False
-        if not is_at_home:
+        if not self._is_at_home():
             raise PoolError(
                 f"pool {self.name!r} belongs to another event loop or process: initialize "
                 "and use it in one, and make a pool for each"
             )
+
+    def _is_at_home(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:  # in a child process that was forked from within the loop
+            return False
 
     def _turn_away(self) -> None:
         """Say why nothing is lent, and count it."""
@@ -387,5 +385,5 @@ class Lender:
             self.listeners.tell(kind, connection_id, reason, seconds, error)
 
     def _act(self) -> None:
-        if self._keeper is not None:
-            self._keeper.act()
+        assert self._keeper is not None
+        self._keeper.act()
