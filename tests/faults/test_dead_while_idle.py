@@ -20,6 +20,7 @@ from faults.laboratory import (
 )
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.pool.opening import FIRST_DELAY
 from avatarpool.service import LocalAvatarService, ServiceLimits, refusals
 
 Death = Callable[[Laboratory], None]
@@ -153,3 +154,18 @@ async def test_a_connection_cut_at_any_byte_of_its_opening_is_tried_again():
         async with lab.pool(len(positions)) as pool:
             await whole(pool, len(positions))
             assert pool.get_stats()["connections_errors"] >= 3
+
+
+async def test_connections_that_die_young_between_served_requests_are_replaced_soon():
+    async with laboratory() as lab, lab.pool(1) as pool:
+        assert pool._keeper is not None
+        for mark in range(1, 5):
+            await serve(pool, mark)
+            pool.drain()  # so that the one that dies is young and unused
+            before = ids(pool)
+            await until(lambda: pool.available_count == 1 and not before & ids(pool))  # noqa: B023
+            lab.ingress.cut()
+            await until(lambda: pool.get_stats()["connections_lost"] == mark)  # noqa: B023
+            left = pool._keeper.policy.next_at - asyncio.get_running_loop().time()
+            assert 0.0 < left <= FIRST_DELAY
+            await whole(pool, 1)

@@ -146,6 +146,16 @@ def test_a_connection_that_dies_of_age_is_replaced_at_once(policy: OpeningPolicy
     assert policy.take(5.0, 1, 0) == 1
 
 
+def test_failures_before_connections_that_served_are_forgotten(policy: OpeningPolicy):
+    for now in (0.0, 10.0, 20.0, 40.0):
+        policy.succeeded()
+        policy.died(DOWN, age=0.1, now=now)
+    policy.succeeded()
+    policy.proved()
+    policy.died(DOWN, age=0.1, now=50.0)
+    assert policy.next_at - 50.0 <= FIRST_DELAY
+
+
 def test_a_flapping_service_of_long_ago_is_forgotten(policy: OpeningPolicy):
     for now in (0.0, 10.0, 20.0, 40.0):
         policy.succeeded()

@@ -69,6 +69,7 @@ class Keeper:
         self._look_interval = look_interval
         self._drain_interval = drain_interval
         self._look_at = 0.0
+        self._served_before = 0  # requests, when the latest connection died
         self._loop = asyncio.get_running_loop()
         self._workers: set[asyncio.Task[None]] = set()  # that open and clean
         self._closers: set[asyncio.Task[None]] = set()
@@ -220,6 +221,9 @@ class Keeper:
         """A connection ended by itself; the next one waits if this one was young and unused."""
         was_refused = self.policy.refusal is not None
         now = self._loop.time()
+        if self._meter.served > self._served_before:
+            self._served_before = self._meter.served
+            self.policy.proved()
         if not connection.request_count:
             self.policy.died(error, age=now - connection.opened_at, now=now)
         self._tell_breaker(error, was_refused=was_refused)

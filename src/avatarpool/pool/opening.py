@@ -82,6 +82,10 @@ class OpeningPolicy:
         if isinstance(self.refusal, AvatarSDKError) and self.refusal.code is full:
             self.next_at = min(self.next_at, now)
 
+    def proved(self) -> None:
+        """Connections have served since the last one died: what failed before is over."""
+        self._failures_before = 0
+
     def died(self, error: Exception, *, age: float, now: float) -> None:
         """A connection died unused: if it was young, opening another at once is no remedy.
 
