@@ -146,6 +146,17 @@ def test_a_connection_that_dies_of_age_is_replaced_at_once(policy: OpeningPolicy
     assert policy.take(5.0, 1, 0) == 1
 
 
+def test_connections_that_die_young_one_by_one_are_waited_for_4_s_at_the_most(
+    policy: OpeningPolicy,
+):
+    policy.succeeded()
+    now = 0.0
+    for _ in range(10):
+        policy.died(DOWN, age=0.1, now=now)
+        assert 0.0 < policy.next_at - now <= 4.0
+        now = policy.next_at
+
+
 def test_failures_before_connections_that_served_are_forgotten(policy: OpeningPolicy):
     for now in (0.0, 10.0, 20.0, 40.0):
         policy.succeeded()

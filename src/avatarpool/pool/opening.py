@@ -95,7 +95,8 @@ class OpeningPolicy:
             return
         if now - self._failed_at > 2.0 * MAX_DELAY:
             self._failures_before = 0
-        self._failures = max(self._failures, self._failures_before)
+        # Such a service answers: waiting for longer than 4 s would spare it little.
+        self._failures = min(max(self._failures, self._failures_before), 3)
         # Several that die together are one step.
         self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
 
