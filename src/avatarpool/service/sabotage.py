@@ -100,9 +100,7 @@ async def until_closing(transport: asyncio.Transport) -> None:
         await asyncio.sleep(_LOOK)
 
 
-async def until_gone(
-    request: web.Request, seconds: float, is_closing: Callable[[], bool] = lambda: False
-) -> None:
+async def until_gone(request: web.Request, seconds: float, is_closing: Callable[[], bool]) -> None:
     """Leave a request alone for so long, or until its client has gone or the service closes."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
