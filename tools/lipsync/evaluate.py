@@ -26,7 +26,7 @@ from phones import CLASS_OF, CLASSES
 
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.service.lipsync import DriverFactory, DspDriver
-from avatarpool.service.lipsync.features import LATE_BLOCKS
+from avatarpool.service.lipsync.features import FEATURES, LATE_BLOCKS
 from avatarpool.service.lipsync.model import ModelDriver
 from avatarpool.service.lipsync.network import Network, load_network
 from examples import example
@@ -67,9 +67,9 @@ class Score:
     def add(self, network: Network, utterance: corpus.Utterance) -> None:
         """Animate one utterance and compare."""
         heard = example(utterance.pcm.astype(np.float32) / 32768, utterance.labels, network.prior)
-        memory = network.new_memory()
-        seen = [network.see(block.astype(np.float32), memory) for block in heard.blocks]
-        beliefs = np.array([s.visemes for s in seen[LATE_BLOCKS:]])
+        rows = heard.blocks.reshape(-1, FEATURES).astype(np.float32)
+        seen = network.see(rows, network.new_memory())
+        beliefs = seen.visemes[LATE_BLOCKS:]
         classes = beliefs @ np.eye(len(CLASSES))[CLASS_OF]
         guess = classes.argmax(axis=1)
         truth = CLASS_OF[heard.shares.argmax(axis=1)]
@@ -81,7 +81,7 @@ class Score:
         ).tolist()
         self.closure += classes[:, _CLOSED].tolist()
         self.opening += heard.jaw.tolist()
-        self.jaw += [s.jaw for s in seen[LATE_BLOCKS:]]
+        self.jaw += seen.jaw[LATE_BLOCKS:].tolist()
         posed = _animated(ModelDriver, utterance)
         self.posed += [k.jaw_pose[0] for k in posed]
         self.press += [k.expression[_PRESS] for k in posed]

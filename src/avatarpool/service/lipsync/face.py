@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 
@@ -39,8 +40,7 @@ _ORIGIN = (0.0, 0.0, 0.0)
 _REST = (0.0,) * (EXPRESSIONS - 5)
 
 
-@dataclass(frozen=True, slots=True)
-class Mouth:
+class Mouth(NamedTuple):
     """The mouth in one frame, every value 0 to 1 but `spread`, -1 to 1."""
 
     jaw: float = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,13 +15,16 @@ from avatarpool.service.lipsync.features import (
     LATE_BLOCKS,
     LEVEL_UNIT_DB,
     LEVEL_ZERO_DB,
+    MOST_BLOCKS,
+    ROWS_PER_BLOCK,
     MelBank,
     Normaliser,
     Rows,
 )
 from avatarpool.service.lipsync.network import Seen, load_network
-from avatarpool.service.lipsync.visemes import VISEMES, blend
+from avatarpool.service.lipsync.visemes import MOUTHS, VISEMES
 
+_MOUTHS = np.array(MOUTHS, np.float32)
 _PP = VISEMES.index("PP")
 # The lips meet as the network's belief in a closure goes from the first to the
 # second; `make lipsync-eval` shows how many it finds, and how many it makes up.
@@ -80,31 +82,47 @@ class ModelDriver:
 
     def _hear(self, samples: npt.NDArray[np.float32]) -> list[Keyframe]:
         audio = np.concatenate((self._pending, samples))
+        size, span = self._bank.block_samples, self._bank.span_samples
+        blocks = max(0, (len(audio) - span) // size + 1)
         keyframes = []
-        start, span = 0, self._bank.span_samples
-        while start + span <= len(audio):
-            features = self._normaliser.normalise(self._bank.rows(audio[start : start + span]))
-            start += self._bank.block_samples
-            seen = self._network.see(features, self._memory)
-            self._loudness.append(_loudness(features))
+        for first in range(0, blocks, MOST_BLOCKS):
+            last = min(first + MOST_BLOCKS, blocks) - 1
+            keyframes += self._animate(audio[first * size : last * size + span])
+        self._pending = audio[blocks * size :].copy()
+        return keyframes
+
+    def _animate(self, audio: npt.NDArray[np.float32]) -> list[Keyframe]:
+        features = self._normaliser.normalise(self._bank.rows(audio))
+        seen = self._network.see(features, self._memory)
+        keyframes = []
+        for loudness, target in zip(_loudness(features), _targets(seen), strict=True):
+            self._loudness.append(loudness)
             self._given += 1
             if self._given > 0:
-                self._mouth = ease(self._mouth, _target(seen), _PACE)
+                self._mouth = ease(self._mouth, target, _PACE)
                 keyframes.append(self._face.pose(self._mouth, self._loudness[0]))
-        self._pending = audio[start:].copy()
         return keyframes
 
 
-def _target(seen: Seen) -> Mouth:
-    mouth = blend(seen.visemes)
-    press = ramp(seen.visemes[_PP], _CLOSING, _CLOSED)
-    return replace(mouth, jaw=ramp(seen.jaw, _SHUT_JAW, 1.0), press=max(mouth.press, press))
+def _targets(seen: Seen) -> list[Mouth]:
+    blended = (seen.visemes[:, None] @ _MOUTHS)[:, 0].tolist()
+    closures = seen.visemes[:, _PP].tolist()
+    return [
+        mouth._replace(
+            jaw=ramp(jaw, _SHUT_JAW, 1.0),
+            press=max(mouth.press, ramp(closure, _CLOSING, _CLOSED)),
+        )
+        for mouth, jaw, closure in zip(
+            map(Mouth._make, blended), seen.jaw.tolist(), closures, strict=True
+        )
+    ]
 
 
-def _loudness(features: Rows) -> float:
+def _loudness(features: Rows) -> list[float]:
     """Return 0 at -50 dB relative to full scale, 1 at -20 dB: what the head nods with."""
-    level_db = LEVEL_ZERO_DB + LEVEL_UNIT_DB * float(features[:, -1].mean())
-    return ramp(level_db, -50.0, -20.0)
+    sums = np.add.reduce(features[:, -1].reshape(-1, ROWS_PER_BLOCK), axis=1)
+    levels = (sums / np.float32(ROWS_PER_BLOCK)).tolist()
+    return [ramp(LEVEL_ZERO_DB + LEVEL_UNIT_DB * level, -50.0, -20.0) for level in levels]
 
 
 @cache

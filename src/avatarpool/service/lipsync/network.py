@@ -12,6 +12,9 @@ output    the state                                 15 visemes, the jaw
 
 Nothing looks ahead: that a keyframe is decided `LATE_BLOCKS` later is what
 training asked for.
+
+Blocks are seen together, as many as there are; as in `features`, matrix products
+are stacked, so what is seen does not depend on how many they were.
 """
 
 from __future__ import annotations
@@ -35,15 +38,15 @@ _JAW = len(VISEMES)  # the output after those of the visemes
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network makes of one keyframe.
+    """What the network makes of successive keyframes.
 
     Attributes:
-        visemes: Its belief in each of `VISEMES`; they sum to 1.
-        jaw: How open the jaw is, 0 to 1.
+        visemes: (keyframes, 15): its belief in each of `VISEMES`; they sum to 1.
+        jaw: (keyframes,): how open the jaw is, 0 to 1.
     """
 
-    visemes: list[float]
-    jaw: float
+    visemes: Rows
+    jaw: Rows
 
 
 class Convolution:
@@ -63,15 +66,25 @@ class Convolution:
         kernel = weights.shape[0] // inputs
         self.remembered = (kernel - stride, inputs)
         self._weights, self._bias = weights, bias
-        self._index = np.add.outer(np.arange(0, rows, stride), np.arange(kernel))
+        self._rows, self._stride = rows, stride
 
     def apply(self, rows: Rows, before: Rows) -> tuple[Rows, Rows]:
-        """Return the results, and what to remember until the next block."""
+        """Return the results, and what to remember until the next rows."""
         known = np.concatenate((before, rows))
-        windows = known[self._index].reshape(len(self._index), -1)
-        results = windows @ self._weights
+        size, outputs = self._weights.shape
+        blocks, results_per_block = len(rows) // self._rows, self._rows // self._stride
+        step = self._stride * known.strides[0]
+        # Windows overlap: a view of `known`, which BLAS wants as an array of its own.
+        windows = np.ndarray(
+            (blocks, results_per_block, size),
+            known.dtype,
+            known,
+            0,
+            (results_per_block * step, step, known.itemsize),
+        ).copy()
+        results = (windows @ self._weights).reshape(-1, outputs)
         results += self._bias
-        return np.maximum(results, 0.0, out=results), known[len(rows) :]
+        return np.maximum(results, 0.0, out=results), known[len(rows) :].copy()
 
 
 @dataclass(slots=True)
@@ -100,10 +113,13 @@ class Network:
             weights, bias = w[f"conv{i}"], w[f"conv{i}_bias"]
             self._convolutions.append(Convolution(weights, bias, inputs, rows, stride))
             inputs, rows = weights.shape[1], rows // stride
+        self._units = n = w["recurrent"].shape[0]
+        # The sigmoid of both gates is that of a tangent: of half of what is given.
+        for name in ("input", "input_bias", "recurrent", "recurrent_bias"):
+            w[name][..., : 2 * n] *= np.float32(0.5)
         self._input, self._input_bias = w["input"], w["input_bias"]
         self._recurrent, self._recurrent_bias = w["recurrent"], w["recurrent_bias"]
         self._output, self._output_bias = w["output"], w["output_bias"]
-        self._units = self._recurrent.shape[0]
 
     def new_memory(self) -> Memory:
         """Return what a request has heard at its beginning: nothing."""
@@ -111,35 +127,45 @@ class Network:
         return Memory(rows, np.zeros(self._units, np.float32))
 
     def see(self, features: Rows, memory: Memory) -> Seen:
-        """Take a block's features; return what its keyframe shows.
+        """Take some blocks' features; return what their keyframes show.
 
         Args:
-            features: (4, `FEATURES`), from a `Normaliser`.
+            features: (4 * blocks, `FEATURES`), from a `Normaliser`.
             memory: The request's; it is changed.
         """
         rows = features / np.float32(FEATURE_SCALE)
         for i, layer in enumerate(self._convolutions):
             rows, memory.rows[i] = layer.apply(rows, memory.rows[i])
-        memory.state = self._step(rows[0], memory.state)
-        output = memory.state @ self._output + self._output_bias
-        visemes = np.exp(output[:_JAW] - output[:_JAW].max())
-        visemes /= visemes.sum()
-        return Seen(visemes.tolist(), float(_sigmoid(output[_JAW])))
+        states = self._follow(rows, memory)
+        output = (states[:, None] @ self._output)[:, 0] + self._output_bias
+        visemes = output[:, :_JAW]
+        visemes = np.exp(visemes - np.maximum.reduce(visemes, axis=1, keepdims=True))
+        visemes /= np.add.reduce(visemes, axis=1, keepdims=True)
+        return Seen(visemes, _sigmoid_of_twice(output[:, _JAW] * _HALF))
 
-    def _step(self, row: Rows, state: Rows) -> Rows:
-        """Return the next state of the gated recurrent unit (Cho et al., 2014)."""
+    def _follow(self, rows: Rows, memory: Memory) -> Rows:
+        """Return the states of the gated recurrent unit (Cho et al., 2014), one a row."""
         n = self._units
-        given = row @ self._input + self._input_bias
-        kept = state @ self._recurrent + self._recurrent_bias
-        gates = _sigmoid(given[: 2 * n] + kept[: 2 * n])
-        reset, update = gates[:n], gates[n:]
-        new = np.tanh(given[2 * n :] + reset * kept[2 * n :])
-        following: Rows = new + update * (state - new)
-        return following
+        given = (rows[:, None] @ self._input)[:, 0] + self._input_bias
+        states = np.empty((len(rows), n), np.float32)
+        state = memory.state
+        for i in range(len(rows)):
+            kept = state @ self._recurrent
+            kept += self._recurrent_bias
+            gates = _sigmoid_of_twice(given[i, : 2 * n] + kept[: 2 * n])
+            new = np.tanh(given[i, 2 * n :] + gates[:n] * kept[2 * n :])
+            state = np.add(new, gates[n:] * (state - new), out=states[i])
+        memory.state = state.copy()
+        return states
 
 
-def _sigmoid(values: Rows) -> Rows:
-    half: Rows = np.tanh(values * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
+_HALF = np.float32(0.5)
+
+
+def _sigmoid_of_twice(values: Rows) -> Rows:
+    half: Rows = np.tanh(values)
+    half *= _HALF
+    half += _HALF
     return half
 
 

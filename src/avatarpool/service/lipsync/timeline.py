@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from avatarpool.protocol.keyframes import FRAME_MS, FRAMES_PER_SECOND, Keyframe
@@ -105,7 +105,7 @@ class VisemeDriver:
                 self._current += 1
             now = until
         mouth = blend(weights)
-        return replace(mouth, press=max(mouth.press, press))
+        return mouth._replace(press=max(mouth.press, press))
 
 
 def read_timeline(text: str) -> tuple[TimedViseme, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul
 
 from avatarpool.service.lipsync.face import Mouth
 
-_MOUTHS = {
+_SHAPES = {
     "sil": Mouth(press=0.25),
     "PP": Mouth(jaw=0.02, press=1.0),
     "FF": Mouth(jaw=0.08, spread=0.1, press=0.2, roll=0.8, raised=0.15),
@@ -23,13 +24,11 @@ _MOUTHS = {
     "oh": Mouth(jaw=0.6, spread=-0.6, funnel=0.5),
     "ou": Mouth(jaw=0.28, spread=-0.9, funnel=0.35),
 }
-VISEMES = tuple(_MOUTHS)
+VISEMES = tuple(_SHAPES)
 """Their names, as in the OVR lip-sync set; the model's outputs are in this order."""
 
-_VALUES = tuple(
-    (mouth.jaw, mouth.spread, mouth.press, mouth.roll, mouth.funnel, mouth.raised)
-    for mouth in _MOUTHS.values()
-)
+MOUTHS = tuple(_SHAPES.values())
+"""What the mouth does in each of them."""
 
 
 def blend(weights: Sequence[float]) -> Mouth:
@@ -38,12 +37,4 @@ def blend(weights: Sequence[float]) -> Mouth:
     Args:
         weights: One for each of `VISEMES`, in their order; they sum to 1.
     """
-    jaw = spread = press = roll = funnel = raised = 0.0
-    for weight, values in zip(weights, _VALUES, strict=True):
-        jaw += weight * values[0]
-        spread += weight * values[1]
-        press += weight * values[2]
-        roll += weight * values[3]
-        funnel += weight * values[4]
-        raised += weight * values[5]
-    return Mouth(jaw, spread, press, roll, funnel, raised)
+    return Mouth._make(sum(map(mul, weights, values)) for values in zip(*MOUTHS, strict=True))
