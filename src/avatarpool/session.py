@@ -17,7 +17,7 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     SessionStateError,
 )
-from avatarpool.protocol.codec import decode, encode, encode_audio
+from avatarpool.protocol.codec import audio_parts, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
     ConfirmSession,
@@ -26,6 +26,7 @@ from avatarpool.protocol.messages import (
     PlaybackState,
     ServerError,
 )
+from avatarpool.protocol.reader import MessageReader
 from avatarpool.protocol.refusals import connection_closed, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
@@ -36,6 +37,9 @@ log = logging.getLogger("avatarpool.session")
 
 # A keyframe is at most some 500 bytes; this leaves room for minutes of them.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+# Looked up once: on Python 3.11 an enum's member costs a call, and every frame takes one.
+_NEW, _OPENING, _OPEN, _CLOSED = SessionState
 
 
 class SessionObserver(Protocol):
@@ -93,12 +97,13 @@ class AvatarSession:
         self._config = config
         self._console = console
         self._observer = observer
-        self._state = SessionState.NEW
+        self._state = _NEW
         self._token: str | None = None
         self._websocket: WebSocket | None = None
         self._confirmed: asyncio.Future[None] | None = None  # during the handshake
         self._connection_id: str | None = None
         self._capabilities: tuple[str, ...] = ()
+        self._reader = MessageReader()
         self._encoder: OpusEncoder | None = None  # of the current request
         self._encoded = bytearray()  # its output, where the user asked for it
         self._failure: AvatarSDKError | None = None  # what ended the connection
@@ -124,11 +129,7 @@ class AvatarSession:
     @property
     def is_open(self) -> bool:
         """Whether audio can be sent now."""
-        return (
-            self._state is SessionState.OPEN
-            and self._websocket is not None
-            and self._websocket.is_open
-        )
+        return self._state is _OPEN and self._websocket is not None and self._websocket.is_open
 
     @property
     def is_settled(self) -> bool:
@@ -159,7 +160,7 @@ class AvatarSession:
             SessionTokenError: The console refused, failed or was not reached.
             SessionStateError: The session was started already.
         """
-        if self._state is not SessionState.NEW:
+        if self._state is not _NEW:
             raise SessionStateError(f"the session is {self._state.name.lower()}: make a new one")
         if self._console is not None:
             self._token = await self._console.request_token(self._config)
@@ -178,14 +179,14 @@ class AvatarSession:
             SessionStateError: ``init()`` was not called, or the session was
                 started already.
         """
-        if self._token is None and self._state is SessionState.NEW:
+        if self._token is None and self._state is _NEW:
             raise SessionStateError("the session has no token yet: call init() first")
         self._advance(SessionEvent.START)
         token, self._token = self._token, None  # a token opens one connection
         try:
             await self._open(token or "")
         except BaseException:
-            self._state = SessionState.CLOSED
+            self._state = _CLOSED
             if self._websocket is not None:
                 self._websocket.abort()
             raise
@@ -196,7 +197,7 @@ class AvatarSession:
     async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
         """Send audio of the current request, or begin one; return its request id.
 
-        Cancelling stops between two pieces of 16 kB: the request is then
+        Cancelling stops between two pieces of 128 kB: the request is then
         half-sent, and `interrupt()` or a call with ``end=True`` ends it.
 
         Args:
@@ -245,7 +246,7 @@ class AvatarSession:
         self._check_open()
         req_id = self.requests.interrupt()
         self._forget_encoder()
-        await self._write(encode(Interrupt(req_id)), req_id)
+        await self._write(req_id, encode(Interrupt(req_id)))
         return req_id
 
     async def abandon(self) -> None:
@@ -271,7 +272,7 @@ class AvatarSession:
         Takes at most ``close_timeout`` seconds. Cancelling cuts the connection
         at once.
         """
-        was_open = self._state is SessionState.OPEN
+        was_open = self._state is _OPEN
         self._advance(SessionEvent.CLOSE)
         if self._websocket is None:
             return
@@ -298,9 +299,9 @@ class AvatarSession:
             ping_interval=config.ping_interval,
             ping_timeout=config.ping_timeout,
         )
-        if self._state is SessionState.OPEN:
+        if self._state is _OPEN:
             raise _violation("the service confirmed a session without its settings", "handshake")
-        if self._state is not SessionState.OPENING:
+        if self._state is not _OPENING:
             raise self._failure or SessionStateError("the session was closed while it opened")
         self._websocket.write(encode(outgoing.configuration(config)))
         try:
@@ -331,7 +332,7 @@ class AvatarSession:
                 close_code=why.close_code,
                 close_reason=why.close_reason,
             ) from why
-        if self._state is SessionState.OPEN:  # a side hangs up: the end, with its cause, is near
+        if self._state is _OPEN:  # a side hangs up: the end, with its cause, is near
             raise AvatarSDKError(
                 AvatarSDKErrorCode.connectionClosed,
                 "the connection is being closed",
@@ -347,14 +348,14 @@ class AvatarSession:
         req_id, is_new = self.requests.audio(end=end)
         if is_new and self._observer is not None:
             self._observer.request_began(req_id)
-        await self._write(encode_audio(req_id, audio, end=end, **trace), req_id)
+        await self._write(req_id, *audio_parts(req_id, audio, end=end, **trace))
         if end and self.requests.is_settled and self._observer is not None:
             self._observer.request_settled()
         return req_id
 
-    async def _write(self, data: bytes, req_id: str) -> None:
+    async def _write(self, req_id: str, *parts: bytes | memoryview) -> None:
         assert self._websocket is not None
-        self._websocket.write(data)
+        self._websocket.write(*parts)
         if not self._websocket.is_held_back:
             return
         try:
@@ -397,11 +398,11 @@ class AvatarSession:
 
     # --- receiving: called by the WebSocket ------------------------------------------
 
-    def message_received(self, data: memoryview | bytes) -> None:
+    def message_received(self, data: bytes) -> None:
         """Route one message of the service."""
         try:
-            message = decode(data)
-            if self._state is SessionState.OPENING:
+            message = self._reader.read(data)
+            if self._state is _OPENING:
                 self._handshake_answered(message)
             elif isinstance(message, AnimationFrame):
                 self._frame_received(message, data)
@@ -437,7 +438,7 @@ class AvatarSession:
             self._capabilities = message.capabilities
             confirmed.set_result(None)
 
-    def _frame_received(self, frame: AnimationFrame, data: memoryview | bytes) -> None:
+    def _frame_received(self, frame: AnimationFrame, data: bytes) -> None:
         config, observer = self._config, self._observer
         wanted = self.requests.frame(frame.req_id, end=frame.end)
         if not wanted:
@@ -448,7 +449,7 @@ class AvatarSession:
             observer.request_settled()
         if wanted or config.has_egress:
             if config.transport_frames is not None:
-                _call(config.transport_frames, bytes(data), frame.end)
+                _call(config.transport_frames, data, frame.end)
             if config.on_playback is not None:
                 _call(config.on_playback, frame)
 
@@ -482,7 +483,7 @@ class AvatarSession:
         if self._failure is None and not ended.is_local:
             self._failure = self._why(ended)
         error = self._failure  # None: closed from here
-        self._state = SessionState.CLOSED
+        self._state = _CLOSED
         if self._confirmed is not None and not self._confirmed.done():
             self._confirmed.set_exception(
                 error or SessionStateError("the session was closed while it opened")
@@ -498,7 +499,7 @@ class AvatarSession:
         _call(self._config.on_close)
 
     def _why(self, ended: Ended) -> AvatarSDKError:
-        is_opening = self._state is SessionState.OPENING
+        is_opening = self._state is _OPENING
         phase = "websocket_handshake" if is_opening else "websocket_runtime"
         if ended.is_violation:
             return _violation(ended.reason, phase.removeprefix("websocket_"), self._connection_id)

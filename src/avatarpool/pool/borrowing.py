@@ -101,6 +101,10 @@ class _Stage(Enum):
     RETURNED = auto()
 
 
+# Looked up once: on Python 3.11 an enum's member costs a call, and each borrow takes several.
+_NEW, _WAITING, _LENT, _RETURNED = _Stage
+
+
 class PooledConnection:
     """A connection for the length of an ``async with``: what ``pool.borrow()`` gives.
 
@@ -124,7 +128,7 @@ class PooledConnection:
         self._lender = lender
         self._timeout = timeout
         self._priority = priority
-        self._stage = _Stage.NEW
+        self._stage = _NEW
         self._collector: AnimationCollector | None = None
         self.is_told = False  # whether it was logged as misused
         self.holder: asyncio.Task[object] | None  # who borrows, from here on set on entering
@@ -134,14 +138,14 @@ class PooledConnection:
 
     def __repr__(self) -> str:
         stage = self._stage.name.lower()
-        if self._stage in (_Stage.NEW, _Stage.WAITING):
+        if self._stage in (_NEW, _WAITING):
             return f"<PooledConnection {stage}>"
         return f"<PooledConnection {self.connection_id} {stage}>"
 
     async def __aenter__(self) -> Self:
-        if self._stage is not _Stage.NEW:
+        if self._stage is not _NEW:
             raise SessionStateError("this borrow was entered already: call pool.borrow() again")
-        self._stage = _Stage.WAITING  # another task may enter while this one waits
+        self._stage = _WAITING  # another task may enter while this one waits
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
         self._place = caller.f_code, caller.f_lasti
         lender = self._lender
@@ -149,7 +153,7 @@ class PooledConnection:
         try:
             connection = lender.lend() or await lender.wait(self, self._timeout, self._priority)
         except BaseException:
-            self._stage = _Stage.NEW
+            self._stage = _NEW
             raise
         self.hold(connection)
         return self
@@ -160,7 +164,7 @@ class PooledConnection:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._stage is not _Stage.LENT:
+        if self._stage is not _LENT:
             self._check_lent()  # returned twice, it would be lent to two
         self._lender.put_back(self.give_back())
 
@@ -196,7 +200,7 @@ class PooledConnection:
         if self._collector is None:  # not every borrower needs one
             self._held()
             self._collector = AnimationCollector(EventWakeup, self._lender.limits)
-            if self._stage is _Stage.RETURNED:
+            if self._stage is _RETURNED:
                 self._collector.finish(self._ended_early())
         return self._collector
 
@@ -210,7 +214,7 @@ class PooledConnection:
         while not self._connection.session.is_open and self.is_unused:
             dead = self._connection
             found = await self._lender.exchange(dead, self)
-            if self._stage is not _Stage.LENT or self._connection is not dead:
+            if self._stage is not _LENT or self._connection is not dead:
                 # The block was left, or another task of the borrower was faster.
                 self._lender.put_back(found)
                 self._check_lent()
@@ -221,12 +225,12 @@ class PooledConnection:
         return self._connection
 
     def _held(self) -> Connection:
-        if self._stage in (_Stage.NEW, _Stage.WAITING):
+        if self._stage in (_NEW, _WAITING):
             raise SessionStateError("this borrow has no connection yet: enter it with async with")
         return self._connection
 
     def _check_lent(self) -> None:
-        if self._stage is not _Stage.LENT:
+        if self._stage is not _LENT:
             raise SessionStateError(
                 f"connection {self.connection_id} was returned to pool {self._lender.name!r}: "
                 "borrow another one"
@@ -265,11 +269,11 @@ class PooledConnection:
         """Stand for a connection from now on."""
         self._connection = connection
         connection.borrower = self
-        self._stage = _Stage.LENT
+        self._stage = _LENT
 
     def give_back(self) -> Connection:
         """Kill the handle; return the connection it stood for."""
-        self._stage = _Stage.RETURNED
+        self._stage = _RETURNED
         connection = self._connection
         connection.borrower = connection.collection = None
         collector = self._collector

@@ -25,7 +25,7 @@ from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
-from avatarpool.pool.state import Phase, PoolState
+from avatarpool.pool.state import DRAINING, IDLE, LENT, PoolState
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -276,7 +276,7 @@ class Lender:
         self._release(connection, now)
 
     def _release(self, connection: Connection, now: float) -> None:
-        if connection.phase is not Phase.LENT:
+        if connection.phase is not LENT:
             return  # it died meanwhile, or the pool cut it
         session = connection.session
         if not session.is_open:
@@ -304,7 +304,7 @@ class Lender:
             )
 
     def _was_reset(self, connection: Connection) -> None:
-        if connection.phase is Phase.DRAINING:
+        if connection.phase is DRAINING:
             self._state.recycle(connection, self.now())
             self._act()
 
@@ -321,7 +321,7 @@ class Lender:
 
     def settled(self, connection: Connection) -> None:
         """A connection's requests may be over: then out of quarantine with it."""
-        if connection.phase is not Phase.DRAINING or connection.is_cleaning:
+        if connection.phase is not DRAINING or connection.is_cleaning:
             return
         if connection.session.is_settled:
             self._free(connection, self.now())
@@ -350,7 +350,7 @@ class Lender:
             return
         connection.why = "its peer broke the protocol"
         log.warning("pool %r: connection %s: %s", self.name, connection.connection_id, error)
-        if connection.phase in (Phase.IDLE, Phase.DRAINING):
+        if connection.phase in (IDLE, DRAINING):
             self._state.retire(connection, connection.why)
             self._act()
 

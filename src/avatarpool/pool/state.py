@@ -25,6 +25,10 @@ class Phase(Enum):
     OUT = auto()  # closed, lost or about to be closed: never lent again
 
 
+# Looked up once: on Python 3.11 an enum's member costs a call, and each borrow takes several.
+IDLE, LENT, DRAINING, OUT = Phase
+
+
 class Member:
     """One connection as the state sees it.
 
@@ -41,7 +45,7 @@ class Member:
     __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since", "why")
 
     def __init__(self, opened_at: float, retire_at: float, renew_at: float | None = None) -> None:
-        self.phase = Phase.OUT
+        self.phase = OUT
         self.opened_at = opened_at
         self.renew_at = retire_at if renew_at is None else renew_at
         self.retire_at = retire_at
@@ -146,7 +150,7 @@ class PoolState(Generic[M, W]):
         while self._idle:
             member = self._idle.popleft()
             if member.retire_at > now:
-                member.phase = Phase.LENT
+                member.phase = LENT
                 member.since = now
                 return member
             self.retire(member, "too old")
@@ -205,13 +209,13 @@ class PoolState(Generic[M, W]):
             self.retire(member, "one too many")
             return
         member.since = now
-        if member.phase is Phase.DRAINING:
+        if member.phase is DRAINING:
             del self._draining[member]
         while self._waiters:
-            member.phase = Phase.LENT
+            member.phase = LENT
             if self._waiters.pop().hand_over(member):
                 return
-        member.phase = Phase.IDLE
+        member.phase = IDLE
         self._idle.append(member)
 
     def quarantine(self, member: M, now: float) -> bool:
@@ -222,7 +226,7 @@ class PoolState(Generic[M, W]):
         if self.is_closed:
             self.retire(member, "the pool closes")
             return False
-        member.phase = Phase.DRAINING
+        member.phase = DRAINING
         member.since = now
         self._draining[member] = None
         return True
@@ -245,7 +249,7 @@ class PoolState(Generic[M, W]):
             if member.renew_at <= now and not member.is_aging:
                 member.is_aging = True
                 self._aging += 1
-            if member.phase is Phase.IDLE:
+            if member.phase is IDLE:
                 is_spare = spare > 0 and now - member.since >= self.max_idle
                 if is_spare or member.retire_at <= now:
                     self.retire(member, "idle for long" if is_spare else "too old")
@@ -297,7 +301,7 @@ class PoolState(Generic[M, W]):
         self.is_closed = True
         self.fail_waiters(error)
         for member in list(self.members):
-            if member.phase is not Phase.LENT:
+            if member.phase is not LENT:
                 self.retire(member, "the pool closes")
 
     def _is_surplus(self, member: M) -> bool:
@@ -316,8 +320,8 @@ class PoolState(Generic[M, W]):
             return False
         del self.members[member]
         self._aging -= member.is_aging
-        if member.phase is Phase.IDLE and member in self._idle:
+        if member.phase is IDLE and member in self._idle:
             self._idle.remove(member)
         self._draining.pop(member, None)
-        member.phase = Phase.OUT
+        member.phase = OUT
         return True

@@ -77,7 +77,21 @@ def encode_audio(
     traceparent: str = "",
     tracestate: str = "",
 ) -> bytes:
-    """Serialise an `AudioInput`, joining its header and the audio by hand.
+    """Serialise an `AudioInput`."""
+    return b"".join(
+        audio_parts(req_id, audio, end=end, traceparent=traceparent, tracestate=tracestate)
+    )
+
+
+def audio_parts(
+    req_id: str,
+    audio: bytes | memoryview,
+    *,
+    end: bool,
+    traceparent: str = "",
+    tracestate: str = "",
+) -> tuple[bytes | memoryview, ...]:
+    """Return the serialised `AudioInput` in parts, one of which is the audio itself.
 
     Building the same message as a protobuf object copies the audio twice; the
     bytes are the same.
@@ -92,7 +106,24 @@ def encode_audio(
         trace = pb.TraceContext(traceparent=traceparent, tracestate=tracestate)
         tail = b"\x22" + _prefixed(trace.SerializeToString())
     size = len(head) + len(audio) + len(tail)
-    return b"".join((b"\x08\x03\x22", _varint(size), head, audio, tail))
+    return b"\x08\x03\x22" + _varint(size) + head, audio, tail
+
+
+def around_animation(frame: AnimationFrame) -> tuple[bytes, bytes]:
+    """Return what stands before and after a frame's animation when `encode` writes it."""
+    head = tail = b""
+    if frame.connection_id:
+        head += b"\x0a" + _prefixed(frame.connection_id.encode())
+    if frame.req_id:
+        head += b"\x12" + _prefixed(frame.req_id.encode())
+    if frame.end:
+        head += b"\x18\x01"
+    if frame.animation:
+        head += b"\x22" + _varint(len(frame.animation))
+    if frame.avatar_id:
+        tail = b"\x2a" + _prefixed(frame.avatar_id.encode())
+    size = len(head) + len(frame.animation) + len(tail)
+    return b"\x08\x05\x32" + _varint(size) + head, tail
 
 
 def _prefixed(data: bytes) -> bytes:

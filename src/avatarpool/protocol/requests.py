@@ -12,6 +12,10 @@ _REMEMBERED = 64
 """Past requests whose late frames are told from frames of requests that never were."""
 
 
+# Looked up once: on Python 3.11 an enum's member costs a call, and every frame takes some.
+_NEW, _SENDING, _ANSWERED, _SENT, _INTERRUPTED, _DONE = RequestState
+
+
 class RequestLog:
     """Follows the requests of one session by the client's table; does no I/O.
 
@@ -45,7 +49,7 @@ class RequestLog:
     def is_half_sent(self) -> bool:
         """Whether the current request's audio has begun and not ended."""
         state = self._open.get(self.current or "")
-        return state in (RequestState.SENDING, RequestState.ANSWERED)
+        return state in (_SENDING, _ANSWERED)
 
     def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
         """Record a piece of audio; return its request id and whether it is a new one.
@@ -62,7 +66,7 @@ class RequestLog:
         if is_new:
             self.check_free()
             self.current = self.last = req_id or new_request_id()
-            self._open[self.current] = RequestState.NEW
+            self._open[self.current] = _NEW
         assert self.current is not None
         current = self.current
         self._advance(current, RequestEvent.LAST_AUDIO if end else RequestEvent.AUDIO)
@@ -98,7 +102,7 @@ class RequestLog:
         interrupted.
         """
         state = self._open.get(req_id)
-        if state is None or state is RequestState.ANSWERED:
+        if state is None or state is _ANSWERED:
             return False
         wanted = req_id == self.current
         if end:  # any other frame leaves its request where it is
@@ -119,7 +123,7 @@ class RequestLog:
 
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
-        if self._open.get(req_id) in (None, RequestState.ANSWERED):
+        if self._open.get(req_id) in (None, _ANSWERED):
             return False
         wanted = req_id == self.current
         self._advance(req_id, RequestEvent.FAIL)
@@ -128,12 +132,12 @@ class RequestLog:
     def _advance(self, req_id: str, event: RequestEvent) -> None:
         before = self._open[req_id]
         state = next_request_state(Role.CLIENT, before, event)
-        waits = state in (RequestState.SENT, RequestState.INTERRUPTED)
-        if state is RequestState.DONE or (waits and not self.expects_frames):
+        waits = state in (_SENT, _INTERRUPTED)
+        if state is _DONE or (waits and not self.expects_frames):
             del self._open[req_id]
             if self.current == req_id:
                 self.current = None
-            self._past[req_id] = before is not RequestState.SENT or event is RequestEvent.FAIL
+            self._past[req_id] = before is not _SENT or event is RequestEvent.FAIL
             if len(self._past) > _REMEMBERED:
                 self._past.popitem(last=False)
         else:

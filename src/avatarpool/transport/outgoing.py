@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from avatarpool.config import AudioFormat, SessionConfig
 from avatarpool.protocol.messages import ConfigureSession
 
-# Audio leaves in messages of this size. A piece is queued whole or not at all,
-# so cancelling between pieces leaves a clean stream; and the WebSocket's write
-# buffer never grows past one piece, which it would keep for good (a message of
-# 560 kB in one go leaves 576 kB behind, pieces of 16 kB leave 45). Even, so
-# that no PCM sample is torn.
-AUDIO_PIECE_BYTES = 16 * 1024
+# Audio leaves in messages of this size. A piece is queued whole or not at all, so
+# cancelling between pieces leaves a clean stream, and a peer that takes nothing costs
+# no more memory than one. Larger ones are no faster: 558 kB take 330 us in pieces of
+# 64 kB, 240 in these, 230 in pieces of twice the size. Even, so that no PCM sample is
+# torn.
+AUDIO_PIECE_BYTES = 128 * 1024
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
