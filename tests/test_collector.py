@@ -64,6 +64,11 @@ def frame(number: int, *, end: bool = False) -> AnimationFrame:
     return AnimationFrame("r-1", end, animation=bytes([number]))
 
 
+def add(collector: AnimationCollector, arrived: AnimationFrame) -> None:
+    """What a connection does, which keeps the collection that `begin` gave it."""
+    collector._current.add(arrived)
+
+
 FAILURE = AvatarSDKError(AvatarSDKErrorCode.upstreamError, "gone")
 
 
@@ -87,9 +92,9 @@ def test_waiting_ends_with_the_last_frame_and_wakes_once(collector, bells):
     (bell,) = bells.made
     assert bell.timeout == 2.0
     for number in range(3):
-        collector.add(frame(number))
+        add(collector, frame(number))
     assert bell.rings == 0
-    collector.add(frame(3, end=True))
+    add(collector, frame(3, end=True))
     assert bell.rings == 1
     assert step(waiting) == [frame(0), frame(1), frame(2), frame(3, end=True)]
 
@@ -98,13 +103,13 @@ def test_waiting_may_begin_before_the_request_does(collector):
     waiting = collector.wait()
     step(waiting)
     collector.begin("r-1")
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert step(waiting) == [frame(0, end=True)]
 
 
 def test_waiting_for_what_is_over_needs_no_wakeup(collector, bells):
     collector.begin("r-1")
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert step(collector.wait()) == [frame(0, end=True)]
     assert bells.made == []
 
@@ -118,7 +123,7 @@ def test_the_default_timeout_is_the_pools(collector, bells):
 
 def test_a_timeout_names_the_request_the_number_and_what_had_come(collector):
     collector.begin("r-1")
-    collector.add(frame(0))
+    add(collector, frame(0))
     waiting = collector.wait(2.5)
     step(waiting)
     with pytest.raises(RequestTimeout, match="request r-1") as caught:
@@ -139,7 +144,7 @@ def test_a_last_frame_in_the_moment_of_the_timeout_counts(collector):
     collector.begin("r-1")
     waiting = collector.wait(1.0)
     step(waiting)
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     with pytest.raises(StopIteration) as returned:
         waiting.throw(TimeoutError())
     assert returned.value.value == [frame(0, end=True)]
@@ -151,7 +156,7 @@ def test_a_request_goes_on_after_a_timeout(collector):
     step(waiting)
     with pytest.raises(RequestTimeout):
         waiting.throw(TimeoutError())
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert step(collector.wait()) == [frame(0, end=True)]
 
 
@@ -161,7 +166,7 @@ def test_cancelling_the_waiting_leaves_no_waiter_behind(collector, bells):
     step(waiting)
     with pytest.raises(asyncio.CancelledError):
         waiting.throw(asyncio.CancelledError())
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert bells.made[0].rings == 0
 
 
@@ -179,21 +184,21 @@ def test_a_failure_reaches_every_waiter(collector):
 
 def test_what_has_come_stays_readable_after_a_failure(collector):
     collector.begin("r-1")
-    collector.add(frame(0))
+    add(collector, frame(0))
     collector.finish(FAILURE)
     assert collector.frames == [frame(0)]
 
 
 def test_a_collection_ends_once(collector):
     collector.begin("r-1")
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     collector.finish(FAILURE)
     assert collector.error is None
 
 
 def test_a_finish_without_an_error_gives_what_has_come(collector):
     collector.begin("r-1")
-    collector.add(frame(0))
+    add(collector, frame(0))
     collector.finish()
     assert step(collector.wait()) == [frame(0)]
 
@@ -203,7 +208,7 @@ def test_a_finish_without_an_error_gives_what_has_come(collector):
 
 def test_a_new_request_starts_a_fresh_collection(collector):
     collector.begin("r-1")
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     first = collector.frames
     collector.begin("r-2")
     assert collector.req_id == "r-2"
@@ -230,8 +235,8 @@ def test_frames_are_given_as_they_arrive(collector):
     first = anext(iterator)
     assert step(first) is None
     collector.begin("r-1")
-    collector.add(frame(0))
-    collector.add(frame(1, end=True))
+    add(collector, frame(0))
+    add(collector, frame(1, end=True))
     assert step(first) == frame(0)
     assert step(anext(iterator)) == frame(1, end=True)
     with pytest.raises(StopAsyncIteration):
@@ -240,8 +245,8 @@ def test_frames_are_given_as_they_arrive(collector):
 
 def test_iterating_over_what_is_over_gives_all_of_it(collector):
     collector.begin("r-1")
-    collector.add(frame(0))
-    collector.add(frame(1, end=True))
+    add(collector, frame(0))
+    add(collector, frame(1, end=True))
     iterator = aiter(collector)
     assert [step(anext(iterator)), step(anext(iterator))] == collector.frames
 
@@ -251,7 +256,7 @@ def test_iterating_gives_what_has_come_and_then_the_error(collector):
     iterator = aiter(collector)
     first = anext(iterator)
     step(first)
-    collector.add(frame(0))
+    add(collector, frame(0))
     collector.finish(FAILURE)
     assert step(first) == frame(0)
     with pytest.raises(AvatarSDKError, match="gone"):
@@ -263,18 +268,18 @@ def test_a_spurious_wakeup_gives_no_frame(collector):
     first = anext(iterator)
     step(first)
     assert step(first) is None
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert step(first) == frame(0, end=True)
 
 
 def test_an_iteration_stays_with_its_request(collector):
     collector.begin("r-1")
-    collector.add(frame(0))
+    add(collector, frame(0))
     iterator = aiter(collector)
     step(anext(iterator))
-    collector.add(frame(1, end=True))
+    add(collector, frame(1, end=True))
     collector.begin("r-2")
-    collector.add(frame(9))
+    add(collector, frame(9))
     assert step(anext(iterator)) == frame(1, end=True)
     with pytest.raises(StopAsyncIteration):
         step(anext(iterator))
@@ -282,11 +287,11 @@ def test_an_iteration_stays_with_its_request(collector):
 
 def test_leaving_an_iteration_leaves_no_waiter_behind(collector, bells):
     collector.begin("r-1")
-    collector.add(frame(0))
+    add(collector, frame(0))
     iterator = aiter(collector)
     step(anext(iterator))
     step(iterator.aclose())
-    collector.add(frame(1))
+    add(collector, frame(1))
     assert bells.made[0].rings == 0
 
 
@@ -328,7 +333,7 @@ def test_callbacks_without_a_sink_do_nothing(collector):
 def test_a_collector_shows_what_it_collects(collector):
     assert repr(collector) == "<AnimationCollector None collecting, 0 frames>"
     collector.begin("r-1")
-    collector.add(frame(0, end=True))
+    add(collector, frame(0, end=True))
     assert repr(collector) == "<AnimationCollector r-1 done, 1 frames>"
     collector.begin("r-2")
     collector.finish(FAILURE)
@@ -342,7 +347,7 @@ def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
     collector = AnimationCollector(bells, limits)
     collector.begin("r-1")
     for number in range(5):
-        collector.add(frame(number))
+        add(collector, frame(number))
     assert len(collector.frames) == 2
     assert isinstance(collector.error, AvatarSDKError)
     assert collector.error.code is AvatarSDKErrorCode.protocolError
@@ -352,7 +357,7 @@ def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
 def test_long_names_count_among_a_requests_bytes(bells):
     collector = AnimationCollector(bells, CollectionLimits(max_frame_bytes=100))
     collector.begin("r-1")
-    collector.add(AnimationFrame("r-1", avatar_id="a" * 60))
-    collector.add(AnimationFrame("r-1", connection_id="c" * 60))
+    add(collector, AnimationFrame("r-1", avatar_id="a" * 60))
+    add(collector, AnimationFrame("r-1", connection_id="c" * 60))
     assert len(collector.frames) == 1
     assert collector.is_done

@@ -5,8 +5,9 @@ No event loop is known here: whoever owns one hands in a `Wakeup` per waiter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from avatarpool.exceptions import (
@@ -49,7 +50,7 @@ class CollectionLimits:
     """What one request may bring, and how long its frames may take.
 
     Attributes:
-        timeout: Seconds that `AnimationCollector.wait` allows for the last frame.
+        timeout: Seconds for the last one; None for no limit.
         first_frame_timeout: Seconds for the first one; None for no limit.
         frame_gap_timeout: Seconds between two frames; None for no limit.
         max_frames: Frames of one request.
@@ -132,28 +133,31 @@ class Collection:
         finally:
             self.done_waiters.remove(wakeup)
 
-    async def until_done_watched(self, wakeup: Wakeup, timeout: float | None) -> None:
-        """Wait for the end with limits to the first frame and between frames too."""
-        never = float("inf")
-        deadline = wakeup.now() + (never if timeout is None else timeout)
-        self.frame_waiters.append(wakeup)
+    async def until_more(
+        self, wakeup: Wakeup, seen: int, gap: float, timeout: float, deadline: float
+    ) -> None:
+        """Sleep until there may be more than the frames seen, within two limits.
+
+        Args:
+            wakeup: One of `frame_waiters`.
+            seen: Frames that were taken.
+            gap: Seconds for the next frame.
+            timeout: Seconds that there were for the last one.
+            deadline: When those are over, by the wakeup's clock.
+
+        Raises:
+            RequestTimeout: Neither a frame nor the end came in time.
+        """
+        patience = min(deadline - wakeup.now(), gap)
         try:
-            while not self.is_done:
-                seen = len(self.frames)
-                limits = self._limits
-                gap = limits.frame_gap_timeout if seen else limits.first_frame_timeout
-                patience = min(deadline - wakeup.now(), never if gap is None else gap)
-                try:
-                    await wakeup.wait(None if patience == never else patience)
-                except TimeoutError as error:
-                    if self.is_done or len(self.frames) > seen:
-                        continue
-                    if patience == gap:
-                        awaited = "next frame" if seen else "first frame"
-                        raise RequestTimeout(self.req_id, patience, seen, awaited) from error
-                    raise RequestTimeout(self.req_id, timeout or 0.0, seen) from error
-        finally:
-            self.frame_waiters.remove(wakeup)
+            await wakeup.wait(None if patience == inf else patience)
+        except TimeoutError as error:
+            if self.is_done or len(self.frames) > seen:
+                return  # it came in the very last moment
+            if patience == gap:
+                awaited = "next frame" if seen else "first frame"
+                raise RequestTimeout(self.req_id, gap, seen, awaited) from error
+            raise RequestTimeout(self.req_id, timeout, seen) from error
 
 
 class AnimationCollector:
@@ -228,16 +232,43 @@ class AnimationCollector:
         if timeout is None:
             timeout = limits.timeout
         if not collection.is_done:
-            is_watched = (limits.first_frame_timeout, limits.frame_gap_timeout) != (None, None)
-            until = collection.until_done_watched if is_watched else collection.until_done
-            await until(self._new_wakeup(), timeout)
+            if (limits.first_frame_timeout, limits.frame_gap_timeout) == (None, None):
+                await collection.until_done(self._new_wakeup(), timeout)
+            else:
+                async for _ in self.stream(timeout):
+                    pass
         if collection.error is not None:
             raise collection.error
         return collection.frames
 
-    async def __aiter__(self) -> AsyncIterator[AnimationFrame]:
-        collection, seen = self._current, 0
-        wakeup = self._new_wakeup()
+    def __aiter__(self) -> AsyncIterator[AnimationFrame]:
+        return self.stream()
+
+    async def stream(
+        self, timeout: float | None = None, patience: float | None = None
+    ) -> AsyncGenerator[AnimationFrame, None]:
+        """Give the current request's frames as they arrive, and end with it.
+
+        ``async for frame in collector`` does the same with the pool's limits. The
+        time that the caller takes for a frame counts for ``timeout`` alone, and
+        what has arrived is given however late it is asked for.
+
+        Args:
+            timeout: Seconds for all frames; left out, the pool's ``request_timeout``,
+                and ``math.inf`` for no limit.
+            patience: Seconds for the first frame and for each further one; left
+                out, the pool's ``first_frame_timeout`` and ``frame_gap_timeout``.
+
+        Raises:
+            RequestTimeout: A frame did not come in time.
+            AvatarSDKError, SessionStateError, PoolClosed: As `wait` does.
+        """
+        limits, collection, wakeup = self._limits, self._current, self._new_wakeup()
+        timeout = _first_of(timeout, limits.timeout)
+        first = _first_of(patience, limits.first_frame_timeout)
+        gap = _first_of(patience, limits.frame_gap_timeout)
+        deadline = wakeup.now() + timeout
+        seen = 0
         collection.frame_waiters.append(wakeup)
         try:
             while True:
@@ -246,7 +277,7 @@ class AnimationCollector:
                     yield collection.frames[seen - 1]
                 if collection.is_done:
                     break
-                await wakeup.wait(None)
+                await collection.until_more(wakeup, seen, gap if seen else first, timeout, deadline)
         finally:
             collection.frame_waiters.remove(wakeup)
         if collection.error is not None:
@@ -285,10 +316,13 @@ class AnimationCollector:
         self._current.req_id = req_id
         return self._current
 
-    def add(self, frame: AnimationFrame) -> None:
-        """Append a frame of the current request."""
-        self._current.add(frame)
-
     def finish(self, error: Exception | None = None) -> None:
         """End the current collection; without an error, with what has come."""
         self._current.finish(error)
+
+
+def _first_of(told: float | None, limit: float | None) -> float:
+    """The caller's own limit, or the pool's, or none."""
+    if told is not None:
+        return told
+    return inf if limit is None else limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import subprocess
 import sys
 import weakref
@@ -738,6 +739,69 @@ async def test_a_first_frame_watchdog_alone_lets_frames_take_their_time():
         req_id = await conn.session.send_audio(b"\0\0", end=True)
         answer_at(script.sessions[0], {1.0: False, 30.0: True}, req_id)
         assert len(await conn.collector.wait()) == 2
+
+
+async def taken(frames):
+    """The moments at which frames were given, and how it ended."""
+    moments = []
+    try:
+        async for _ in frames:
+            moments.append(now())  # noqa: PERF401 - what came before an error counts
+    except RequestTimeout as error:
+        return moments, str(error).partition(" gave ")[2], now()
+    return moments, "", now()
+
+
+@virtually
+async def test_iterating_keeps_the_pools_limits():
+    script = Script()
+    limits = {"request_timeout": 9.0, "first_frame_timeout": 2.0, "frame_gap_timeout": 4.0}
+    answers = (
+        ({}, ([], "no first frame within 2.00 s (0 frames so far)", 2.0)),
+        ({1.0: False}, ([1.0], "no next frame within 4.00 s (1 frames so far)", 5.0)),
+        (
+            {1.0: False, 4.0: False, 7.0: False, 10.0: True},
+            ([1.0, 4.0, 7.0], "no last frame within 9.00 s (3 frames so far)", 9.0),
+        ),
+        ({1.0: False, 5.0: False, 8.9: True}, ([1.0, 5.0, 8.9], "", 8.9)),
+    )
+    async with new_pool(script, 1, **limits) as pool:
+        for frames, (moments, sentence, ended) in answers:
+            async with pool.borrow() as conn:
+                began = now()
+                req_id = await conn.session.send_audio(b"\0\0", end=True)
+                answer_at(script.sessions[0], frames, req_id)
+                seen, said, when = await taken(conn.collector)
+                await conn.session.interrupt()
+            assert [moment - began for moment in seen] == pytest.approx(moments)
+            assert (said, when - began) == (sentence, pytest.approx(ended))
+
+
+@virtually
+async def test_a_stream_may_have_other_limits_than_the_pool():
+    script = Script()
+    async with (
+        new_pool(script, 1, request_timeout=3.0, first_frame_timeout=1.0) as pool,
+        pool.borrow() as conn,
+    ):
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {4.0: False, 8.0: False, 13.0: True}, req_id)
+        moments, sentence, ended = await taken(conn.collector.stream(math.inf, patience=4.5))
+        assert moments == pytest.approx([4.0, 8.0])
+        assert (sentence, ended) == ("no next frame within 4.50 s (2 frames so far)", 12.5)
+
+
+@virtually
+async def test_frames_that_have_come_are_given_however_late():
+    script = Script()
+    async with new_pool(script, 1, request_timeout=3.0) as pool, pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        answer_at(script.sessions[0], {1.0: False, 2.0: True}, req_id)
+        count = 0
+        async for _ in conn.collector:
+            count += 1
+            await asyncio.sleep(10.0)
+        assert count == 2
 
 
 # --- closing --------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ import asyncio
 import io
 import json
 import logging
+import socket
 from importlib.resources import files
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp import web
 from serving import serve
 
 from avatarpool.service.faults import SessionFault, Step
-from avatarpool.view import pose_of
+from avatarpool.view import create_page, pose_of
 from avatarpool.view.page import MAX_FILE_BYTES
 
 WAV = files("avatarpool").joinpath("assets", "speech.wav").read_bytes()
@@ -22,6 +24,12 @@ WAV = files("avatarpool").joinpath("assets", "speech.wav").read_bytes()
 async def http():
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+def wav_of(pcm):
+    """A WAV file of samples at 16 kHz."""
+    sizes = (36 + len(pcm)).to_bytes(4, "little"), len(pcm).to_bytes(4, "little")
+    return WAV[:4] + sizes[0] + WAV[8:40] + sizes[1] + pcm
 
 
 async def animate(http, page, body=WAV):
@@ -57,11 +65,7 @@ async def test_frames_leave_before_the_last_one_is_there(http, service, pool):
 
 async def test_loudness_is_that_of_the_frames_own_audio(http, page):
     quiet, loud = b"\x20\x00" * 16000, (b"\x00\x40" + b"\x00\xc0") * 8000
-    header = WAV[:4] + (36 + 64000).to_bytes(4, "little") + WAV[8:16]
-    form = (16).to_bytes(4, "little") + b"\1\0\1\0" + (16000).to_bytes(4, "little")
-    form += (32000).to_bytes(4, "little") + b"\2\0\x10\0"
-    wav = header + form + b"data" + (64000).to_bytes(4, "little") + quiet + loud
-    _, (_, *frames) = await animate(http, page, wav)
+    _, (_, *frames) = await animate(http, page, wav_of(quiet + loud))
     assert {frame["loudness_db"] for frame in frames[:25]} == {-60.2}  # 32 of 32768
     assert {frame["loudness_db"] for frame in frames[25:]} == {-6.0}  # half
 
@@ -139,6 +143,29 @@ async def test_a_page_that_goes_amid_a_clip_gives_its_session_back(http, service
             while pool.available_count < 2:
                 await asyncio.sleep(0.01)
     assert not caplog.records
+
+
+async def test_a_page_that_takes_no_frames_is_cut_off(pool):
+    wav = wav_of(WAV[44:] * 10)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as server, socket.socket() as client:
+        # Small buffers, or the kernel takes it all in the page's place.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        server.bind(("127.0.0.1", 0))
+        runner = create_page(pool, patience=0.2)
+        await runner.setup()
+        await web.SockSite(runner, server).start()
+        await loop.sock_connect(client, server.getsockname())
+        head = f"POST /animate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(wav)}\r\n\r\n"
+        await loop.sock_sendall(client, head.encode() + wav)
+        while not pool.get_stats()["requests_num"] or pool.available_count < 2:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):  # and the connection is not kept for it
+            while await loop.sock_recv(client, 65536):
+                pass
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize(

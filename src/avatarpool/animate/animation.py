@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, RequestTimeout
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool import PooledConnection
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
@@ -56,15 +56,9 @@ async def request_animation(
         AvatarSDKError: The request or its connection failed, or it gave no keyframes.
     """
     await conn.session.send_audio(pcm, end=True)
-    collector, clock = conn.collector, asyncio.get_running_loop().time
-    try:
-        async with asyncio.timeout(patience) as limit:
-            async for _ in collector:
-                tick()
-                limit.reschedule(clock() + patience)
-    except TimeoutError as error:
-        awaited = "next frame" if collector.frames else "first frame"
-        raise RequestTimeout(collector.req_id, patience, len(collector.frames), awaited) from error
+    collector = conn.collector
+    async for _ in collector.stream(math.inf, patience):
+        tick()
     if not any(frame.has_animation for frame in collector.frames):
         raise AvatarSDKError(
             AvatarSDKErrorCode.protocolError,

@@ -107,8 +107,12 @@ class BarScreen:
 
 def open_screen(total: int, counted: str = "requests") -> Screen:
     """Choose the screen that fits standard output."""
+    console = terminal()
+    return PlainScreen() if console is None else BarScreen(console, total, counted)
+
+
+def terminal() -> Console | None:
+    """Return standard output if it is a terminal that can rewrite a line."""
     console = Console(file=sys.stdout)
-    # Not a terminal, or one that cannot move its cursor: a bar would be noise there.
-    if not console.is_terminal or console.is_dumb_terminal:
-        return PlainScreen()
-    return BarScreen(console, total, counted)
+    # One that cannot move its cursor is as a file: a bar would be noise there.
+    return console if console.is_terminal and not console.is_dumb_terminal else None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.options import FaultMix
+from avatarpool.cli.screen import terminal
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.troubles import BreakableService
 from avatarpool.load.soak import Soak
@@ -66,9 +64,8 @@ class ProgressLine:
 
     def __init__(self, plan: SoakPlan) -> None:
         self._plan = plan
-        console = Console(file=sys.stdout)
-        can_rewrite = console.is_terminal and not console.is_dumb_terminal
-        self._status = console.status("opening the pool") if can_rewrite else None
+        console = terminal()
+        self._status = console.status("opening the pool") if console else None
         self._next_at = 0.0
 
     def __enter__(self) -> Self:

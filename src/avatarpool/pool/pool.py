@@ -64,11 +64,12 @@ class AvatarConnectionPool:
         min_size: Sessions to keep open.
         max_size: Sessions to grow to while borrowers wait.
         timeout: How long `borrow` waits, unless it is told.
-        request_timeout: How long ``collector.wait()`` waits, unless it is told. A
-            session whose remaining life is shorter is not lent.
-        first_frame_timeout: How long ``collector.wait()`` waits for the first
-            frame; None for no such limit.
-        frame_gap_timeout: How long it waits between frames; None for no such limit.
+        request_timeout: How long ``collector.wait()`` and ``async for frame in
+            collector`` wait for the last frame, unless they are told. A session
+            whose remaining life is shorter is not lent.
+        first_frame_timeout: How long they wait for the first frame; None for no
+            such limit.
+        frame_gap_timeout: How long they wait between frames; None for no such limit.
         max_frames: Frames of one request; one more fails it.
         max_frame_bytes: Bytes of one request's animations; more fails it.
         max_waiting: Borrowers that may wait; 0 for any number.

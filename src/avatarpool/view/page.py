@@ -74,7 +74,7 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
 
     Args:
         pool: Lends the sessions, of `SAMPLE_RATE`; whoever opened it closes it.
-        patience: Seconds in which each frame must come.
+        patience: Seconds in which each frame must come, and be taken by the page.
     """
     app = web.Application(middlewares=[_guard], client_max_size=MAX_FILE_BYTES)
     app.on_response_prepare.append(_add_headers)
@@ -100,9 +100,15 @@ class _Animator:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
 
         async def emit(told: dict[str, object]) -> None:
-            if not response.prepared:  # a failure before the first frame has a status of its own
-                await response.prepare(request)
-            await response.write(json.dumps(told).encode() + b"\n")
+            try:
+                async with asyncio.timeout(self._patience):
+                    if not response.prepared:  # a failure before that has a status of its own
+                        await response.prepare(request)
+                    await response.write(json.dumps(told).encode() + b"\n")
+            except TimeoutError as error:
+                if request.transport is not None:
+                    request.transport.abort()  # closing would wait for what it does not take
+                raise ConnectionResetError("the page takes no more frames") from error
 
         with suppress(ConnectionResetError):  # the page has gone
             try:

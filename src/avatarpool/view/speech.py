@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 from array import array
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from operator import mul
 
 from avatarpool.audio.wav import from_pcm
-from avatarpool.collector import AnimationCollector
-from avatarpool.exceptions import RequestTimeout
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.view.face import pose_of
 
 Emit = Callable[[dict[str, object]], Awaitable[None]]
@@ -30,46 +30,38 @@ async def animate(pool: AvatarConnectionPool, pcm: bytes, patience: float, emit:
     Args:
         pool: Lends the session.
         pcm: Mono s16le samples at `SAMPLE_RATE`.
-        patience: Seconds in which the next frame must come and be taken.
+        patience: Seconds in which each frame must come.
         emit: Takes ``{"request_id"}`` and, for each keyframe, ``{"pose",
             "jaw_rad", "lids", "loudness_db"}``: `Pose`, radians, 0 open to 1
-            closed, and dB of full scale.
+            closed, and dB of full scale. What it raises ends the request.
 
     Raises:
         RequestTimeout: No frame for ``patience`` seconds.
         AvatarPoolError: There is no session, or its request failed.
     """
     async with pool.borrow() as conn:
-        collector = conn.collector
         try:
-            # Long clips are answered while they are still being sent.
-            async with asyncio.timeout(patience) as limit, asyncio.TaskGroup() as group:
+            async with (
+                aclosing(conn.collector.stream(math.inf, patience)) as frames,
+                asyncio.TaskGroup() as group,
+            ):
+                # Long clips are answered while they are still being sent.
                 group.create_task(conn.session.send_audio(pcm, end=True))
-                await _relay(collector, _loudness(pcm), limit, patience, emit)
-        except TimeoutError as error:
-            awaited = "next frame" if collector.frames else "first frame"
-            frames = len(collector.frames)
-            raise RequestTimeout(collector.req_id, patience, frames, awaited) from error
+                await _relay(frames, _loudness(pcm), emit)
         except ExceptionGroup as group_of_one:
             raise group_of_one.exceptions[0] from None
 
 
 async def _relay(
-    collector: AnimationCollector,
-    loudness: Iterator[float],
-    limit: asyncio.Timeout,
-    patience: float,
-    emit: Emit,
+    frames: AsyncIterator[AnimationFrame], loudness: Iterator[float], emit: Emit
 ) -> None:
-    clock = asyncio.get_running_loop().time
     is_first = True
-    async for frame in collector:
+    async for frame in frames:
         if is_first:
             await emit({"request_id": frame.req_id})
             is_first = False
         for keyframe in frame.keyframes:
             await emit(_told(keyframe, next(loudness, _SILENCE_DB)))
-        limit.reschedule(clock() + patience)
 
 
 def _told(keyframe: Keyframe, loudness_db: float) -> dict[str, object]:
