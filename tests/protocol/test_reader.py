@@ -65,3 +65,13 @@ def test_other_messages_may_come_in_between():
     frame = AnimationFrame("r-1", animation=b"a" * 300, connection_id="c")
     for message in (frame, frame, Interrupt("r-1"), frame._replace(animation=b"b" * 300), frame):
         assert reader.read(encode(message)) == message
+
+
+@given(frames.filter(lambda frame: frame.animation))
+def test_frames_alike_share_their_names(frame: AnimationFrame):
+    reader = MessageReader()
+    _, _, third, fourth = (reader.read(encode(frame)) for _ in range(4))
+    assert isinstance(third, AnimationFrame)
+    assert isinstance(fourth, AnimationFrame)
+    assert third.req_id is fourth.req_id
+    assert third.connection_id is fourth.connection_id

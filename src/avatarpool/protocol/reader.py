@@ -42,14 +42,14 @@ class MessageReader:
         message = decode(data)
         if isinstance(message, AnimationFrame) and message.animation:
             if len(data) == self._last_size:  # two in a row: worth the learning
-                self._learn(message, data)
+                self._learn(message)
             self._last_size = len(data)
         return message
 
-    def _learn(self, frame: AnimationFrame, data: bytes) -> None:
-        before, after = around_animation(frame)
-        # Fields in another order, repeated or unknown: then nobody knows where the animation is.
-        if before + frame.animation + after == data:
-            self._size, self._before, self._after = len(data), before, after
-            self._stop = len(data) - len(after)
-            self._like = frame
+    def _learn(self, frame: AnimationFrame) -> None:
+        # As we would write it, lengths and all: of what begins, ends and is as long as
+        # that, no byte but the animation's is left to be something else.
+        self._like = frame
+        self._before, self._after = around_animation(frame)
+        self._stop = len(self._before) + len(frame.animation)
+        self._size = self._stop + len(self._after)
