@@ -18,6 +18,16 @@ PRIORITY_SECONDS = 10.0
 _Place = tuple[float, int, float, T]
 
 
+class _Lane(Generic[T]):
+    """The places of one priority and one timeout."""
+
+    __slots__ = ("key", "places")
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+        self.places: deque[_Place[T]] = deque()
+
+
 class FairQueue(Generic[T]):
     """Entries in order of arrival, moved ahead by their priority, each with a deadline.
 
@@ -33,8 +43,9 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         self._present: dict[T, int] = {}  # entry -> its number; others have left
         self._numbers = count()
-        self._lanes: dict[object, deque[_Place[T]]] = {}  # none is empty
-        self._heads: list[tuple[float, int, object]] = []  # a heap: each lane's first turn
+        self._lanes: dict[object, _Lane[T]] = {}  # none is empty
+        # A heap: each lane's first turn and its number.
+        self._heads: list[tuple[float, int, _Lane[T]]] = []
         self._places = 0  # in all lanes, of those who have left too
 
     def __len__(self) -> int:
@@ -52,12 +63,12 @@ class FairQueue(Generic[T]):
         place = (now - PRIORITY_SECONDS * priority, number, now + timeout, entry)
         key: object = (priority, timeout)
         lane = self._lanes.get(key)
-        if lane is not None and place < lane[-1]:  # the clock was put back
+        if lane is not None and place < lane.places[-1]:  # the clock was put back
             key, lane = number, None
         if lane is None:
-            lane = self._lanes[key] = deque()
-            heapq.heappush(self._heads, (place[0], number, key))
-        lane.append(place)
+            lane = self._lanes[key] = _Lane(key)
+            heapq.heappush(self._heads, (place[0], number, lane))
+        lane.places.append(place)
         self._places += 1
 
     def pop(self) -> T:
@@ -66,18 +77,26 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: The queue is empty.
         """
-        _, _, key = self._heads[0]
-        _, _, _, entry = self._take_first(key)
-        del self._present[entry]
-        self._skip()
-        return entry
+        heads, present = self._heads, self._present
+        while True:
+            _, number, lane = heads[0]
+            places = lane.places
+            entry = places.popleft()[3]
+            self._places -= 1
+            if places:
+                heapq.heapreplace(heads, (places[0][0], places[0][1], lane))
+            else:
+                heapq.heappop(heads)
+                del self._lanes[lane.key]
+            if present.get(entry) == number:  # it has not left
+                del present[entry]
+                return entry
 
     def discard(self, entry: T) -> None:
         """Take an entry out wherever it is; harmless if it is not there."""
-        if self._present.pop(entry, None) is not None:
-            self._skip()
-            if self._places > 2 * len(self._present) + 16:
-                self._compact()
+        self._present.pop(entry, None)
+        if self._places > 2 * len(self._present) + 16:
+            self._compact()
 
     def entries(self) -> Iterable[T]:
         """All entries, in the order they came."""
@@ -86,14 +105,15 @@ class FairQueue(Generic[T]):
     @property
     def next_deadline(self) -> float:
         """When the first entry runs out of time, or a bit earlier."""
-        return min((lane[0][2] for lane in self._lanes.values()), default=inf)
+        return min((lane.places[0][2] for lane in self._lanes.values()), default=inf)
 
     def overdue(self, now: float) -> list[T]:
         """Take out all entries whose time is over, in the order of their deadlines."""
         taken = []
         for lane in self._lanes.values():
-            while lane and (lane[0][2] <= now or not self._is_there(lane[0])):
-                place = lane.popleft()
+            places = lane.places
+            while places and (places[0][2] <= now or not self._is_there(places[0])):
+                place = places.popleft()
                 self._places -= 1
                 if self._is_there(place):
                     del self._present[place[3]]
@@ -101,36 +121,17 @@ class FairQueue(Generic[T]):
         self._line_up()
         return [entry for _, _, entry in sorted(taken)]
 
-    def _skip(self) -> None:
-        """Let the first in turn be one who is there."""
-        heads = self._heads
-        while heads:
-            _, number, key = heads[0]
-            if self._present.get(self._lanes[key][0][3]) == number:
-                return
-            self._take_first(key)
-
-    def _take_first(self, key: object) -> _Place[T]:
-        lane = self._lanes[key]
-        place = lane.popleft()
-        self._places -= 1
-        if lane:
-            heapq.heapreplace(self._heads, (lane[0][0], lane[0][1], key))
-        else:
-            heapq.heappop(self._heads)
-            del self._lanes[key]
-        return place
-
     def _compact(self) -> None:
         """Forget the places of all who have left."""
-        for key, lane in self._lanes.items():
-            self._lanes[key] = deque(filter(self._is_there, lane))
+        for lane in self._lanes.values():
+            lane.places = deque(filter(self._is_there, lane.places))
         self._places = len(self._present)
         self._line_up()
 
     def _line_up(self) -> None:
-        self._lanes = {key: lane for key, lane in self._lanes.items() if lane}
-        self._heads = [(lane[0][0], lane[0][1], key) for key, lane in self._lanes.items()]
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.places}
+        firsts = ((lane.places[0], lane) for lane in self._lanes.values())
+        self._heads = [(first[0], first[1], lane) for first, lane in firsts]
         heapq.heapify(self._heads)
 
     def _is_there(self, place: _Place[T]) -> bool:
