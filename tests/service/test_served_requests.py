@@ -359,6 +359,23 @@ async def test_many_clients_at_once_get_their_own_frames(service, speech):
         )
 
 
+class LargeDriver(DspDriver):
+    values = 0
+
+    def feed(self, pcm: bytes) -> list[Keyframe]:
+        return [Keyframe(expression=(0.5,) * self.values)] * 3 + super().feed(pcm)[:1]
+
+
+@pytest.mark.parametrize("values", [0, 1, 100, 17_000])
+async def test_frames_of_any_size_arrive_whole(speech, monkeypatch, values):
+    monkeypatch.setattr(LargeDriver, "values", values)
+    async with LocalAvatarService(driver=LargeDriver) as service, in_session(service) as client:
+        await client.audio("r", speech[: 2 * 5120], end=True)
+        frames = keyframes(await client.frames("r"))
+
+    assert [len(k.expression) for k in frames] == [values, values, values, 100] * 2 + [100]
+
+
 class SlowDriver(DspDriver):
     def feed(self, pcm: bytes) -> list[Keyframe]:
         time.sleep(0.2)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
 from avatarpool.service.accounts import Account
 from avatarpool.service.decoding import AudioRefused, Decoder
 from avatarpool.service.lipsync import Driver
+from avatarpool.service.workers import Workers
 
-# The first is enough for the trained driver's first keyframe, with its lookahead;
-# the others are short, as a request that comes waits for one step of each other.
-FIRST_STEP_MS, STEP_MS = 160, 80
+# Enough for the trained driver's first keyframe, with its lookahead; short, as
+# requests take turns after each step.
+STEP_MS = 160
 _SAMPLE_BYTES = 2
 
 
@@ -73,8 +74,7 @@ class Pipeline:
         if end and not self._has_ended:
             self._has_ended = True
             self._decoder.finish()
-        wanted = self._rate * (STEP_MS if self._samples else FIRST_STEP_MS) // 1000
-        pcm = self._decoder.pull(wanted)
+        pcm = self._decoder.pull(self._rate * STEP_MS // 1000)
         samples = len(pcm) // _SAMPLE_BYTES
         self._samples += samples
         if self._samples > self._max_samples:
@@ -94,13 +94,12 @@ def _encoded(keyframes: list[Keyframe]) -> list[bytes]:
 class Generation:
     """Animates one request in a worker pool, one step at a time.
 
-    At most one step of a request waits for a worker, and workers take steps in
-    the order they were asked for: so every request moves on by a step
-    before any moves on by another.
+    At most one step of a request waits for a worker: so every request moves on
+    by a step before any moves on by another.
 
     Args:
         pipeline: Does the work.
-        executor: Where it is done.
+        workers: Where it is done.
         account: Pays for it.
         audio_taken: Set whenever less audio waits than before.
         piece_bytes: Audio that one step is given.
@@ -109,13 +108,13 @@ class Generation:
     def __init__(
         self,
         pipeline: Pipeline,
-        executor: Executor,
+        workers: Workers,
         account: Account,
         audio_taken: asyncio.Event,
         piece_bytes: int,
     ) -> None:
         self._pipeline = pipeline
-        self._executor = executor
+        self._workers = workers
         self._account = account
         self._audio_taken = audio_taken
         self._piece_bytes = piece_bytes
@@ -137,39 +136,35 @@ class Generation:
         self._has_ended = self._has_ended or end
         self._wake.set()
 
-    async def animations(self) -> AsyncGenerator[tuple[bytes, bool], None]:
-        """Yield ``(animation, is_last)``; the last one comes exactly once.
+    async def steps(self) -> AsyncGenerator[tuple[list[bytes], bool], None]:
+        """Yield ``(animations, is_done)``; the last step has an animation at least.
 
         It is empty if there is nothing left to show, as for a request without
-        any audio. Whoever takes the animations sets the pace: the next step
-        begins when all of the one before were taken.
+        any audio. Whoever takes the steps sets the pace: the next one begins
+        when the one before was taken.
 
         Raises:
             AudioRefused: The audio is at fault.
             CreditsExhausted: The account ran out of credits.
         """
-        loop = asyncio.get_running_loop()
-        is_hungry = True
+        is_hungry, is_first = True, True
         while True:
             data, end = b"", False
             if is_hungry:
                 data, end = await self._piece()
             if not self._account.has_credits and (data or not is_hungry):
                 raise CreditsExhausted
-            step = await loop.run_in_executor(self._executor, self._step, data, end)
+            work = partial(self._pipeline.step, data, end=end)
+            step = await self._workers.run(work, is_first=is_first)
             self._account.charge(step.seconds)
             self.seconds += step.seconds
             is_hungry = step.is_hungry
-            last = len(step.animations) - 1
-            for i, animation in enumerate(step.animations):
-                yield animation, step.is_done and i == last
             if step.is_done:
-                if not step.animations:
-                    yield b"", True
+                yield step.animations or [b""], True
                 return
-
-    def _step(self, data: bytes, end: bool) -> Step:  # noqa: FBT001  # run_in_executor
-        return self._pipeline.step(data, end=end)
+            if step.animations:
+                is_first = False
+                yield step.animations, False
 
     async def _piece(self) -> tuple[bytes, bool]:
         while not self._buffer and not self._has_ended:

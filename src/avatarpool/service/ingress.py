@@ -76,6 +76,7 @@ class Ingress:
             autoping=False,  # the session answers, and gives way in between
             autoclose=False,  # likewise, unless it is told not to
             max_msg_size=limits.max_message_bytes,
+            writer_limit=0,  # no message leaves while a peer leaves too many unread
         )
         admitted = self._admit(request, can_upgrade=bool(socket.can_prepare(request)))
         if isinstance(admitted, UpgradeRefusal):

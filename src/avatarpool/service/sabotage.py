@@ -38,6 +38,11 @@ class Sabotage:
         return self._own or self._faults.sessions
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wrong, and never will be of what was."""
+        return self.fault is None and not self._is_gone
+
+    @property
     def is_half_open(self) -> bool:
         """Whether nothing is answered any more: for good, whatever the faults become."""
         fault = self.fault

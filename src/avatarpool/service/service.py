@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +24,7 @@ from avatarpool.service.limits import ServiceLimits
 from avatarpool.service.lipsync import DriverFactory, default_driver, load_default_driver
 from avatarpool.service.session import Workshop
 from avatarpool.service.tokens import TokenOffice
+from avatarpool.service.workers import Workers
 
 logger = logging.getLogger("avatarpool.service")
 
@@ -70,8 +70,8 @@ class LocalAvatarService:
             same frames.
         driver: Makes the driver of each request, in one of the worker threads;
             by default the trained one, or the simpler one if there is no numpy.
-        workers: Threads that animate. With one, requests are answered strictly
-            in turn; more help where a driver lets go of Python's lock.
+        workers: Threads that animate. With one, requests take turns, 160 ms of
+            audio each; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
         faults: What to get wrong; may be changed while it runs.
         has_admin: Whether faults can be set over HTTP too, with the API key:
@@ -119,8 +119,8 @@ class LocalAvatarService:
         self._wall_clock = wall_clock
         self._driver = driver
         self._seed = seed
-        self._workers = workers
-        self._executor: ThreadPoolExecutor | None = None
+        self._worker_count = workers
+        self._workers: Workers | None = None
         self._runner: web.AppRunner | None = None
         self._ingress: Ingress | None = None
         self._console: Console | None = None
@@ -156,11 +156,11 @@ class LocalAvatarService:
         if self._was_started:
             raise RuntimeError(f"{self!r} was started before: make a new one")
         self._was_started = True
-        self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="avatarpool-lipsync")
+        self._workers = Workers(self._worker_count)
         if self._driver is default_driver:
-            self._executor.submit(load_default_driver)  # before the first request asks for it
+            self._workers.prepare(load_default_driver)  # before the first request asks for it
         workshop = Workshop(
-            self.limits, self.counters, self._executor, self._driver, self._seed, self.faults
+            self.limits, self.counters, self._workers, self._driver, self._seed, self.faults
         )
         self._ingress = Ingress(self._accounts, self._tokens, self.avatar_ids, workshop)
         # No access log: its lines would hold the query, and so the tokens.
@@ -204,9 +204,9 @@ class LocalAvatarService:
             try:
                 await runner.cleanup()
             finally:
-                if self._executor is not None:
+                if self._workers is not None:
                     # A step under way is 160 ms of audio at most: milliseconds.
-                    self._executor.shutdown(cancel_futures=True)
+                    self._workers.close()
         logger.info("avatar service on %s closed", self._netloc)
 
     @property

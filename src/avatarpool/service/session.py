@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable
-from concurrent.futures import Executor
+from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +33,9 @@ from avatarpool.service.configuration import refuse_configuration
 from avatarpool.service.counters import ServiceCounters
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
 from avatarpool.service.faults import Faults, Step
+from avatarpool.service.framing import framed
 from avatarpool.service.generation import (
-    FIRST_STEP_MS,
+    STEP_MS,
     CreditsExhausted,
     Generation,
     Pipeline,
@@ -46,6 +46,7 @@ from avatarpool.service.opus import OpusDecoder
 from avatarpool.service.refusals import Ending, SessionOver
 from avatarpool.service.requests import RequestRefused, RequestTable
 from avatarpool.service.sabotage import Sabotage, until_closing
+from avatarpool.service.workers import Workers
 
 logger = logging.getLogger("avatarpool.service")
 
@@ -62,15 +63,15 @@ class Workshop:
     Attributes:
         limits: The service's limits.
         counters: Where everything is counted.
-        executor: Where audio is decoded and animated.
-        driver: Makes the driver of a request, in the executor.
+        workers: Where audio is decoded and animated.
+        driver: Makes the driver of a request, in a worker.
         seed: Given to every driver.
         faults: What to get wrong.
     """
 
     limits: ServiceLimits
     counters: ServiceCounters
-    executor: Executor
+    workers: Workers
     driver: DriverFactory
     seed: int
     faults: Faults
@@ -350,11 +351,11 @@ class ServedSession:
             decoder, piece_bytes = OpusDecoder(), _OPUS_PIECE_BYTES
         else:
             decoder = PcmDecoder(configuration.sample_rate)
-            piece_bytes = 2 * configuration.sample_rate * FIRST_STEP_MS // 1000
+            piece_bytes = 2 * configuration.sample_rate * STEP_MS // 1000
         make_driver = partial(self._workshop.driver, decoder.sample_rate, self._workshop.seed)
         generation = Generation(
             Pipeline(decoder, make_driver, self._limits.max_request_seconds),
-            self._workshop.executor,
+            self._workshop.workers,
             self._account,
             self._audio_taken,
             piece_bytes & ~1,
@@ -364,8 +365,9 @@ class ServedSession:
 
     async def _generate(self, req_id: str, generation: Generation) -> None:
         try:
-            async with aclosing(generation.animations()) as animations:
-                await self._send_animations(req_id, animations)
+            async with aclosing(generation.steps()) as steps:
+                async for animations, is_done in steps:
+                    await self._send_animations(req_id, animations, is_done=is_done)
         except SessionOver:
             raise
         except CreditsExhausted:
@@ -382,16 +384,33 @@ class ServedSession:
             self._drop(req_id)
 
     async def _send_animations(
-        self, req_id: str, animations: AsyncGenerator[tuple[bytes, bool], None]
+        self, req_id: str, animations: list[bytes], *, is_done: bool
     ) -> None:
-        async for animation, is_last in animations:
-            await self._sabotage.before_frame(self._socket, self._transport, end=is_last)
-            self._requests.frame(req_id, end=is_last)
-            self._counters.frames_sent += 1
-            if is_last:
-                self._counters.requests_open -= 1
-            for frame in self._sabotage.spoil(self._frame(req_id, animation, end=is_last)):
-                await self._send(frame)
+        ends = [False] * (len(animations) - 1) + [is_done]
+        frames = zip(animations, ends, strict=True)
+        if self._sabotage.is_idle:
+            await self._send_together([encode(self._record(req_id, *frame)) for frame in frames])
+            return
+        for animation, end in frames:
+            await self._sabotage.before_frame(self._socket, self._transport, end=end)
+            frame = self._record(req_id, animation, end)
+            for spoilt in self._sabotage.spoil(frame):
+                await self._send(spoilt)
+
+    async def _send_together(self, messages: list[bytes]) -> None:
+        """Write all but the last in one system call; with the last, wait for the peer."""
+        *others, last = messages
+        if others and not self._transport.is_closing():
+            self._transport.write(framed(others))
+        await self._in_time(self._socket.send_bytes(last))
+
+    def _record(self, req_id: str, animation: bytes, end: bool) -> AnimationFrame:  # noqa: FBT001
+        """Record a frame that is about to be sent, and return it."""
+        self._requests.frame(req_id, end=end)
+        self._counters.frames_sent += 1
+        if end:
+            self._counters.requests_open -= 1
+        return self._frame(req_id, animation, end=end)
 
     async def _interrupt(self, req_id: str) -> None:
         is_open = req_id in self._requests
