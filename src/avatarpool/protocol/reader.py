@@ -17,16 +17,15 @@ class MessageReader:
     it as a whole takes four times as long.
     """
 
-    __slots__ = ("_after", "_before", "_last_size", "_like", "_size", "_stop")
+    __slots__ = ("_after", "_before", "_head", "_last_size", "_like", "_middle", "_size", "_tail")
 
     def __init__(self) -> None:
         self._last_size = -1  # of the last frame that was decoded as a whole
-        # Of the frame that was learnt, if one was: what stands around its animation,
-        # and where that ends.
+        # Of the frame that was learnt, if one was: what stands around its animation, and where.
         self._like = AnimationFrame("")
         self._size = -1
         self._before = self._after = b""
-        self._stop = 0
+        self._head = self._middle = self._tail = slice(0)
 
     def read(self, data: bytes) -> Message:
         """Read one message.
@@ -34,11 +33,14 @@ class MessageReader:
         Raises:
             AvatarSDKError: As of `decode`.
         """
-        before = self._before
-        if len(data) == self._size and data.startswith(before) and data.endswith(self._after):
+        if (
+            len(data) == self._size
+            and data[self._head] == self._before
+            and data[self._tail] == self._after
+        ):
             req_id, end, _, connection_id, avatar_id = self._like
-            animation = data[len(before) : self._stop]
-            return _new_tuple(AnimationFrame, (req_id, end, animation, connection_id, avatar_id))
+            values = (req_id, end, data[self._middle], connection_id, avatar_id)
+            return _new_tuple(AnimationFrame, values)
         message = decode(data)
         if isinstance(message, AnimationFrame) and message.animation:
             if len(data) == self._last_size:  # two in a row: worth the learning
@@ -51,5 +53,7 @@ class MessageReader:
         # that, no byte but the animation's is left to be something else.
         self._like = frame
         self._before, self._after = around_animation(frame)
-        self._stop = len(self._before) + len(frame.animation)
-        self._size = self._stop + len(self._after)
+        start = len(self._before)
+        stop = start + len(frame.animation)
+        self._size = stop + len(self._after)
+        self._head, self._middle, self._tail = slice(start), slice(start, stop), slice(stop, None)
