@@ -1,5 +1,7 @@
 """Which files are animated, and how their outputs appear."""
 
+import errno
+
 import pytest
 
 from avatarpool.animate import Clip, find_clips
@@ -27,6 +29,18 @@ def test_clips_that_differ_in_their_suffix_alone_get_outputs_of_their_own(tmp_pa
     outputs = [clip.output for clip in find_clips(tmp_path, tmp_path, ".jsonl")]
     names = ("a.ogg.jsonl", "a.wav.jsonl", "sub/a.jsonl")
     assert outputs == [tmp_path / name for name in names]
+
+
+def test_no_two_clips_have_one_output(tmp_path):
+    touch(*(tmp_path / name for name in ("a.wav", "a.ogg", "a.wav.wav", "b.wav", "b.wav.raw")))
+    outputs = [clip.output.name for clip in find_clips(tmp_path, tmp_path, ".npz")]
+    assert outputs == ["a.ogg.npz", "a.wav.npz", "a.wav.wav.npz", "b.npz", "b.wav.raw.npz"]
+
+
+def test_a_failure_names_its_file(tmp_path):
+    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a.npz'"), clip.writing():
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_output_appears_when_it_is_whole(tmp_path):

@@ -94,6 +94,34 @@ def test_a_bad_file_stops_no_other_one_and_is_named_at_the_end(
     assert found(tmp_path / "out") == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
 
 
+def test_a_name_that_a_terminal_would_obey_is_quoted(command, running_service, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("red\x1b[31m.wav", "two\nlines.wav"):
+        (clips / name).write_bytes(b"no audio")
+    result = command("animate", clips, "-o", tmp_path / "out", env=running_service)
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"'{clips}/red\\x1b[31m.wav': the audio is neither")
+    assert second.startswith(f"'{clips}/two\\nlines.wav': the audio is neither")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "gif"])
+def test_a_disk_that_is_full_is_one_sentence_with_the_files_name(
+    command, folder, running_service, tmp_path, suffix
+):
+    output = tmp_path / "out" / f"a.{suffix}"
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+        "from avatarpool.cli.main import main; main()"
+    )
+    arguments = ("animate", folder / "a.wav", "-o", output)
+    process = command.start(*arguments, env=running_service, program=("-c", code))
+    stdout, stderr = process.communicate(timeout=50)
+    assert (process.returncode, stdout) == (1, "0 of 1 clip animated.\n")
+    assert re.fullmatch(rf"{folder}/a\.wav: \[Errno 27\] File too large: '{output}'\n", stderr)
+    assert found(tmp_path / "out") == []
+
+
 def test_a_contact_sheet_is_a_picture_of_the_clip(command, folder, running_service, tmp_path):
     sheet = tmp_path / "contact-sheet.png"
     result = command("animate", folder / "a.wav", "-o", sheet, env=running_service)

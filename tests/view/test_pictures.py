@@ -1,5 +1,6 @@
 """The face as pictures, painted without a browser."""
 
+import errno
 import io
 
 import av
@@ -97,6 +98,25 @@ def test_a_gif_repeats_and_keeps_the_colours():
                 painted = portrait(pose_of((SHUT, OPEN, SHUT)[number]))
                 assert np.abs(colours(film, place) - colours(painted, place)).max() < 12
     assert openings[0] < 0.03 < openings[1] > 0.05 > openings[2]
+
+
+class FullDisk(io.BytesIO):
+    def write(self, data):
+        if self.tell() + len(data) > 3000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file, poses: write_gif(file, poses, ignore),
+        lambda file, poses: write_mp4(file, poses, bytes(32000), 16000, ignore),
+    ],
+)
+def test_a_film_on_a_full_disk_fails_as_any_file_does(write):
+    with pytest.raises(OSError, match="No space left on device"):
+        write(FullDisk(), [SHUT, OPEN] * 10)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from avatarpool.animate.animation import SAMPLE_RATE, Animation, Tick, request_animation
-from avatarpool.animate.clips import Clip
+from avatarpool.animate.clips import Clip, naming
 from avatarpool.audio import read_audio
 from avatarpool.exceptions import AvatarPoolError, AvatarSDKError
 from avatarpool.pool import AvatarConnectionPool
@@ -169,7 +169,8 @@ def _reading(source: Path) -> asyncio.Future[bytes]:
 
     def read() -> None:
         try:
-            reading.set_result(read_audio(source, sample_rate=SAMPLE_RATE))
+            with naming(source):
+                reading.set_result(read_audio(source, sample_rate=SAMPLE_RATE))
         except Exception as error:  # noqa: BLE001 - for whoever awaits it
             reading.set_exception(error)
 

@@ -35,12 +35,24 @@ class Clip:
         # With the process's number: another one may be at the same clip.
         part = output.with_name(f".{output.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
-                yield file
-            part.replace(output)
+            with naming(output):
+                with part.open("wb") as file:
+                    yield file
+                part.replace(output)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Have errors name the file that they are about; that of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
 
 
 def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
@@ -49,15 +61,16 @@ def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
     Args:
         folder: Where to look.
         outputs: The folder of the outputs; it gets the same folders in it.
-        suffix: What ends an output's name in place of its clip's suffix. Where two
-            clips differ in theirs alone, the outputs keep it before the new one.
+        suffix: What ends an output's name in place of its clip's suffix. Where that
+            could be another clip's output too, it keeps its clip's before the new one.
     """
     sources = sorted(
         source
         for source in folder.rglob("*")
         if source.suffix.lower() in AUDIO_SUFFIXES and source.is_file()
     )
-    uses = Counter(source.with_suffix("") for source in sources)
+    # Of a name without its suffix; a file may have it with one, as a.wav beside a.wav.wav.
+    uses = Counter([*sources, *(source.with_suffix("") for source in sources)])
     clips = []
     for source in sources:
         stem = source.with_suffix("")

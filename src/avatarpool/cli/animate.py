@@ -127,7 +127,7 @@ def _report(batch: Batch, options: AnimateOptions, total: int) -> None:
     """Print how many were animated, and note which failed and why, and how to go on."""
     print(f"{len(batch.animated)} of {_count(total)} animated.", flush=True)  # noqa: T201
     for clip, error in batch.failed:
-        _note(f"{clip.source}: {_reason(error)}")
+        _note(f"{_shown(clip.source)}: {_reason(error)}")
     if len(batch.animated) + len(batch.failed) < total:
         without = " without --force" if options.is_forced else ""
         _note(f"Ended early: the same command{without} does the rest.")
@@ -137,6 +137,12 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     is_expected = isinstance(error, AvatarPoolError | OSError)
     return text if is_expected and text else f"{type(error).__name__}: {text}"
+
+
+def _shown(file: Path) -> str:
+    """The name, unless a terminal would obey it or show nothing."""
+    name = str(file)
+    return name if name.isprintable() else repr(name)
 
 
 def _count(clips: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -36,7 +37,7 @@ def write_mp4(
         sample_rate: Of the sound.
         tick: Called after each keyframe.
     """
-    with av.open(file, "w", format="mp4") as container:
+    with _film(file, "mp4") as container:
         video = _video(container, "libx264", "yuv420p", {"crf": "18", "preset": "veryfast"})
         audio = container.add_stream("aac", rate=sample_rate, layout="mono")
         sound = _Sound(pcm, sample_rate)
@@ -64,7 +65,7 @@ def write_gif(file: BinaryIO, keyframes: Iterable[Keyframe], tick: Callable[[], 
     # One palette for all pictures: nothing flickers, and none has to be kept.
     table = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
     table[:, 1:] = np.resize(np.array(colours.getpalette(), np.uint8), (256, 3))
-    with av.open(file, "w", format="gif") as container:
+    with _film(file, "gif") as container:
         video = _video(container, "gif", "pal8", {})
         for keyframe in keyframes:
             picture = portrait(pose_of(keyframe))
@@ -73,6 +74,16 @@ def write_gif(file: BinaryIO, keyframes: Iterable[Keyframe], tick: Callable[[], 
             container.mux(video.encode(frame))
             tick()
         container.mux(video.encode(None))
+
+
+@contextmanager
+def _film(file: BinaryIO, kind: str) -> Iterator[Any]:
+    try:
+        with av.open(file, "w", format=kind) as container:
+            yield container
+    except av.FFmpegError as error:
+        # What the file's own write raised, as on a full disk, says more than what PyAV makes of it.
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _video(container: Any, codec: str, pixels: str, options: dict[str, str]) -> Any:
