@@ -6,19 +6,18 @@ import math
 import random
 import re
 import statistics
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from browsing import opened, says, text, until
-from serving import serve
+from serving import WAV, serve, wav_of
 
+from avatarpool.service.faults import SessionFault, Step
 from avatarpool.view import face_svg
 from avatarpool.view.face import _RIG
 from avatarpool.view.page import MAX_FILE_BYTES
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
-WAV = files("avatarpool").joinpath("assets", "speech.wav").read_bytes()
 
 # Of each picture while the audio plays: the jaw, the drawing, and between which two times of
 # the audio it was drawn (the page draws before this looks).
@@ -157,6 +156,53 @@ async def test_a_server_that_is_gone_gets_one_sentence(browser, pool):
     await says(shown, "The server does not answer: start avatarpool view again.")
 
 
+async def test_the_audio_waits_for_a_service_that_is_slower_than_speech(browser, service, pool):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=10)
+    async with serve(pool, patience=2.0) as address:
+        shown = await opened(browser, address)
+        await shown.click("text=Speak the sample")
+        await says(shown, "Waiting for the service…")
+        audio = "document.getElementById('audio')"
+        assert await shown.evaluate(f"{audio}.paused && !{audio}.ended")
+        assert await shown.evaluate(f"{audio}.currentTime") > 0.35  # of 10 frames
+        # The rest never comes, and what there is to hear can be heard all the same.
+        await until(shown, "document.getElementById('status').className === 'problem'")
+        assert "gave no next frame" in await text(shown, "status")
+        await shown.evaluate(f"{audio}.play()")
+        await until(shown, f"{audio}.ended")
+
+        service.faults.sessions = SessionFault(delay=0.06)
+        second = wav_of(WAV[44 : 44 + 32000])
+        file = {"name": "second.wav", "mimeType": "audio/wav", "buffer": second}
+        await shown.set_input_files("#file", file)
+        await says(shown, "Waiting for the service…")
+        await says(shown, "Done.")
+        assert await text(shown, "frames") == "25"
+
+
+async def test_the_page_says_what_the_audio_does(browser, page):
+    shown = await opened(browser, page)
+    await shown.click("text=Speak the sample")
+    await says(shown, "Speaking the sample.")
+    await shown.evaluate("document.getElementById('audio').pause()")
+    await says(shown, "Paused.")
+    await shown.evaluate("document.getElementById('audio').play()")
+    await says(shown, "Speaking the sample.")
+    await says(shown, "Done.")
+    await shown.evaluate("document.getElementById('audio').play()")
+    await says(shown, "Speaking the sample.")
+
+
+async def test_another_source_ends_a_recording(browser, page):
+    shown = await opened(browser, page, permissions=["microphone"])
+    await shown.click("text=Record")
+    await says(shown, "Recording, 60 s at most.")
+    await shown.click("text=Speak the sample")
+    await says(shown, "Speaking the sample.")
+    await until(shown, "document.getElementById('record').textContent === 'Record'")
+    await says(shown, "Done.")  # and nobody speaks the recording
+
+
 async def test_what_the_microphone_hears_is_spoken(browser, page):
     shown = await opened(browser, page, permissions=["microphone"])
     await shown.click("text=Record")
@@ -237,6 +283,27 @@ async def test_the_theme_that_was_chosen_stays(browser, page):
     await shown.reload()
     assert await shown.get_attribute("html", "data-theme") == "dark"
     assert await shown.get_attribute("#theme", "aria-pressed") == "true"
+
+
+async def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(browser, page):
+    context = await browser.new_context(color_scheme="light")
+    await context.add_init_script(
+        """Object.defineProperty(window, "localStorage", {
+          get() { throw new DOMException("denied", "SecurityError"); } })"""
+    )
+    shown = await context.new_page()
+    await shown.goto(page)
+    await shown.click("text=Dark")
+    assert await shown.get_attribute("html", "data-theme") == "dark"
+    await shown.click("text=Speak the sample")
+    await says(shown, "Speaking the sample.")
+
+
+async def test_the_charts_key_has_its_colours_where_colours_are_forced(browser, page):
+    shown = await opened(browser, page, forced_colors="active")
+    colours = """[...document.querySelectorAll(".key")]
+      .map((key) => getComputedStyle(key, "::before").backgroundColor)"""
+    assert len(set(await shown.evaluate(colours))) == 3
 
 
 async def test_nothing_is_cut_off_at_any_size(browser, page):

@@ -5,31 +5,22 @@ import io
 import json
 import logging
 import socket
-from importlib.resources import files
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 from aiohttp import web
-from serving import serve
+from serving import WAV, serve, wav_of
 
 from avatarpool.service.faults import SessionFault, Step
 from avatarpool.view import create_page, pose_of
 from avatarpool.view.page import MAX_FILE_BYTES
-
-WAV = files("avatarpool").joinpath("assets", "speech.wav").read_bytes()
 
 
 @pytest.fixture
 async def http():
     async with aiohttp.ClientSession() as session:
         yield session
-
-
-def wav_of(pcm):
-    """A WAV file of samples at 16 kHz."""
-    sizes = (36 + len(pcm)).to_bytes(4, "little"), len(pcm).to_bytes(4, "little")
-    return WAV[:4] + sizes[0] + WAV[8:40] + sizes[1] + pcm
 
 
 async def animate(http, page, body=WAV):

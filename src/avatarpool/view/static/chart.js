@@ -1,6 +1,7 @@
 // A strip chart: at most six seconds of jaw, lids and loudness around what is heard now.
 
-const FRAMES_PER_SECOND = 25;
+import { FRAMES_PER_SECOND } from "./speech.js";
+
 const [NARROWEST, WIDEST] = [2, 6]; // seconds
 const HEARD = 2 / 3; // the share of a moving window that was heard already
 // Each curve's share of the height, from the bottom.

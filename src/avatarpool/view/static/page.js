@@ -4,7 +4,7 @@ import "./avatar-face.js";
 import { Chart } from "./chart.js";
 import { idlePose } from "./idle.js";
 import { Recorder } from "./recorder.js";
-import { Speech } from "./speech.js";
+import { FRAMES_PER_SECOND, Speech } from "./speech.js";
 
 const MAX_FILE_BYTES = 32 * 1024 * 1024; // the server's limit: it would cut a longer upload off
 const LONGEST_RECORDING = 60; // seconds
@@ -39,12 +39,13 @@ function fallSilent() {
 }
 
 async function speak(blob, name) {
+  recorder?.discard();
   fallSilent();
   if (blob.size > MAX_FILE_BYTES) {
     say(`${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB: choose a shorter one.`, true);
     return;
   }
-  const current = (speech = new Speech());
+  const current = (speech = new Speech(name));
   audio.src = URL.createObjectURL(blob);
   [at("request").textContent, at("first").textContent, at("frames").textContent] = ["…", "…", "0"];
   say(`Sending ${name}…`);
@@ -53,9 +54,9 @@ async function speak(blob, name) {
       at("request").textContent = current.requestId;
       at("frames").textContent = current.frames.length;
       if (current.firstFrameMs !== null) at("first").textContent = `${Math.round(current.firstFrameMs)} ms`;
-      if (current.frames.length >= AHEAD) start(current, name);
+      if (current.frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
     });
-    start(current, name);
+    play(current);
   } catch (error) {
     if (current !== speech) return; // another one took its place
     audio.pause();
@@ -67,17 +68,27 @@ async function speak(blob, name) {
   }
 }
 
-async function start(current, name) {
-  if (current.isStarted || current !== speech || !current.frames.length) return;
+/** Starts the audio, or goes on with it if it waited for frames. */
+async function play(current) {
+  if (current !== speech || !current.frames.length || (current.isStarted && !current.isAwaited)) return;
   current.isStarted = true;
+  current.isAwaited = false;
   try {
     await audio.play();
-    if (current === speech) say(`Speaking ${name}.`);
   } catch (error) {
     if (current !== speech || error.name === "AbortError") return;
     if (error.name === "NotAllowedError") say("Press play to hear it.");
     else say("This browser cannot play that file: convert it to 16-bit WAV.", true);
   }
+}
+
+/** Holds the audio where the service is slower than speech: the face would be left behind. */
+function keepStep() {
+  if (!speech?.isStarted || speech.isOver || audio.paused) return;
+  if (audio.currentTime * FRAMES_PER_SECOND < speech.frames.length) return;
+  speech.isAwaited = true;
+  audio.pause();
+  say("Waiting for the service…");
 }
 
 function sentence(error) {
@@ -86,9 +97,14 @@ function sentence(error) {
   return text[0].toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
 }
 
-audio.addEventListener("ended", () => {
-  if (!status.classList.contains("problem")) say("Done.");
-});
+function tellOf(event, sentence) {
+  audio.addEventListener(event, () => {
+    if (speech && !speech.isAwaited && !status.classList.contains("problem")) say(sentence());
+  });
+}
+
+tellOf("playing", () => `Speaking ${speech.name}.`);
+tellOf("pause", () => (audio.ended ? "Done." : "Paused."));
 
 // --- where speech comes from -----------------------------------------------------
 
@@ -134,7 +150,7 @@ at("record").addEventListener("click", async () => {
   button.textContent = "Stop";
   try {
     const wav = await recorder.record(() => say(`Recording, ${LONGEST_RECORDING} s at most.`));
-    speak(wav, "the recording");
+    if (wav) speak(wav, "the recording");
   } catch (error) {
     say(MICROPHONE_TROUBLE[error.name] ?? "Nothing was recorded: try again, and longer.", true);
   } finally {
@@ -148,6 +164,7 @@ at("record").addEventListener("click", async () => {
 
 function draw() {
   requestAnimationFrame(draw);
+  keepStep();
   const now = performance.now() / 1000;
   const time = audio.currentTime;
   const isSpeaking = speech?.isStarted && !audio.ended && (!audio.paused || time > 0);
@@ -180,19 +197,31 @@ function tell(frame) {
 // --- light and dark ------------------------------------------------------------------
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
+let theme = null; // "light" or "dark", where one was chosen
 
 function paint() {
-  const isDark = (localStorage.getItem("theme") ?? (darkness.matches ? "dark" : "light")) === "dark";
+  const isDark = theme ? theme === "dark" : darkness.matches;
   document.documentElement.dataset.theme = isDark ? "dark" : "light";
   at("theme").setAttribute("aria-pressed", String(isDark));
   chart.repaint();
 }
 
 at("theme").addEventListener("click", () => {
-  localStorage.setItem("theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  remembering(() => localStorage.setItem("theme", theme));
   paint();
 });
 darkness.addEventListener("change", paint);
 
+/** Does what a browser refuses where it keeps nothing for pages. */
+function remembering(access) {
+  try {
+    access();
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error;
+  }
+}
+
+remembering(() => (theme = localStorage.getItem("theme")));
 paint();
 draw();

@@ -5,12 +5,13 @@ const SAMPLE_RATE = 16000;
 export class Recorder {
   #media = null;
   #isStopped = false;
+  #isDiscarded = false;
 
   constructor(longest) {
     this.longest = longest; // seconds
   }
 
-  /** Records until `stop()` or the longest time; resolves to the WAV file. */
+  /** Records until `stop()` or the longest time; resolves to the WAV file, or null if discarded. */
   async record(onStart) {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
     const pieces = [];
@@ -28,10 +29,16 @@ export class Recorder {
     } finally {
       for (const track of stream.getTracks()) track.stop();
     }
+    if (this.#isDiscarded) return null;
     // Browsers record in formats of their own; all of them can read it back.
     const recording = await new Blob(pieces, { type: this.#media.mimeType }).arrayBuffer();
     const decoded = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(recording);
     return wav(decoded.getChannelData(0));
+  }
+
+  discard() {
+    this.#isDiscarded = true;
+    this.stop();
   }
 
   stop() {

@@ -1,27 +1,37 @@
 // One request to the page's server: audio out, frames in.
 
-const FRAMES_PER_SECOND = 25;
+export const FRAMES_PER_SECOND = 25;
 
 export class Speech {
   frames = []; // {pose, jaw_rad, lids, loudness_db}, 40 ms each
   requestId = "";
   firstFrameMs = null;
   isStarted = false; // whether its audio was started
+  isAwaited = false; // whether its audio waits for frames
+  isOver = false; // whether no more frames come
   #abort = new AbortController();
+
+  constructor(name) {
+    this.name = name; // of the audio, as the page calls it
+  }
 
   /** Sends the audio; resolves after the last frame. `onChange` is called as frames come. */
   async request(blob, onChange) {
     const began = performance.now();
-    const response = await fetch("animate", { method: "POST", body: blob, signal: this.#abort.signal });
-    if (!response.ok) throw new Error((await response.json()).error);
-    for await (const line of lines(response.body)) {
-      if (line.error) throw new Error(line.error);
-      if (line.request_id) this.requestId = line.request_id;
-      if (line.pose) {
-        this.firstFrameMs ??= performance.now() - began;
-        this.frames.push(line);
+    try {
+      const response = await fetch("animate", { method: "POST", body: blob, signal: this.#abort.signal });
+      if (!response.ok) throw new Error((await response.json()).error);
+      for await (const line of lines(response.body)) {
+        if (line.error) throw new Error(line.error);
+        if (line.request_id) this.requestId = line.request_id;
+        if (line.pose) {
+          this.firstFrameMs ??= performance.now() - began;
+          this.frames.push(line);
+        }
+        onChange();
       }
-      onChange();
+    } finally {
+      this.isOver = true;
     }
   }
 
