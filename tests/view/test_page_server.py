@@ -185,6 +185,19 @@ async def test_only_this_machines_own_page_is_answered(http, page, headers, stat
 
 
 @pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n", b"?\n\n"],
+)
+async def test_what_is_no_http_is_a_400_and_leaves_no_traceback(page, caplog, head):
+    address = urlsplit(page)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(head)
+    assert (await reader.readline()).split()[1] == b"400"
+    writer.close()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
     ("path", "content_type"),
     [
         ("", "text/html"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from avatarpool.audio import read_audio
 from avatarpool.exceptions import (
@@ -43,6 +45,15 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Leave out who speaks no HTTP: the answer is 400, and a traceback tells nobody anything."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_logger = logging.getLogger("avatarpool.view")
+_logger.addFilter(_is_our_fault)
 
 # Not mimetypes: what it says depends on the machine, and browsers insist on these.
 _TYPES = {
@@ -83,7 +94,11 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
     app.router.add_post("/animate", _Animator(pool, patience).answer)
     # Who leaves amid a clip ends it: its session is somebody else's then.
     return web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_TIMEOUT
+        app,
+        access_log=None,
+        logger=_logger,
+        handler_cancellation=True,
+        shutdown_timeout=_CLOSE_TIMEOUT,
     )
 
 

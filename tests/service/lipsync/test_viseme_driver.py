@@ -111,6 +111,11 @@ def test_a_timeline_that_is_none_is_refused_with_the_place(entries, what):
         read_timeline(json.dumps(entries))
 
 
+def test_a_timeline_that_is_nested_without_end_is_refused():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_timeline("[" * 100_000)
+
+
 def test_no_number_is_no_time():
     with pytest.raises(ValueError, match="time nan ms"):
         read_timeline('[[NaN, "aa"]]')

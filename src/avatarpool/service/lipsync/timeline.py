@@ -117,7 +117,10 @@ def read_timeline(text: str) -> tuple[TimedViseme, ...]:
     Raises:
         ValueError: It is something else; the message says where.
     """
-    entries = json.loads(text)
+    try:
+        entries = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
     if not isinstance(entries, list) or not 0 < len(entries) <= _MOST_VISEMES:
         raise ValueError(f"a timeline is a list of 1 to {_MOST_VISEMES} visemes")
     return tuple(_timed(number, entry) for number, entry in enumerate(entries, start=1))
