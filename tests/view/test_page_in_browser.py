@@ -135,16 +135,19 @@ async def test_a_dropped_file_is_spoken(browser, page):
 async def test_a_wrong_file_gets_one_sentence(browser, page, tmp_path):
     shown = await opened(browser, page)
     file = tmp_path / "wrong.wav"
+    await shown.click("text=Speak the sample")
+    await says(shown, "Speaking the sample.")
     for content, sentence in (
+        (bytes(MAX_FILE_BYTES + 1), "wrong.wav is larger than 32 MiB: choose a shorter one."),
         (b"no audio at all", "The audio is neither WAV nor Ogg Opus: convert it."),
         (WAV[:40], "The WAV file ends before its audio: export it again."),
-        (bytes(MAX_FILE_BYTES + 1), "wrong.wav is larger than 32 MiB: choose a shorter one."),
     ):
         file.write_bytes(content)
         await shown.set_input_files("#file", file)
         await says(shown, sentence)
         assert await shown.get_attribute("#status", "class") == "problem"
-        assert await text(shown, "frames") == "0"
+        details = [await text(shown, element) for element in ("request", "first", "frames")]
+        assert details == ["none", "\N{EN DASH}", "0"]
     await shown.click("text=Speak the sample")  # and the page goes on
     await says(shown, "Speaking the sample.")
 

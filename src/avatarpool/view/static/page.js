@@ -36,6 +36,11 @@ function fallSilent() {
   URL.revokeObjectURL(audio.src);
   audio.removeAttribute("src");
   audio.load();
+  tellOfRequest("none", "–", 0);
+}
+
+function tellOfRequest(id, first, frames) {
+  [at("request").textContent, at("first").textContent, at("frames").textContent] = [id, first, frames];
 }
 
 async function speak(blob, name) {
@@ -47,23 +52,19 @@ async function speak(blob, name) {
   }
   const current = (speech = new Speech(name));
   audio.src = URL.createObjectURL(blob);
-  [at("request").textContent, at("first").textContent, at("frames").textContent] = ["…", "…", "0"];
+  tellOfRequest("…", "…", 0);
   say(`Sending ${name}…`);
   try {
     await current.request(blob, () => {
-      at("request").textContent = current.requestId;
-      at("frames").textContent = current.frames.length;
-      if (current.firstFrameMs !== null) at("first").textContent = `${Math.round(current.firstFrameMs)} ms`;
-      if (current.frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
+      const { requestId, firstFrameMs, frames } = current;
+      tellOfRequest(requestId, firstFrameMs === null ? "…" : `${Math.round(firstFrameMs)} ms`, frames.length);
+      if (frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
     });
     play(current);
   } catch (error) {
     if (current !== speech) return; // another one took its place
     audio.pause();
-    if (!current.frames.length) {
-      fallSilent();
-      [at("request").textContent, at("first").textContent] = ["none", "–"];
-    }
+    if (!current.frames.length) fallSilent();
     say(sentence(error), true);
   }
 }
