@@ -813,7 +813,7 @@ def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture):
                 await session.init()
                 tokens.append(session._token or "")
                 await session.start()
-                shown = f"{session!r} {config!r} {service!r} {session.__dict__}"
+                shown = f"{session!r} {config!r} {service!r} {session.__getstate__()}"
                 await session.close()
                 for secret in ("secret-api-key", *tokens):
                     assert secret not in caplog.text

@@ -28,6 +28,8 @@ class RequestLog:
             as soon as its audio is sent or interrupted.
     """
 
+    __slots__ = ("_open", "_past", "current", "expects_frames", "last")
+
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
         self._open: dict[str, RequestState] = {}

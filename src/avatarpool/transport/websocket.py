@@ -84,6 +84,22 @@ class MessageHandler(Protocol):
 class WebSocket(WSListener):
     """One open WebSocket; made by `connect()`."""
 
+    __slots__ = (
+        "_ended",
+        "_farewell",
+        "_handler",
+        "_is_fragmented",
+        "_is_local",
+        "_loop",
+        "_max_message_bytes",
+        "_pieces",
+        "_pong",
+        "_small_frames",
+        "_transport",
+        "_violation",
+        "_writable",
+    )
+
     def __init__(self, handler: MessageHandler, *, max_message_bytes: int) -> None:
         super().__init__()
         self._handler = handler
