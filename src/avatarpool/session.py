@@ -102,6 +102,7 @@ class AvatarSession:
         "_state",
         "_token",
         "_websocket",
+        "is_ending",
         "requests",
     )
 
@@ -127,6 +128,9 @@ class AvatarSession:
         self._encoder: OpusEncoder | None = None  # of the current request
         self._encoded = bytearray()  # its output, where the user asked for it
         self._failure: AvatarSDKError | None = None  # what ended the connection
+        # Whether the connection is known to come to its end: told as it happens, so
+        # that who lends sessions need not ask all the way down to the socket.
+        self.is_ending = False
 
     def __repr__(self) -> str:
         return f"<AvatarSession {self._connection_id} {self._state.name.lower()}>"
@@ -497,6 +501,10 @@ class AvatarSession:
             if self.requests.is_settled:
                 self._observer.request_settled()
         _call(self._config.on_error, error)
+
+    def connection_closing(self) -> None:
+        """Take the news that nothing can be sent any more."""
+        self.is_ending = True
 
     def connection_lost(self, ended: Ended) -> None:
         """Take the end of the connection; tell everyone why, once."""

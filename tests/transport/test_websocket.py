@@ -28,9 +28,13 @@ class Handler:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self.was_closing = False
 
     def message_received(self, data: memoryview | bytes) -> None:
         self.messages.append(bytes(data))
+
+    def connection_closing(self) -> None:
+        self.was_closing = self.was_closing or not self.ended.done()
 
     def connection_lost(self, ended: Ended) -> None:
         self.ended.set_result(ended)
@@ -226,11 +230,21 @@ async def test_closing_shakes_hands():
     assert (ended.code, ended.is_local) == (1000, True)
 
 
+@pytest.mark.parametrize("last", [frame(CLOSE, struct.pack("!H", 1001)), frame(TEXT, b"hello")])
+async def test_that_no_more_can_be_sent_is_told_before_the_end(last: bytes):
+    handler = Handler()
+    async with server(says(last)) as url:
+        await dial(url, handler)
+        await handler.ended
+    assert handler.was_closing
+
+
 async def test_a_peer_that_does_not_shake_hands_is_cut():
     handler = Handler()
     async with server(says()) as url:
         websocket = await dial(url, handler)
         await websocket.close(timeout=0.05)
+        assert handler.was_closing
         assert (await handler.ended).is_local
         websocket.abort()  # harmless
 

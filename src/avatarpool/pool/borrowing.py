@@ -224,6 +224,7 @@ class PooledConnection:
                 dead.borrower = None
                 self.hold(found)
                 self._lender.put_back(dead)  # out already: for its usage to be counted and told
+        self._connection.is_touched = True
         return self._connection
 
     def _held(self) -> Connection:
@@ -271,6 +272,7 @@ class PooledConnection:
         """Stand for a connection from now on."""
         self._connection = connection
         connection.borrower = self
+        connection.is_touched = False
         self._stage = _LENT
 
     def give_back(self) -> Connection:

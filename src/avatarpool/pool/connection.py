@@ -72,6 +72,10 @@ class PoolableSession(Protocol):
         """The service's name for the connection."""
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its end is known to be near; a plain attribute, where it can be one."""
+
+    @property
     def is_open(self) -> bool:
         """Whether audio can be sent now."""
 
@@ -116,6 +120,7 @@ class Connection(Member):
         "had_frame",
         "in_request",
         "is_cleaning",
+        "is_touched",
         "request_count",
         "session",
     )
@@ -133,6 +138,7 @@ class Connection(Member):
         # Whether the keeper still ends its abandoned request: nobody may begin
         # one meanwhile, it would be ended with it.
         self.is_cleaning = False
+        self.is_touched = False  # whether its borrower has used it
 
     def __repr__(self) -> str:
         return f"<Connection {self.session.connection_id} {self.phase.name.lower()}>"

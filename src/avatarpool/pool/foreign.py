@@ -123,6 +123,10 @@ class ForeignSession:
     def is_open(self) -> bool:
         return self._is_open
 
+    @property
+    def is_ending(self) -> bool:
+        return not self._is_open
+
     async def init(self) -> None:
         await _translated(self._session.init(), "session_token")
 

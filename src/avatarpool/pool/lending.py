@@ -185,8 +185,7 @@ class Lender:
         """Take an idle connection out; None: wait for one."""
         state, now = self._state, self.now()
         connection = state.lend(now)
-        while connection is not None and not connection.session.is_open:
-            # It is closing this very moment, and its end will be told next.
+        while connection is not None and connection.session.is_ending:
             state.retire(connection, "no longer open")
             connection = state.lend(now)
         if state.to_close:
@@ -302,11 +301,11 @@ class Lender:
         if connection.phase is not LENT:
             return  # it died meanwhile, or the pool cut it
         session = connection.session
-        if not session.is_open:
+        if session.is_ending:
             self._state.retire(connection, "no longer open")
         elif connection.why:
             self._state.retire(connection, connection.why)
-        elif session.is_settled:
+        elif not connection.is_touched or session.is_settled:
             self._free(connection, now)
         else:
             self._counters.returns_unsettled += 1

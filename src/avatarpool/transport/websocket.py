@@ -77,6 +77,9 @@ class MessageHandler(Protocol):
     def message_received(self, data: bytes) -> None:
         """Take one binary message."""
 
+    def connection_closing(self) -> None:
+        """Take the news that nothing can be sent any more; the end will be told."""
+
     def connection_lost(self, ended: Ended) -> None:
         """Take the news, once, that no message will come any more."""
 
@@ -164,6 +167,7 @@ class WebSocket(WSListener):
         if transport is None or transport.is_disconnected:
             return
         self._is_local = True
+        self._handler.connection_closing()
         try:
             if not transport.is_close_frame_sent:
                 transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
@@ -180,6 +184,7 @@ class WebSocket(WSListener):
     def abort(self) -> None:
         """Cut the connection without a word."""
         self._is_local = True
+        self._handler.connection_closing()
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 
@@ -189,6 +194,7 @@ class WebSocket(WSListener):
         if transport is None or transport.is_disconnected or self._violation:
             return
         self._violation = reason
+        self._handler.connection_closing()
         transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
         self._loop.call_later(linger, transport.disconnect, False)
 
@@ -260,6 +266,7 @@ class WebSocket(WSListener):
             if self._writable is None:
                 self._send_pong()
         elif frame.msg_type == WSMsgType.CLOSE:
+            self._handler.connection_closing()
             if not transport.is_close_frame_sent:
                 # Echo the code; a close frame without one has the code 0 here.
                 transport.send_close(frame.get_close_code() or WSCloseCode.OK)
