@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import socket
+import threading
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -14,6 +15,7 @@ from serving import WAV, serve, wav_of
 
 from avatarpool.service.faults import SessionFault, Step
 from avatarpool.view import create_page, pose_of
+from avatarpool.view import page as page_server
 from avatarpool.view.page import MAX_FILE_BYTES
 
 
@@ -157,6 +159,33 @@ async def test_a_page_that_takes_no_frames_is_cut_off(pool):
             while await loop.sock_recv(client, 65536):
                 pass
         await runner.cleanup()
+
+
+async def test_a_clip_that_nobody_waits_for_keeps_its_place_while_it_is_converted(
+    http, pool, monkeypatch
+):
+    told, second_has_begun = [], threading.Event()
+
+    def convert(_file, *, sample_rate):
+        told.append("begins")
+        if len(told) == 1:
+            loop.call_soon_threadsafe(first_has_begun.set)
+            second_has_begun.wait(0.5)  # which it must not
+        else:
+            second_has_begun.set()
+        told.append("ends")
+        return bytes(2 * sample_rate)
+
+    loop, first_has_begun = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(page_server, "MAX_FILES", 1)
+    monkeypatch.setattr(page_server, "read_audio", convert)
+    async with serve(pool) as page:
+        first = asyncio.create_task(animate(http, page))
+        await first_has_begun.wait()
+        first.cancel()
+        status, _ = await animate(http, page)
+    assert status == 200
+    assert told == ["begins", "ends"] * 2
 
 
 @pytest.mark.parametrize(

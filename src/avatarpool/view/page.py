@@ -129,7 +129,7 @@ class _Animator:
             try:
                 async with self._places:
                     file = await _read(request)
-                    pcm = await asyncio.to_thread(read_audio, file, sample_rate=SAMPLE_RATE)
+                    pcm = await _converted(file)
                     del file
                     await animate(self._pool, pcm, self._patience, emit)
             except AvatarPoolError as error:
@@ -145,6 +145,16 @@ async def _read(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+
+
+async def _converted(file: bytes) -> bytes:
+    """Convert in a thread; cancelled, wait until it has: it keeps the file, and so the place."""
+    thread = asyncio.ensure_future(asyncio.to_thread(read_audio, file, sample_rate=SAMPLE_RATE))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.gather(thread, return_exceptions=True)
+        raise
 
 
 def _files() -> dict[str, tuple[bytes, str]]:
