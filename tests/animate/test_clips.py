@@ -1,6 +1,7 @@
 """Which files are animated, and how their outputs appear."""
 
 import errno
+import os
 
 import pytest
 
@@ -41,6 +42,27 @@ def test_a_failure_names_its_file(tmp_path):
     clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
     with pytest.raises(OSError, match=r"No space left on device: '.*/a.npz'"), clip.writing():
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_failure_names_the_output_and_not_the_part_of_it(tmp_path):
+    output = tmp_path / ("a" * 250)
+    with pytest.raises(OSError, match="too long") as caught, Clip(output, output).writing():
+        pass
+    assert caught.value.filename == str(output)
+
+
+def test_a_folder_that_cannot_be_searched_is_not_passed_over(tmp_path, monkeypatch):
+    touch(tmp_path / "a.wav", tmp_path / "locked" / "b.wav")
+
+    def scandir(path):
+        if str(path).endswith("locked"):  # chmod would not keep root out
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    clips = find_clips(tmp_path, tmp_path / "out", ".npz")
+    assert [clip.source.name for clip in clips] == ["a.wav", "locked"]
 
 
 def test_an_output_appears_when_it_is_whole(tmp_path):

@@ -34,23 +34,26 @@ class Clip:
         output.parent.mkdir(parents=True, exist_ok=True)
         # With the process's number: another one may be at the same clip.
         part = output.with_name(f".{output.name}.{os.getpid()}.part")
-        try:
-            with naming(output):
+        with naming(output, part):
+            try:
                 with part.open("wb") as file:
                     yield file
                 part.replace(output)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Have errors name the file that they are about; that of a full disk names none."""
+def naming(file: Path, part: Path | None = None) -> Iterator[None]:
+    """Have errors name the file that they are about, and not its part.
+
+    Those of a full disk name none by themselves.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename in (None, str(part)):
             error.filename = str(file)
         raise
 
@@ -58,17 +61,19 @@ def naming(file: Path) -> Iterator[None]:
 def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
     """Find the speech files of a folder and of those in it, sorted by path.
 
+    A folder that cannot be searched is among them: reading it fails, and says why.
+
     Args:
         folder: Where to look.
         outputs: The folder of the outputs; it gets the same folders in it.
         suffix: What ends an output's name in place of its clip's suffix. Where that
             could be another clip's output too, it keeps its clip's before the new one.
     """
-    sources = sorted(
-        source
-        for source in folder.rglob("*")
-        if source.suffix.lower() in AUDIO_SUFFIXES and source.is_file()
-    )
+    unreadable: list[Path] = []
+    tree = os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename)))
+    found = [Path(parent, name) for parent, _, names in tree for name in names]
+    speech = [file for file in found if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()]
+    sources = sorted(speech + unreadable)
     # Of a name without its suffix; a file may have it with one, as a.wav beside a.wav.wav.
     uses = Counter([*sources, *(source.with_suffix("") for source in sources)])
     clips = []
