@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from avatarpool import RequestTimeout
 from avatarpool.animate import Clip, find_clips
 
 
@@ -42,6 +43,12 @@ def test_a_failure_names_its_file(tmp_path):
     clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
     with pytest.raises(OSError, match=r"No space left on device: '.*/a.npz'"), clip.writing():
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_failure_that_is_no_files_keeps_its_sentence(tmp_path):
+    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
+    with pytest.raises(RequestTimeout, match="request r1 gave no last frame"), clip.writing():
+        raise RequestTimeout("r1", 1.0, 2)
 
 
 def test_a_failure_names_the_output_and_not_the_part_of_it(tmp_path):

@@ -53,7 +53,8 @@ def naming(file: Path, part: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename in (None, str(part)):
+        # RequestTimeout is an OSError too, of no file.
+        if error.errno is not None and error.filename in (None, str(part)):
             error.filename = str(file)
         raise
 
