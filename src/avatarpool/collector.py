@@ -11,12 +11,11 @@ from math import inf
 from typing import Protocol
 
 from avatarpool.exceptions import (
-    AvatarSDKError,
-    AvatarSDKErrorCode,
     RequestTimeout,
     SessionStateError,
 )
 from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.refusals import protocol_violation
 
 
 class Wakeup(Protocol):
@@ -98,11 +97,9 @@ class Collection:
         self._frame_bytes += len(frame.animation) + len(frame.connection_id) + len(frame.avatar_id)
         if len(self.frames) >= limits.max_frames or self._frame_bytes > limits.max_frame_bytes:
             self.finish(
-                AvatarSDKError(
-                    AvatarSDKErrorCode.protocolError,
+                protocol_violation(
                     f"request {self.req_id} gave more than {limits.max_frames} frames or "
                     f"{limits.max_frame_bytes} bytes of them",
-                    phase="websocket_runtime",
                     req_id=self.req_id,
                 )
             )

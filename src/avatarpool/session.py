@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from avatarpool.audio import OpusEncoder, check_audio
-from avatarpool.config import AudioFormat, SessionConfig
+from avatarpool.audio import RequestEncoder, check_audio
+from avatarpool.config import SessionConfig
 from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import (
     AudioError,
@@ -27,7 +27,7 @@ from avatarpool.protocol.messages import (
     ServerError,
 )
 from avatarpool.protocol.reader import MessageReader
-from avatarpool.protocol.refusals import connection_closed, server_error
+from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
 from avatarpool.transport import outgoing
@@ -94,7 +94,6 @@ class AvatarSession:
         "_confirmed",
         "_connection_id",
         "_console",
-        "_encoded",
         "_encoder",
         "_failure",
         "_observer",
@@ -125,8 +124,7 @@ class AvatarSession:
         self._connection_id: str | None = None
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
-        self._encoder: OpusEncoder | None = None  # of the current request
-        self._encoded = bytearray()  # its output, where the user asked for it
+        self._encoder = RequestEncoder(config)
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
         # that who lends sessions need not ask all the way down to the socket.
@@ -240,11 +238,8 @@ class AvatarSession:
             self.requests.check_free()
             if not audio:
                 raise AudioError("a request needs audio: its first piece is empty")
-        encodes = self._config.ogg_opus_encoder is not None
-        sent_format = AudioFormat.PCM_S16LE if encodes else self._config.audio_format
-        check_audio(audio, AudioFormat(sent_format), is_first=is_first)
-        if encodes:
-            audio = self._encode(bytes(audio), end=end, is_first=is_first)
+        check_audio(audio, self._encoder.takes, is_first=is_first)
+        audio = self._encoder.encode(audio, end=end, is_first=is_first)
         req_id = ""
         for piece, is_last in outgoing.pieces(audio, end=end):
             if req_id and self.requests.current != req_id:
@@ -254,7 +249,9 @@ class AvatarSession:
             req_id = await self._send_piece(piece, end=is_last)
         req_id = req_id or self.requests.last or ""
         if end:
-            self._audio_ended(req_id)
+            encoded = self._encoder.finish()
+            if encoded is not None:
+                _call(self._config.on_encoded_audio, req_id, encoded)
         return req_id
 
     async def interrupt(self) -> str:
@@ -269,7 +266,7 @@ class AvatarSession:
         """
         self._check_open()
         req_id = self.requests.interrupt()
-        self._forget_encoder()
+        self._encoder.forget()
         await self._write(req_id, encode(Interrupt(req_id)))
         return req_id
 
@@ -324,7 +321,9 @@ class AvatarSession:
             ping_timeout=config.ping_timeout,
         )
         if self._state is _OPEN:
-            raise _violation("the service confirmed a session without its settings", "handshake")
+            raise protocol_violation(
+                "the service confirmed a session without its settings", "handshake"
+            )
         if self._state is not _OPENING:
             raise self._failure or SessionStateError("the session was closed while it opened")
         self._websocket.write(encode(outgoing.configuration(config)))
@@ -395,31 +394,6 @@ class AvatarSession:
             self._websocket.abort()
             raise self._failure from error
 
-    def _encode(self, pcm: bytes, *, end: bool, is_first: bool) -> bytes:
-        if is_first or self._encoder is None:
-            self._forget_encoder()
-            settings = self._config.ogg_opus_encoder
-            assert settings is not None
-            self._encoder = OpusEncoder(
-                self._config.sample_rate,
-                self._config.bitrate,
-                settings.frame_duration_ms,
-                settings.application,
-            )
-        encoded = self._encoder.encode(pcm, end=end)
-        if self._config.on_encoded_audio is not None:
-            self._encoded += encoded
-        return encoded
-
-    def _audio_ended(self, req_id: str) -> None:
-        if self._encoder is not None:
-            _call(self._config.on_encoded_audio, req_id, bytes(self._encoded))
-            self._forget_encoder()
-
-    def _forget_encoder(self) -> None:
-        self._encoder = None
-        self._encoded = bytearray()
-
     # --- receiving: called by the WebSocket ------------------------------------------
 
     def message_received(self, data: bytes) -> None:
@@ -435,7 +409,7 @@ class AvatarSession:
             elif isinstance(message, PlaybackState):
                 _call(self._config.on_playback_state, message)
             elif isinstance(message, ConfirmSession):
-                raise _violation("the service confirmed the session a second time")
+                raise protocol_violation("the service confirmed the session a second time")
         except AvatarSDKError as error:
             assert self._websocket is not None
             self._websocket.fail(1002, error.message)
@@ -448,11 +422,15 @@ class AvatarSession:
             confirmed.set_exception(server_error(message, phase="websocket_handshake"))
         elif not isinstance(message, ConfirmSession):
             confirmed.set_exception(
-                _violation(f"the handshake was answered with {type(message).__name__}", "handshake")
+                protocol_violation(
+                    f"the handshake was answered with {type(message).__name__}", "handshake"
+                )
             )
         elif not (message.connection_id.isprintable() and 0 < len(message.connection_id) <= 256):
             confirmed.set_exception(  # it goes into logs and metrics
-                _violation("the connection id is not of 1 to 256 printable characters", "handshake")
+                protocol_violation(
+                    "the connection id is not of 1 to 256 printable characters", "handshake"
+                )
             )
         else:
             # Open from here, not from where start() wakes up: the service's
@@ -483,7 +461,7 @@ class AvatarSession:
         breach = self.requests.breach(frame.req_id)
         if breach is None:
             return
-        error = _violation(breach, connection_id=self._connection_id)
+        error = protocol_violation(breach, connection_id=self._connection_id)
         if not self.requests.has_made(frame.req_id):
             raise error  # whose it is nobody knows, the current request's perhaps
         if self._observer is not None:
@@ -494,7 +472,7 @@ class AvatarSession:
         req_id = error.req_id or self.requests.current
         wanted = req_id is not None and self.requests.fail(req_id)
         if wanted:
-            self._forget_encoder()
+            self._encoder.forget()
         if self._observer is not None:
             if wanted:
                 self._observer.request_failed(error)
@@ -530,7 +508,9 @@ class AvatarSession:
         is_opening = self._state is _OPENING
         phase = "websocket_handshake" if is_opening else "websocket_runtime"
         if ended.is_violation:
-            return _violation(ended.reason, phase.removeprefix("websocket_"), self._connection_id)
+            return protocol_violation(
+                ended.reason, phase.removeprefix("websocket_"), connection_id=self._connection_id
+            )
         return connection_closed(
             ended.code,
             ended.reason,
@@ -553,14 +533,3 @@ def _call(callback: Callable[..., object] | None, *args: object) -> None:
         callback(*args)
     except Exception:
         log.exception("callback %r failed", getattr(callback, "__qualname__", callback))
-
-
-def _violation(
-    message: str, phase: str = "runtime", connection_id: str | None = None
-) -> AvatarSDKError:
-    return AvatarSDKError(
-        AvatarSDKErrorCode.protocolError,
-        message,
-        phase=f"websocket_{phase}",
-        connection_id=connection_id,
-    )

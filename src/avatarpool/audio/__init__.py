@@ -7,7 +7,8 @@ extra package; Ogg Opus is read and written with the extra ``opus`` (PyAV).
 from __future__ import annotations
 
 from avatarpool.audio.check import check_audio
+from avatarpool.audio.encoding import RequestEncoder
 from avatarpool.audio.opus import OpusEncoder
 from avatarpool.audio.read import MAX_AUDIO_BYTES, read_audio
 
-__all__ = ["MAX_AUDIO_BYTES", "OpusEncoder", "check_audio", "read_audio"]
+__all__ = ["MAX_AUDIO_BYTES", "OpusEncoder", "RequestEncoder", "check_audio", "read_audio"]

@@ -19,6 +19,7 @@ from avatarpool.exceptions import (
 )
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.session import SessionObserver
 
@@ -213,12 +214,7 @@ class ForeignSession:
         # A send that was cut off may have begun a request whose id was never told.
         if breach is None or self._is_torn:
             return
-        error = AvatarSDKError(
-            AvatarSDKErrorCode.protocolError,
-            breach,
-            phase="websocket_runtime",
-            connection_id=self._connection_id,
-        )
+        error = protocol_violation(breach, connection_id=self._connection_id)
         if not self.requests.has_made(frame.req_id):
             self.failed(error)  # whose it is nobody knows, the current request's perhaps
         self._observer.protocol_broken(error)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 
 from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
-from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.messages import (
     AnimationFrame,
     AudioInput,
@@ -21,6 +20,7 @@ from avatarpool.protocol.messages import (
     ServerError,
     UnknownMessage,
 )
+from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.wire import message_pb2 as pb
 from avatarpool.protocol.wire.envelope_pb2 import Envelope, OpaqueAnimation
 
@@ -43,14 +43,14 @@ def decode(data: bytes | memoryview) -> Message:
     try:
         envelope = Envelope.FromString(data)  # type: ignore[arg-type]  # upb reads any buffer
     except DecodeError as error:
-        raise _undecodable(f"message of {len(data)} bytes cannot be decoded") from error
+        raise protocol_violation(f"message of {len(data)} bytes cannot be decoded") from error
     kind = envelope.type
     reader = _READERS.get(kind)
     if reader is None:
         return UnknownMessage(kind)
     field, read = reader
     if not envelope.HasField(field):
-        raise _undecodable(f"message of type {kind} does not carry {field}")
+        raise protocol_violation(f"message of type {kind} does not carry {field}")
     return read(getattr(envelope, field))
 
 
@@ -140,17 +140,13 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _undecodable(message: str) -> AvatarSDKError:
-    return AvatarSDKError(AvatarSDKErrorCode.protocolError, message, phase="websocket_runtime")
-
-
 # --- reading -----------------------------------------------------------------
 
 
 def _read_configure(body: pb.ClientConfigureSession) -> ConfigureSession:
     audio_format = _AUDIO_FORMAT_OF.get(body.audio_format)
     if audio_format is None:
-        raise _undecodable(f"audio format {body.audio_format} is unknown")
+        raise protocol_violation(f"audio format {body.audio_format} is unknown")
     livekit = agora = None
     if body.egress_type == pb.EGRESS_TYPE_LIVEKIT:
         livekit = LiveKitEgressConfig(

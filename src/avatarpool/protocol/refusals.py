@@ -192,6 +192,23 @@ def connection_closed(
     )
 
 
+def protocol_violation(
+    message: str,
+    phase: str = "runtime",
+    *,
+    connection_id: str | None = None,
+    req_id: str | None = None,
+) -> AvatarSDKError:
+    """Say what the service did that it must not."""
+    return AvatarSDKError(
+        Code.protocolError,
+        message,
+        phase=f"websocket_{phase}",
+        connection_id=connection_id,
+        req_id=req_id,
+    )
+
+
 def _by_sentence(said: RefusalBody) -> Code | None:
     text = " | ".join(part.lower() for part in (said.code, said.title, said.detail) if part)
     return next((code for sentence, code in _SENTENCES if sentence in text), None)
