@@ -2,13 +2,14 @@
 
 import io
 import json
+import math
 from dataclasses import fields
 
 import numpy as np
 import pytest
 from google.protobuf.proto import parse_length_prefixed
 
-from avatarpool import Keyframe
+from avatarpool import AvatarSDKError, Keyframe
 from avatarpool.animate import Animation
 from avatarpool.animate.files import write_jsonl, write_npz, write_pb
 from avatarpool.protocol.keyframes import encode_keyframes
@@ -51,6 +52,14 @@ def test_jsonl_has_a_line_per_keyframe_with_its_time_and_all_fields(written):
     assert lines[0]["rotation"] == [0.1, 0.1, 0.1]  # and not what a float32 makes of it
     assert lines[0]["neck_pose"] == []
     assert lines[1]["expression"] == [round(index / 64, 6) for index in range(60)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_jsonl_has_no_word_for_what_is_no_number(value):
+    keyframes = [Keyframe(), Keyframe(jaw_pose=(value, 0.0, 0.0))]
+    frame = AnimationFrame("r1", animation=encode_keyframes(keyframes))
+    with pytest.raises(AvatarSDKError, match="keyframe 2 has a value that is infinite or no num"):
+        write_jsonl(Animation(b"", [frame]), io.BytesIO(), lambda: None)
 
 
 def test_npz_has_a_float32_row_per_keyframe_filled_up_with_zeros(written):

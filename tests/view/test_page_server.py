@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import math
 import socket
 import threading
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 from serving import WAV, serve, wav_of
 
+from avatarpool import AvatarConnectionPool, Keyframe, LocalAvatarService
 from avatarpool.service.faults import SessionFault, Step
 from avatarpool.view import create_page, pose_of
 from avatarpool.view import page as page_server
@@ -61,6 +63,32 @@ async def test_loudness_is_that_of_the_frames_own_audio(http, page):
     _, (_, *frames) = await animate(http, page, wav_of(quiet + loud))
     assert {frame["loudness_db"] for frame in frames[:25]} == {-60.2}  # 32 of 32768
     assert {frame["loudness_db"] for frame in frames[25:]} == {-6.0}  # half
+
+
+class Mad:
+    """A driver whose numbers are none."""
+
+    def __init__(self, sample_rate, seed):
+        pass
+
+    def feed(self, pcm):
+        return [Keyframe((math.inf,) * 3, *[(math.nan,) * 6] * 4, (math.inf, -math.inf))]
+
+    def finish(self):
+        return [Keyframe(jaw_pose=(0.5,))]
+
+
+async def test_what_is_no_number_is_told_as_0(http):
+    async with (
+        LocalAvatarService(driver=Mad) as service,
+        AvatarConnectionPool(1, service.config_factory) as pool,
+        serve(pool) as page,
+        http.post(f"{page}animate", data=WAV) as response,
+    ):
+        _, first, *_, last = (await response.text()).splitlines()
+    told = json.loads(first, parse_constant=pytest.fail)  # NaN, Infinity: Python's, not JSON's
+    assert (told["jaw_rad"], told["lids"]) == (0.0, 0.0)
+    assert json.loads(last)["jaw_rad"] == 0.5
 
 
 @pytest.mark.parametrize(

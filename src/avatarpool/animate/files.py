@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from avatarpool.animate.animation import Animation, Tick
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.codec import encode_delimited
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 
@@ -28,12 +29,24 @@ _FIELDS = [field.name for field in fields(Keyframe)]
 
 
 def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
-    """Write a JSON object per keyframe and line: its time in seconds and its fields."""
+    """Write a JSON object per keyframe and line: its time in seconds and its fields.
+
+    Raises:
+        AvatarSDKError: A value is infinite or no number, which JSON cannot say
+            (``protocolError``).
+    """
     for number, keyframe in enumerate(animation.keyframes()):
         line: dict[str, object] = {"time": number / FRAMES_PER_SECOND}
         for name in _FIELDS:
             line[name] = [round(value, _DECIMALS) for value in getattr(keyframe, name)]
-        file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        try:
+            text = json.dumps(line, separators=(",", ":"), allow_nan=False)
+        except ValueError as error:
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.protocolError,
+                f"keyframe {number + 1} has a value that is infinite or no number: write .npz",
+            ) from error
+        file.write(text.encode() + b"\n")
         tick()
 
 

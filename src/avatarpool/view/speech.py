@@ -65,14 +65,19 @@ async def _relay(
 
 
 def _told(keyframe: Keyframe, loudness_db: float) -> dict[str, object]:
-    jaw, lids = keyframe.jaw_pose[:1] or (0.0,), keyframe.eye_lid or (0.0,)
+    lids = keyframe.eye_lid or (0.0,)
     return {
         # A tenth of a pixel on a 4K screen needs no more digits.
         "pose": {name: round(value, 4) for name, value in pose_of(keyframe).items()},
-        "jaw_rad": round(jaw[0], 4),
-        "lids": round(sum(lids) / len(lids), 3),
+        "jaw_rad": round(_finite(*keyframe.jaw_pose[:1]), 4),
+        "lids": round(_finite(sum(lids) / len(lids)), 3),
         "loudness_db": round(loudness_db, 1),
     }
+
+
+def _finite(value: float = 0.0) -> float:
+    """The value, or 0 for what JSON has no word for."""
+    return value if math.isfinite(value) else 0.0
 
 
 def _loudness(pcm: bytes) -> Iterator[float]:
