@@ -12,6 +12,7 @@ import pytest
 from browsing import opened, says, text, until
 from serving import WAV, serve, wav_of
 
+from avatarpool import AvatarConnectionPool, LocalAvatarService
 from avatarpool.service.faults import SessionFault, Step
 from avatarpool.view import face_svg
 from avatarpool.view.face import _RIG
@@ -181,6 +182,30 @@ async def test_the_audio_waits_for_a_service_that_is_slower_than_speech(browser,
         await says(shown, "Waiting for the service…")
         await says(shown, "Done.")
         assert await text(shown, "frames") == "25"
+
+
+class Motionless:
+    """A driver that gives no keyframe."""
+
+    def __init__(self, sample_rate, seed):
+        pass
+
+    def feed(self, pcm):
+        return []
+
+    def finish(self):
+        return []
+
+
+async def test_an_answer_without_keyframes_gets_one_sentence(browser):
+    async with (
+        LocalAvatarService(driver=Motionless) as service,
+        AvatarConnectionPool(1, service.config_factory) as pool,
+        serve(pool) as address,
+    ):
+        shown = await opened(browser, address)
+        await shown.click("text=Speak the sample")
+        await says(shown, "The service gave no keyframe.")
 
 
 async def test_the_page_says_what_the_audio_does(browser, page):

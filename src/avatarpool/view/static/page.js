@@ -60,6 +60,7 @@ async function speak(blob, name) {
       tellOfRequest(requestId, firstFrameMs === null ? "…" : `${Math.round(firstFrameMs)} ms`, frames.length);
       if (frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
     });
+    if (!current.frames.length) throw new Error("the service gave no keyframe");
     play(current);
   } catch (error) {
     if (current !== speech) return; // another one took its place
