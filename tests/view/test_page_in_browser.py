@@ -313,6 +313,36 @@ async def test_the_theme_that_was_chosen_stays(browser, page):
     assert await shown.get_attribute("#theme", "aria-pressed") == "true"
 
 
+async def test_nobody_sees_the_other_theme_first(browser, page):
+    context = await browser.new_context(color_scheme="dark")
+    shown = await context.new_page()
+    asked, released = asyncio.Event(), asyncio.Event()
+
+    async def hold(route):
+        asked.set()
+        await released.wait()
+        await route.continue_()
+
+    await shown.route("**/rig.json", hold)  # without it there is no face
+    await shown.goto(page)
+    await asked.wait()
+    assert await shown.get_attribute("html", "data-theme") == "dark"
+    released.set()
+    await until(shown, "!!document.querySelector('avatar-face').shadowRoot")
+
+
+async def test_the_chart_takes_the_themes_colours(browser, page):
+    shown = await opened(browser, page, color_scheme="light", reduced_motion="reduce")
+    await shown.click("text=Speak the sample")
+    await says(shown, "Done.")
+    picture = "document.getElementById('chart').toDataURL()"
+    light = await shown.evaluate(picture)
+    await shown.click("text=Dark")
+    await until(shown, f"{picture} !== {json.dumps(light)}")
+    await shown.click("text=Dark")
+    await until(shown, f"{picture} === {json.dumps(light)}")
+
+
 async def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(browser, page):
     context = await browser.new_context(color_scheme="light")
     await context.add_init_script(

@@ -1,5 +1,6 @@
 // The page: takes speech from somewhere, has it animated, and plays both in step.
 
+import "./theme.js"; // before the face, which is fetched: nobody is to see the other theme first
 import "./avatar-face.js";
 import { Chart } from "./chart.js";
 import { idlePose } from "./idle.js";
@@ -196,34 +197,4 @@ function tell(frame) {
   at("loudness").textContent = loudness_db < -90 ? "silent" : `${Math.round(loudness_db)} dB`;
 }
 
-// --- light and dark ------------------------------------------------------------------
-
-const darkness = matchMedia("(prefers-color-scheme: dark)");
-let theme = null; // "light" or "dark", where one was chosen
-
-function paint() {
-  const isDark = theme ? theme === "dark" : darkness.matches;
-  document.documentElement.dataset.theme = isDark ? "dark" : "light";
-  at("theme").setAttribute("aria-pressed", String(isDark));
-  chart.repaint();
-}
-
-at("theme").addEventListener("click", () => {
-  theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  remembering(() => localStorage.setItem("theme", theme));
-  paint();
-});
-darkness.addEventListener("change", paint);
-
-/** Does what a browser refuses where it keeps nothing for pages. */
-function remembering(access) {
-  try {
-    access();
-  } catch (error) {
-    if (error.name !== "SecurityError") throw error;
-  }
-}
-
-remembering(() => (theme = localStorage.getItem("theme")));
-paint();
 draw();
