@@ -144,6 +144,21 @@ async def test_a_peer_that_breaks_the_protocol_is_told_and_cut(data: list[bytes]
     assert handler.messages == []
 
 
+async def test_a_message_that_is_too_big_is_not_handed_over_while_its_sender_is_told():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.write(frame(BINARY, b"x" * 1001))
+        await reader.readexactly(2)  # of the close frame: picows reads on for 10 ms
+        writer.write(frame(BINARY, b"next"))
+        await reader.read()
+
+    handler = Handler()
+    async with server(talk) as url:
+        await dial(url, handler)
+        assert (await handler.ended).is_violation
+    assert handler.messages == []
+
+
 @pytest.mark.parametrize(
     ("close", "ended"),
     [

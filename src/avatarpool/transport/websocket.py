@@ -211,7 +211,10 @@ class WebSocket(WSListener):
             self._small_frames = 0
         elif self._is_flood(frame):
             return
-        if kind == _BINARY and frame.fin and not self._is_fragmented:
+        if frame.payload_size > self._max_message_bytes:
+            # picows has told the peer, and yet it hands over what comes before it cuts.
+            self._too_big(frame.payload_size)
+        elif kind == _BINARY and frame.fin and not self._is_fragmented:
             self._handler.message_received(frame.get_payload_as_bytes())
         elif kind in (_BINARY, WSMsgType.CONTINUATION):
             self._reassemble(frame, is_start=kind == _BINARY)
