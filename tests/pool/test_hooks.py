@@ -187,6 +187,27 @@ async def test_cancelling_a_borrower_during_the_check_loses_nothing():
         assert pool.available_count == 1
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_request_of_a_check_that_ran_out_of_time_is_ended_first(*, is_cancelled: bool):
+    async def scenario() -> None:
+        script, looks = Script(), iter([asks, dawdles])
+
+        async def check(conn: PooledConnection) -> None:
+            for look in looks:
+                await look(conn)
+
+        async with new_pool(script, 1, check=check) as pool:
+            borrower = asyncio.create_task(hold(pool, 0.0, timeout=2.0))
+            await asyncio.sleep(1.0)
+            if is_cancelled:
+                borrower.cancel()
+            await asyncio.wait([borrower])
+            assert await hold(pool, 0.0) == "scripted-0"
+            assert script.sessions[0].interrupted == ["scripted-0/1"]
+
+    run_virtual(scenario())
+
+
 @virtually
 async def test_a_check_is_about_its_connection_and_gets_no_other():
     script = Script()

@@ -48,6 +48,7 @@ class _Inspected(PooledConnection):
 
     async def ready(self) -> Connection:
         self._check_lent()
+        self._connection.is_touched = True
         return self._connection
 
 
