@@ -25,12 +25,12 @@ def record(wave: Wave, source: Source, others: list[Wave]) -> Wave:
     if source.random() < 0.2:
         band = [source.uniform(50, 250), source.uniform(3200, 7000)]
         heard = sosfilt(butter(4, band, "band", fs=SAMPLE_RATE, output="sos"), heard)
-    if source.random() < 0.45:
+    if source.random() < 0.25:
         heard = _reverberate(heard, source)
     level = source.uniform(-44, -13)
     heard = heard * (_gain(level) / _rms(heard))
     if source.random() < 0.6:
-        heard = heard + noise(len(heard), source) * _gain(level - source.uniform(10, 55))
+        heard = heard + noise(len(heard), source) * _gain(level - source.uniform(15, 60))
     if others and source.random() < 0.15:
         other = np.resize(others[source.integers(len(others))], len(heard))
         heard = heard + other * (_gain(level - source.uniform(15, 40)) / _rms(other))
@@ -95,7 +95,7 @@ def warp(logs: npt.NDArray[np.float32], source: Source) -> npt.NDArray[np.float3
 
 
 def _reverberate(wave: npt.NDArray[np.floating], source: Source) -> npt.NDArray[np.floating]:
-    length = int(SAMPLE_RATE * source.uniform(0.05, 0.4))
+    length = int(SAMPLE_RATE * source.uniform(0.05, 0.3))
     tail = source.standard_normal(length) * np.exp(-np.arange(length) / (length / 5))
     tail *= source.uniform(0.05, 0.5) / np.sqrt((tail**2).sum())
     tail[0] = 1.0

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import festival
 import flite
 import numpy as np
 import numpy.typing as npt
 from espeak import Espeak, UnknownVoice
 from labels import ROW_SAMPLES, SAMPLE_RATE, Labels, Phone, label
-from sentences import TEST_SENTENCES, random_sentence
+from sentences import MADE_UP_LANGUAGES, TEST_SENTENCES, made_up_sentence, random_sentence
 
 # espeak-ng's voice variants. Whispers have no pitch, and robots speak to nobody.
 TRAINING_VARIANTS = (
@@ -39,6 +41,8 @@ TRAINING_LANGUAGES = "en-us " * 5 + "en-gb " * 2 + "de fr es it pt pl nl"
 UNSEEN_LANGUAGES = "ru sv tr ja cmn hi cs fi el hu id ko ro".split()
 
 _SHORTEST_SAMPLES = SAMPLE_RATE // 2
+_SIZES = (0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.14)  # of vocal tracts
+_FESTIVAL_BATCH = 50  # sentences a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,36 @@ def _espeak_test(seed: int, variants: list[str], languages: list[str]) -> Iterat
     return _espeak(speak, seed)
 
 
+def _festival_training(voice: festival.Voice, seed: int) -> Iterator[Utterance]:
+    source = random.Random(seed)
+
+    def request() -> festival.Request:
+        size = source.choice(_SIZES)
+        return festival.Request(
+            _readable(voice, source),
+            stretch=source.uniform(0.8, 1.3),
+            pitch=source.uniform(0.8, 1.35) / size**2,
+            size=size,
+        )
+
+    while True:
+        requests = [request() for _ in range(_FESTIVAL_BATCH)]
+        for wave, phones in festival.speak(voice, requests):
+            if len(wave) >= _SHORTEST_SAMPLES:
+                # Some voices are louder than a file can hold once they are resampled.
+                loudest = max(1.0, float(np.abs(wave).max()))
+                yield _utterance(wave / loudest, label(phones, wave, find_closures=False))
+
+
+def _recordings() -> Iterator[Utterance]:
+    for wave, phones in festival.recordings():
+        yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
 def _flite_training(voice: str, seed: int) -> Iterator[Utterance]:
     source = random.Random(seed)
     while True:
-        size = source.choice((0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.14))
+        size = source.choice(_SIZES)
         wave, phones = flite.speak(
             random_sentence("en-us", source),
             voice,
@@ -119,6 +149,23 @@ def _flite_test(voices: tuple[str, ...]) -> Iterator[Utterance]:
         yield _utterance(wave, label(phones, wave, find_closures=False))
 
 
+def _festival_validation(voice: festival.Voice) -> Iterator[Utterance]:
+    source = random.Random(77)
+    while True:
+        texts = [_readable(voice, source) for _ in range(_FESTIVAL_BATCH)]
+        said = festival.speak(voice, [festival.Request(text, 1, 1, 1) for text in texts])
+        for wave, phones in said:
+            yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
+def _readable(voice: festival.Voice, source: random.Random) -> str:
+    """Return a sentence in ASCII."""
+    make = made_up_sentence if voice.language in MADE_UP_LANGUAGES else random_sentence
+    while not (text := make(voice.language, source)).isascii():
+        pass
+    return text
+
+
 def _utterance(wave: npt.NDArray[np.float32], labels: Labels) -> Utterance:
     samples = wave[: len(labels.visemes) * ROW_SAMPLES]
     return Utterance((np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16), labels)
@@ -129,8 +176,15 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
     "train-espeak": (240, lambda: _espeak_training(1)),
     "train-rms": (120, lambda: _flite_training("rms", 2)),
     "train-awb": (120, lambda: _flite_training("awb", 3)),
+    **{
+        f"train-{name}": (40, partial(_festival_training, voice, 20 + i))
+        for i, (name, voice) in enumerate(festival.VOICES.items())
+    },
+    "train-ru": (98, _recordings),
     "validation-espeak": (6, lambda: _espeak_test(4, VALIDATION_VARIANTS, ["en-us"])),
     "validation-awb": (4, lambda: _flite_test(("awb",))),
+    "validation-ked": (8, lambda: _festival_validation(festival.VOICES["ked"])),
+    "validation-lj": (8, lambda: _festival_validation(festival.VOICES["lj"])),
     "test-sentences": (8, lambda: _espeak_test(5, TRAINING_VARIANTS, ["en-us"])),
     "test-voices": (8, lambda: _espeak_test(6, UNSEEN_VARIANTS, ["en-us"])),
     "test-languages": (8, lambda: _espeak_test(7, UNSEEN_VARIANTS, UNSEEN_LANGUAGES)),

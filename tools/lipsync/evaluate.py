@@ -41,10 +41,12 @@ SETS = {
     "test-languages": "espeak, 13 unseen languages",
     "test-flite": "flite slt + kal held out",
 }
-# For choosing: of a network that was trained with `--voices rms`.
+# For choosing: of a network that was trained with `--without awb ked lj`.
 VALIDATION_SETS = {
     "validation-espeak": "espeak, 8 other voices",
     "validation-awb": "flite awb",
+    "validation-ked": "festival ked",
+    "validation-lj": "festival lj",
 }
 
 Values = list[float]

@@ -42,9 +42,7 @@ def speak(
         for setting in settings:
             command += ["--setf", setting]
         said = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-        with wave.open(str(path)) as file:
-            rate = file.getframerate()
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        samples, rate = read_wave(path)
     phones = []
     start = 0.0
     for word in said.stdout.split():
@@ -54,7 +52,19 @@ def speak(
         end = float(seconds) * size
         phones.append(Phone(start, end, ARPABET.get(name, "")))
         start = end
+    return resized(samples, rate, size), phones
+
+
+def read_wave(path: Path) -> tuple[npt.NDArray[np.float32], int]:
+    """Return the samples of a file, full scale 1, and how many a second has."""
+    with wave.open(str(path)) as file:
+        rate = file.getframerate()
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    return samples.astype(np.float32) / 32768, rate
+
+
+def resized(samples: npt.NDArray[np.float32], rate: int, size: float) -> npt.NDArray[np.float32]:
+    """Return the sound of a vocal tract that is so much longer, at 16 kHz: played slower."""
     played = round(size * _SIZE_STEPS) * (SAMPLE_RATE // _SIZE_STEPS)
     common = math.gcd(played, rate)
-    pcm = resample_poly(samples.astype(np.float32) / 32768, played // common, rate // common)
-    return pcm.astype(np.float32), phones
+    return resample_poly(samples, played // common, rate // common).astype(np.float32)

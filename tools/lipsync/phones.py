@@ -77,14 +77,39 @@ _TONGUE_TIP, _HUSHES = VISEMES.index("DD"), (VISEMES.index("CH"), VISEMES.index(
 # The stops whose closure is silent, in which a synthesiser's clock says little.
 VOICELESS_STOPS = frozenset("ptkcqʈ")
 
-# flite's phones, in IPA.
-ARPABET = dict(
-    pair.split("=")
-    for pair in (
-        "aa=ɑ ae=æ ah=ʌ ao=ɔ aw=aʊ ax=ə axr=ɚ ay=aɪ b=b ch=tʃ d=d dh=ð dx=ɾ eh=ɛ el=əl em=m "
-        "en=n er=ɝ ey=eɪ f=f g=ɡ hh=h hv=h ih=ɪ iy=i jh=dʒ k=k l=l m=m n=n ng=ŋ nx=n ow=oʊ "
-        "oy=ɔɪ p=p r=ɹ s=s sh=ʃ t=t th=θ uh=ʊ uw=u v=v w=w y=j z=z zh=ʒ"
-    ).split()
+
+def _alphabet(pairs: str, *, marks: str = "") -> dict[str, str]:
+    """Return a voice's phones in IPA: those of the pairs, with and without marks."""
+    ipa = dict(pair.split("=") for pair in pairs.split())
+    return ipa | {name + mark: letters for name, letters in ipa.items() for mark in marks}
+
+
+# The phones of flite and of Festival's voices, in IPA; what is missing is a pause.
+ARPABET = _alphabet(
+    "aa=ɑ ae=æ ah=ʌ ao=ɔ aw=aʊ ax=ə axr=ɚ ay=aɪ b=b ch=tʃ d=d dh=ð dx=ɾ eh=ɛ el=əl em=m "
+    "en=n er=ɝ ey=eɪ f=f g=ɡ hh=h hv=h ih=ɪ iy=i jh=dʒ k=k l=l m=m n=n ng=ŋ nx=n ow=oʊ "
+    "oy=ɔɪ p=p r=ɹ s=s sh=ʃ t=t th=θ uh=ʊ uw=u v=v w=w y=j z=z zh=ʒ"
+)
+ITALIAN = _alphabet(
+    "i=i e=e E=ɛ a=a o=o O=ɔ u=u j=j w=w p=p t=t k=k b=b d=d g=ɡ f=f s=s S=ʃ v=v z=z Z=ʒ ts=ts "
+    "tS=tʃ dz=dz dZ=dʒ m=m n=n J=ɲ ng=ŋ nf=ɱ l=l L=ʎ r=r",
+    marks="1",
+)
+CATALAN = ITALIAN | _alphabet("ax=ə rr=r")
+FINNISH = _alphabet(
+    "a=ɑ e=e i=i o=o u=u y=y @=æ 7=ø &=ə p=p t=t k=k b=b d=d g=ɡ f=f T=θ D=ð s=s S=ʃ z=z Z=ʒ h=h "
+    "v=ʋ m=m n=n N=ŋ l=l L=l r=r j=j w=w",
+    marks=":",
+)
+CZECH = _alphabet(
+    "a=a b=b c=ts c~=tʃ ch=x d=d d~=ɟ dz=dz dz~=dʒ e=ɛ f=f g=ɡ h=ɦ i=ɪ j=j k=k l=l m=m n=n n*=ŋ "
+    "n~=ɲ o=o p=p r=r r~=ʒ r~*=ʃ s=s s~=ʃ t=t t~=c u=u v=v z=z z~=ʒ",
+    marks=":",
+)
+RUSSIAN = _alphabet(
+    "ii=i yy=ɨ uu=u ee=ɛ oo=o aa=a a=ɐ e=e i=ɪ y=ɨ u=u ae=ə ay=ə ur=ʊ p=p pp=p b=b bb=b t=t tt=t "
+    "d=d dd=d k=k kk=k g=ɡ gg=ɡ c=ts ch=tʃ f=f ff=f v=v vv=v s=s ss=s z=z zz=z sh=ʂ sch=ɕ zh=ʐ "
+    "h=x hh=x m=m mm=m n=n nn=n l=l ll=l r=r rr=r j=j"
 )
 
 

@@ -22,9 +22,16 @@ _WORD_LISTS = {
     "pt": "portuguese",
     "pl": "polish",
     "nl": "dutch",
+    "ca": "catalan",
 }
 _FOLDER = Path("/usr/share/dict")
 _LONGEST_WORD = 11
+# Consonants and vowels of languages without a list of words: these are made up.
+_SYLLABLES = {
+    "fi": ("p t k m n l r s h j v pp tt kk mm nn ll mp nt nk lt", "a e i o u y aa ee ii uu"),
+    "cs": ("p b m t d k g n l r s z v f h j c ch pr br tr kr pl bl st sp sk", "a e i o u"),
+}
+MADE_UP_LANGUAGES = tuple(_SYLLABLES)
 _FREQUENT = (
     "the a of to and in you it that is was for on with be this have we are not can will do what "
     "my your me him time people make from by up them some maybe remember become problem"
@@ -41,6 +48,18 @@ def random_sentence(language: str, source: random.Random) -> str:
         word = source.choice(_FREQUENT if is_frequent else _words(language))
         said.append(word + "," if source.random() < 0.12 else word)
     return " ".join(said) + source.choice("..?!")
+
+
+def made_up_sentence(language: str, source: random.Random) -> str:
+    """Return words of one of `MADE_UP_LANGUAGES` that mean nothing."""
+    consonants, vowels = (letters.split() for letters in _SYLLABLES[language])
+    words = (
+        "".join(
+            source.choice(consonants) + source.choice(vowels) for _ in range(source.randint(1, 4))
+        )
+        for _ in range(source.randint(4, 9))
+    )
+    return " ".join(words) + "."
 
 
 @cache
