@@ -149,6 +149,13 @@ def _flite_test(voices: tuple[str, ...]) -> Iterator[Utterance]:
         yield _utterance(wave, label(phones, wave, find_closures=False))
 
 
+def _flite_validation(voice: str) -> Iterator[Utterance]:
+    source = random.Random(78)
+    while True:
+        wave, phones = flite.speak(random_sentence("en-us", source), voice)
+        yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
 def _festival_validation(voice: festival.Voice) -> Iterator[Utterance]:
     source = random.Random(77)
     while True:
@@ -183,6 +190,7 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
     "train-ru": (98, _recordings),
     "validation-espeak": (6, lambda: _espeak_test(4, VALIDATION_VARIANTS, ["en-us"])),
     "validation-awb": (4, lambda: _flite_test(("awb",))),
+    "validation-words": (8, lambda: _flite_validation("awb")),
     "validation-ked": (8, lambda: _festival_validation(festival.VOICES["ked"])),
     "validation-lj": (8, lambda: _festival_validation(festival.VOICES["lj"])),
     "test-sentences": (8, lambda: _espeak_test(5, TRAINING_VARIANTS, ["en-us"])),

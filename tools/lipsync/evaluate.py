@@ -44,9 +44,10 @@ SETS = {
 # For choosing: of a network that was trained with `--without awb ked lj`.
 VALIDATION_SETS = {
     "validation-espeak": "espeak, 8 other voices",
-    "validation-awb": "flite awb",
-    "validation-ked": "festival ked",
-    "validation-lj": "festival lj",
+    "validation-awb": "flite awb, sentences",
+    "validation-words": "flite awb, random words",
+    "validation-ked": "festival ked, random words",
+    "validation-lj": "festival lj, random words",
 }
 
 Values = list[float]

@@ -16,6 +16,7 @@ from avatarpool.service.lipsync.features import (
     FEATURES,
     HEAD_START_MS,
     LATE_BLOCKS,
+    MOST_BLOCKS,
     ROWS_PER_BLOCK,
     MelBank,
     Normaliser,
@@ -45,14 +46,16 @@ class Example:
 
 def logs_of(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (blocks * 4, bands) log powers, as the driver works them out."""
-    frames = -(-len(wave) // _BANK.block_samples)
+    size, span = _BANK.block_samples, _BANK.span_samples
+    blocks = -(-len(wave) // size) + LATE_BLOCKS
     ahead = SAMPLE_RATE * HEAD_START_MS // 1000 + _BANK.lead_samples
-    padded = np.zeros((frames + LATE_BLOCKS) * _BANK.block_samples + _BANK.span_samples, np.float32)
+    padded = np.zeros(blocks * size + span, np.float32)
     padded[ahead : ahead + len(wave)] = wave
+    lasts = (min(first + MOST_BLOCKS, blocks) - 1 for first in range(0, blocks, MOST_BLOCKS))
     return np.concatenate(
         [
-            _BANK.rows(padded[start : start + _BANK.span_samples])
-            for start in range(0, (frames + LATE_BLOCKS) * _BANK.block_samples, _BANK.block_samples)
+            _BANK.rows(padded[last // MOST_BLOCKS * MOST_BLOCKS * size : last * size + span])
+            for last in lasts
         ]
     )
 
@@ -111,9 +114,5 @@ def augmented(
 def _normalised(
     logs: npt.NDArray[np.float32], prior: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float16]:
-    normaliser = Normaliser(prior, _ALL_BANDS)
-    blocks = logs.reshape(-1, ROWS_PER_BLOCK, BANDS)
-    features = np.empty((len(blocks), ROWS_PER_BLOCK, FEATURES), np.float16)
-    for i, block in enumerate(blocks):
-        features[i] = normaliser.normalise(block)
-    return features
+    features = Normaliser(prior, _ALL_BANDS).normalise(logs)
+    return features.reshape(-1, ROWS_PER_BLOCK, FEATURES).astype(np.float16)
