@@ -84,6 +84,8 @@ class OpusEncoder:
     def encode(self, pcm: bytes, *, end: bool) -> bytes:
         """Take some PCM and return the Ogg pages that are ready, perhaps none.
 
+        The first PCM gives the header's pages, however short it is: a request
+        begins with what is sent of it.
         At most 60 ms of audio and one Opus frame are held back until more
         comes; ``end`` returns the rest and ends the stream.
 
@@ -96,6 +98,8 @@ class OpusEncoder:
         if len(pcm) % 2:
             raise AudioError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
         if pcm:
+            if not self._samples:  # or else the header waits for a whole frame
+                self._container.start_encoding()
             self._mux(self._frame(pcm))
         if end:
             self._is_open = False
