@@ -214,8 +214,9 @@ async def test_trace_context_goes_with_the_first_audio():
     assert [message.tracestate for message in got] == ["x=1", "", ""]
 
 
+@pytest.mark.parametrize("piece_ms", [10, 125])  # less than an Opus frame, and more
 async def test_pcm_is_encoded_for_an_ogg_opus_session(
-    service: LocalAvatarService, speech: bytes, heard: Heard
+    service: LocalAvatarService, speech: bytes, heard: Heard, piece_ms: int
 ):
     encoded: list[tuple[str, bytes]] = []
     config = service.config_factory(
@@ -224,15 +225,41 @@ async def test_pcm_is_encoded_for_an_ogg_opus_session(
         on_encoded_audio=lambda req_id, data: encoded.append((req_id, data)),
     )
     async with AvatarSession(heard.wire(config)) as session:
-        for start in range(0, len(speech), 4000):
-            req_id = await session.send_audio(speech[start : start + 4000])
+        size = piece_ms * 32
+        req_ids = {
+            await session.send_audio(speech[start : start + size])
+            for start in range(0, len(speech), size)
+        }
         await session.send_audio(b"", end=True)
         await heard.ended.wait()
     assert len(heard.frames) == 75
     [(of, ogg)] = encoded
-    assert of == req_id
+    assert req_ids == {of}
     assert ogg.startswith(b"OggS")
     assert len(ogg) < len(speech) / 3
+
+
+async def test_a_request_has_one_encoder_though_the_one_before_still_drains(
+    service: LocalAvatarService, speech: bytes
+):
+    encoded: dict[str, bytes] = {}
+    config = service.config_factory(
+        audio_format=AudioFormat.OGG_OPUS,
+        ogg_opus_encoder=OggOpusEncoderConfig(),
+        on_encoded_audio=encoded.__setitem__,
+    )
+    async with AvatarSession(config) as session:
+        assert session._websocket is not None
+        session._websocket.pause_writing()  # as if the peer were slow
+        async with asyncio.TaskGroup() as group:
+            group.create_task(session.send_audio(speech, end=True))
+            group.create_task(session.interrupt())
+            group.create_task(session.send_audio(speech))
+            await asyncio.sleep(0)
+            session._websocket.resume_writing()
+        req_id = await session.send_audio(speech, end=True)
+    assert list(encoded) == [req_id]
+    assert encoded[req_id].count(b"OpusHead") == 1
 
 
 async def test_callbacks_that_raise_are_logged_and_change_nothing(

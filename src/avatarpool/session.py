@@ -248,7 +248,7 @@ class AvatarSession:
                 )
             req_id = await self._send_piece(piece, end=is_last)
         req_id = req_id or self.requests.last or ""
-        if end:
+        if end and req_id == self.requests.last:  # the encoder is not the next one's already
             encoded = self._encoder.finish()
             if encoded is not None:
                 _call(self._config.on_encoded_audio, req_id, encoded)
