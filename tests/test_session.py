@@ -300,6 +300,37 @@ async def test_abandon_ends_whatever_is_open():
     ]
 
 
+async def test_abandoning_a_request_leaves_the_next_one_alone(heard: Heard):
+    got: list[object] = []
+    closed = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        got.append(decode(await websocket.receive_bytes()))
+        await websocket.send_bytes(encode(ServerError(13, "driven server request failed")))
+        got.extend([decode(message.data) async for message in websocket])
+        closed.set()
+
+    async with peer(behave) as config:
+        async with AvatarSession(heard.wire(config)) as session:
+            failed = await session.send_audio(SILENCE)
+            while not heard.errors:
+                await asyncio.sleep(0)
+            assert session._websocket is not None
+            session._websocket.pause_writing()  # as if the peer were slow
+            async with asyncio.TaskGroup() as group:
+                group.create_task(session.abandon())
+                sending = group.create_task(session.send_audio(SILENCE, end=True))
+                await asyncio.sleep(0)
+                session._websocket.resume_writing()
+        await closed.wait()
+    assert got == [
+        AudioInput(failed, SILENCE),
+        AudioInput(failed, b"", end=True),
+        AudioInput(sending.result(), SILENCE, end=True),
+    ]
+
+
 # --- opening ----------------------------------------------------------------------------------
 
 

@@ -276,8 +276,11 @@ class AvatarSession:
         Half-sent audio is ended before it is interrupted: a service may take
         an interrupt of an open request for a pause in the audio.
         """
+        last = self.requests.last
         if self.requests.is_half_sent and self.is_open:
             await self._send_piece(b"", end=True)
+        if self.requests.last != last:
+            return  # the peer was slow, and another request has begun meanwhile
         if not self.requests.is_settled and self.is_open:
             await self.interrupt()
 
