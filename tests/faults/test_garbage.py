@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import count
 
 import pytest
 from aiohttp import web
 from echo import marked_audio, marks
 from faults.laboratory import SOON, answered, ids, serve, until, whole
 from faults.peers import Answer, scripted, truly
+from peer import confirm, peer, stop_reading
 
 from avatarpool import (
     AvatarConnectionPool,
@@ -18,9 +20,10 @@ from avatarpool import (
     RequestTimeout,
 )
 from avatarpool.config import AudioFormat
-from avatarpool.protocol.codec import encode
+from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
+    AudioInput,
     ConfigureSession,
     ConfirmSession,
     ServerError,
@@ -50,6 +53,40 @@ def after_first_frame(harm: bytes | str) -> Answer:
             await websocket.send_bytes(harm)
 
     return answer
+
+
+async def test_a_broken_peer_that_takes_nothing_more_is_not_kept_as_idle():
+    came, sent, over = count(1), asyncio.Event(), asyncio.Event()
+
+    async def behave(websocket: Socket) -> None:
+        name = f"c{next(came)}"
+        await confirm(websocket, name)
+        if name == "c1":
+            audio = decode(await websocket.receive_bytes())
+            assert isinstance(audio, AudioInput)
+            transport = stop_reading(websocket)
+            await sent.wait()
+            await websocket.send_bytes(encode(AnimationFrame(audio.req_id, end=True)))
+            transport.write(b"\x83\x00")  # no frame of any kind
+        await over.wait()
+
+    async with peer(behave) as config, AvatarConnectionPool(1, lambda: config) as pool:
+        async with pool.borrow() as conn:
+            is_taken = True
+            while is_taken:
+                sending = asyncio.create_task(conn.session.send_audio(bytes(60_000)))
+                await asyncio.sleep(0)
+                is_taken = sending.done()
+            sending.cancel()
+            ending = asyncio.create_task(conn.session.send_audio(b"", end=True))
+            await asyncio.sleep(0)
+            sent.set()
+            await conn.collector.wait()
+            ending.cancel()
+        await until(lambda: pool.get_stats()["connections_retired"] == 1)
+        async with pool.borrow() as conn:
+            assert conn.connection_id == "c2"
+        over.set()
 
 
 @pytest.mark.parametrize("harm", GARBAGE)

@@ -382,9 +382,14 @@ class Lender:
         if refusal is not None and not self._state.members:
             self._state.fail_waiters(refusal)
 
-    def warn_of_misuse(self) -> None:
-        """Log who holds what for too long, or may wait for ever."""
+    def look(self) -> None:
+        """Let idle connections go that died unheard; log who holds or may wait for too long."""
         state = self._state
+        # A connection that picows ends is not lost before its peer took what was
+        # queued, and a peer may take nothing.
+        for connection in list(state.members):
+            if connection.phase is IDLE and not connection.session.is_open:
+                state.retire(connection, "no longer open")
         if state.waiting:
             self._warn_of_deadlocks(state.waiters())
         if self._leak_warning is not None:

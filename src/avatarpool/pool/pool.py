@@ -277,7 +277,7 @@ class AvatarConnectionPool:
             new_connection=self._open_connection,
             joined=self._join,
             opening_failed=self._opening_failed,
-            swept=lender.warn_of_misuse,
+            swept=lender.look,
             tell=lender.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
