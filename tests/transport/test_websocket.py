@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import ssl
 import struct
@@ -157,6 +158,20 @@ async def test_a_message_that_is_too_big_is_not_handed_over_while_its_sender_is_
         await dial(url, handler)
         assert (await handler.ended).is_violation
     assert handler.messages == []
+
+
+async def test_nothing_complains_of_a_broken_peer_that_was_cut(caplog: pytest.LogCaptureFixture):
+    handler = Handler()
+    async with server(says(b"\x83\x00")) as url:
+        websocket = await dial(url, handler)
+        while websocket.is_open:
+            await asyncio.sleep(0)
+        websocket.abort()  # before picows does it
+        await handler.ended
+        await asyncio.sleep(0.02)  # a timer of picows' holds its error for 10 ms
+    del websocket
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ class WebSocket(WSListener):
             ended = Ended(is_local=self._is_local)
         else:  # picows ended it: a broken frame, or a ping that was not answered
             ended = Ended(None, sent.reason, is_violation=sent.code != WSCloseCode.GOING_AWAY)
-        if sent is not None and not self._is_local:
+        if sent is not None:
             self._farewell = self._loop.create_task(_retrieve(transport))
         self.resume_writing()
         if not self._ended.done():
