@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -1345,6 +1346,44 @@ def test_a_pool_of_another_event_loop_says_so():
     with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
         run_virtual(pool.close())
     assert pool.total_count == 1
+    loop.run_until_complete(pool.close())
+    loop.close()
+
+
+def test_a_pool_whose_loop_has_moved_to_another_thread_lends_nothing_in_the_first():
+    is_inside, may_go_on = Event(), Event()
+
+    async def block() -> None:
+        is_inside.set()
+        may_go_on.wait(10.0)
+
+    pool = new_pool(Script(), 1, name="eu")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(pool.initialize())
+    thread = Thread(target=loop.run_until_complete, args=(block(),))
+    thread.start()
+    try:
+        assert is_inside.wait(10.0)
+        with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
+            run_virtual(hold(pool, 0.0))
+    finally:
+        may_go_on.set()
+        thread.join()
+        loop.run_until_complete(pool.close())
+        loop.close()
+
+
+def test_a_connection_is_exchanged_in_its_pools_loop_alone():
+    script = Script()
+    pool = new_pool(script, 2, name="eu")
+    loop = VirtualClockLoop()
+    loop.run_until_complete(pool.initialize())
+    conn = pool.borrow()
+    loop.run_until_complete(conn.__aenter__())
+    loop.run_until_complete(script.sessions[0].close())
+    with pytest.raises(PoolError, match="'eu' belongs to another event loop or process"):
+        run_virtual(conn.session.send_audio(b"\0\0"))
+    loop.run_until_complete(conn.__aexit__(None, None, None))
     loop.run_until_complete(pool.close())
     loop.close()
 

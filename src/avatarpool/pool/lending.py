@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import os
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf
-from threading import get_ident
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
@@ -31,17 +28,6 @@ from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import DRAINING, IDLE, LENT, PoolState
 
 log = logging.getLogger("avatarpool.pool")
-
-_is_forked = False  # whether this process was forked from one that had imported this
-
-
-def _note_the_fork() -> None:
-    global _is_forked  # noqa: PLW0603  # it is the process that was forked
-    _is_forked = True
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_note_the_fork)
 
 
 class Lender:
@@ -83,7 +69,6 @@ class Lender:
         # From open() on:
         self._keeper: Keeper | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
         self._alarm: asyncio.TimerHandle | None = None  # at the next waiter's deadline
         self._alarm_at = inf
 
@@ -91,7 +76,6 @@ class Lender:
         """Lend from now on, in this event loop."""
         self._keeper = keeper
         self.loop = asyncio.get_running_loop()
-        self._thread = get_ident()
         self.now = self.loop.time
 
     def close(self) -> None:
@@ -103,16 +87,9 @@ class Lender:
 
     # --- lending ----------------------------------------------------------------------------
 
-    def lend(self, holder: asyncio.Task[object] | None) -> Connection | None:
-        """Take a connection out at once; None: `wait` for one.
-
-        Args:
-            holder: What our loop runs now, if it runs anything.
-        """
-        # Who runs as a task of our loop, in its thread and process, is at home: looking
-        # for the running loop asks the kernel for the process on Python 3.11.
-        is_at_home = holder is not None and get_ident() == self._thread and not _is_forked
-        if self._state.is_closed or not (is_at_home or self._is_at_home()):
+    def lend(self) -> Connection | None:
+        """Take a connection out at once; None: `wait` for one."""
+        if self._state.is_closed or not self._is_at_home():
             self._turn_away()
         if self._check is not None:
             return None
@@ -286,7 +263,7 @@ class Lender:
         """Give a borrower another connection for one that died unused."""
         self._state.retire(dead, "no longer open")  # its end may not have been told yet
         self._act()
-        return self.lend(borrower.holder) or await self.wait(borrower, self._timeout, 0.0)
+        return self.lend() or await self.wait(borrower, self._timeout, 0.0)
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, clean it or let it go."""
