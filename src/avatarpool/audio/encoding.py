@@ -40,6 +40,8 @@ class RequestEncoder:
                 settings.frame_duration_ms,
                 settings.application,
             )
+        if not (audio or self._encoder.is_open):
+            return b""  # a send of the end was cancelled, and the end alone is sent again
         encoded = self._encoder.encode(bytes(audio), end=end)
         if self._config.on_encoded_audio is not None:
             self._encoded += encoded

@@ -56,7 +56,7 @@ class OpusEncoder:
         self._av = _import_av()
         self._rate = sample_rate
         self._samples = 0  # taken so far
-        self._is_open = True
+        self.is_open = True
         self._pages = _Pages()
         self._container = self._av.open(
             self._pages,
@@ -78,7 +78,7 @@ class OpusEncoder:
             self._stream.bit_rate = bitrate
 
     def __repr__(self) -> str:
-        state = "open" if self._is_open else "ended"
+        state = "open" if self.is_open else "ended"
         return f"<OpusEncoder {self._rate} Hz, {self._samples} samples, {state}>"
 
     def encode(self, pcm: bytes, *, end: bool) -> bytes:
@@ -93,7 +93,7 @@ class OpusEncoder:
             AudioError: ``pcm`` holds half a sample.
             SessionStateError: The stream has ended.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise SessionStateError(f"{self!r} takes no more audio: make one per request")
         if len(pcm) % 2:
             raise AudioError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
@@ -102,7 +102,7 @@ class OpusEncoder:
                 self._container.start_encoding()
             self._mux(self._frame(pcm))
         if end:
-            self._is_open = False
+            self.is_open = False
             if self._samples:
                 self._mux(None)
             self._container.close()
