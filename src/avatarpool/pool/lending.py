@@ -91,7 +91,7 @@ class Lender:
         """Take a connection out at once; None: `wait` for one."""
         if self._state.is_closed or not self._is_at_home():
             self._turn_away()
-        if self._check is not None:
+        if self._check is not None or not self._state.idle_members:
             return None
         connection = self._take()
         if connection is not None:
@@ -106,12 +106,16 @@ class Lender:
         began = self.meter.clock()
         counters = self._counters
         counters.borrows_num += 1
+        waiter: QueuedBorrower | None = None
         try:
             if self._check is None:
-                connection = await self._queue(borrower, timeout, timeout, priority)
+                waiter = self._enqueue(borrower, timeout, timeout, priority)
+                connection = await waiter.future
             else:
                 connection = await self._checked(self._check, borrower, timeout, priority)
         except BaseException as error:
+            if waiter is not None:
+                self._withdraw(waiter)
             waited = self.meter.clock() - began
             counters.borrows_errors += 1
             counters.borrows_timeouts += isinstance(error, PoolTimeout)
@@ -169,10 +173,13 @@ class Lender:
             self._act()
         return connection
 
-    async def _queue(
+    def _enqueue(
         self, borrower: Borrower, patience: float, timeout: float, priority: float
-    ) -> Connection:
-        """Wait for a connection: for ``patience`` seconds, of a borrower's ``timeout``."""
+    ) -> QueuedBorrower:
+        """Have a borrower wait: for ``patience`` seconds, of its ``timeout``.
+
+        Whoever does not get its connection in the end calls `_withdraw`.
+        """
         state, now = self._state, self.now()
         if not state.members:
             self._raise_refusal()
@@ -184,6 +191,12 @@ class Lender:
             self._act()  # one more borrower may be a reason to grow
         if now + patience < self._alarm_at:
             self._set_alarm(now + patience)
+        return waiter
+
+    async def _queue(
+        self, borrower: Borrower, patience: float, timeout: float, priority: float
+    ) -> Connection:
+        waiter = self._enqueue(borrower, patience, timeout, priority)
         try:
             return await waiter.future
         except BaseException:

@@ -107,7 +107,7 @@ class PoolState(Generic[M, W]):
         self.members: dict[M, None] = {}  # a set that keeps the order of arrival
         self.to_close: list[M] = []
         self._aging = 0  # members whose successors are due
-        self._idle: deque[M] = deque()
+        self.idle_members: deque[M] = deque()
         self._draining: dict[M, None] = {}
         self._waiters: FairQueue[W] = FairQueue()
 
@@ -116,7 +116,7 @@ class PoolState(Generic[M, W]):
     @property
     def idle(self) -> int:
         """Members ready to be lent."""
-        return len(self._idle)
+        return len(self.idle_members)
 
     @property
     def waiting(self) -> int:
@@ -147,8 +147,8 @@ class PoolState(Generic[M, W]):
 
     def lend(self, now: float) -> M | None:
         """Take the longest idle member; None: wait for one."""
-        while self._idle:
-            member = self._idle.popleft()
+        while self.idle_members:
+            member = self.idle_members.popleft()
             if member.retire_at > now:
                 member.phase = LENT
                 member.since = now
@@ -216,7 +216,7 @@ class PoolState(Generic[M, W]):
             if self._waiters.pop().hand_over(member):
                 return
         member.phase = IDLE
-        self._idle.append(member)
+        self.idle_members.append(member)
 
     def quarantine(self, member: M, now: float) -> bool:
         """A member came back with its request not over: keep it from everybody.
@@ -293,8 +293,8 @@ class PoolState(Generic[M, W]):
 
     def shrink(self) -> None:
         """Retire idle members beyond ``max_size``, the longest idle first."""
-        while self._idle and len(self.members) > self.max_size:
-            self.retire(self._idle[0], "one too many")
+        while self.idle_members and len(self.members) > self.max_size:
+            self.retire(self.idle_members[0], "one too many")
 
     def close(self, error: Exception) -> None:
         """Send waiters away and retire all that is not lent; nothing is lent again."""
@@ -311,7 +311,7 @@ class PoolState(Generic[M, W]):
 
     def _retire_succeeded(self) -> None:
         """Retire idle members whose successors have joined, the longest idle first."""
-        for member in list(self._idle):
+        for member in list(self.idle_members):
             if member.is_aging and self._is_surplus(member):
                 self.retire(member, "succeeded")
 
@@ -320,8 +320,8 @@ class PoolState(Generic[M, W]):
             return False
         del self.members[member]
         self._aging -= member.is_aging
-        if member.phase is IDLE and member in self._idle:
-            self._idle.remove(member)
+        if member.phase is IDLE and member in self.idle_members:
+            self.idle_members.remove(member)
         self._draining.pop(member, None)
         member.phase = OUT
         return True
