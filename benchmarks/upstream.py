@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import struct
 import sys
 from collections.abc import Iterator
 from typing import cast
@@ -33,6 +32,7 @@ from picows import (
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
 from avatarpool.protocol.messages import AnimationFrame, AudioInput, ConfirmSession
+from avatarpool.service.framing import framed
 
 REQUEST_BYTES = 558_000
 """17.4 s of 16 kHz PCM, which the service answers with 436 frames."""
@@ -58,15 +58,10 @@ _ANIMATION = encode_keyframes(
 )
 
 
-def on_wire(message: bytes) -> bytes:
-    """Return a message as one WebSocket frame of a server."""
-    return b"\x82" + struct.pack("!BH", 126, len(message)) + message
-
-
 def answer(req_id: str, count: int) -> list[bytes]:
     """Return a request's frames, as they go over the wire."""
-    frame = on_wire(encode(AnimationFrame(req_id, end=False, animation=_ANIMATION)))
-    last = on_wire(encode(AnimationFrame(req_id, end=True, animation=_ANIMATION)))
+    frame = framed([encode(AnimationFrame(req_id, end=False, animation=_ANIMATION))])
+    last = framed([encode(AnimationFrame(req_id, end=True, animation=_ANIMATION))])
     return [frame] * (count - 1) + [last]
 
 

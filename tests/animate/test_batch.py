@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from itertools import pairwise
 
 import pytest
+from motionless import Motionless
 
 from avatarpool import AvatarConnectionPool, AvatarSDKError, LocalAvatarService, RequestTimeout
 from avatarpool.animate import Batch, Clip, NoSession
@@ -119,19 +120,6 @@ async def test_a_service_that_stalls_fails_the_clip_after_the_patience(service, 
     assert isinstance(error, RequestTimeout)
     assert (error.frames, error.awaited) == (3, "next frame")
     assert outputs(clips) == []
-
-
-class Motionless:
-    """A driver that gives no keyframe."""
-
-    def __init__(self, sample_rate, seed):
-        pass
-
-    def feed(self, pcm):
-        return []
-
-    def finish(self):
-        return []
 
 
 async def test_an_answer_without_keyframes_is_a_failure(clips):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from browsing import opened, says, text, until
+from motionless import Motionless
 from serving import WAV, serve, wav_of
 
 from avatarpool import AvatarConnectionPool, LocalAvatarService
@@ -182,19 +183,6 @@ async def test_the_audio_waits_for_a_service_that_is_slower_than_speech(browser,
         await says(shown, "Waiting for the service…")
         await says(shown, "Done.")
         assert await text(shown, "frames") == "25"
-
-
-class Motionless:
-    """A driver that gives no keyframe."""
-
-    def __init__(self, sample_rate, seed):
-        pass
-
-    def feed(self, pcm):
-        return []
-
-    def finish(self):
-        return []
 
 
 async def test_an_answer_without_keyframes_gets_one_sentence(browser):

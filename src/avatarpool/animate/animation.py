@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool import PooledConnection
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.refusals import protocol_violation
 
 Tick = Callable[[], object]
 """Called after each step of what takes long; ends it by raising."""
@@ -60,10 +60,7 @@ async def request_animation(
     async for _ in collector.stream(math.inf, patience):
         tick()
     if not any(frame.has_animation for frame in collector.frames):
-        raise AvatarSDKError(
-            AvatarSDKErrorCode.protocolError,
-            f"request {collector.req_id} ended without a keyframe",
-            phase="websocket_runtime",
-            req_id=collector.req_id,
+        raise protocol_violation(
+            f"request {collector.req_id} ended without a keyframe", req_id=collector.req_id
         )
     return Animation(pcm, collector.frames)
