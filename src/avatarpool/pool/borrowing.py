@@ -1,10 +1,11 @@
-"""What a borrower holds of the pool: its place in the queue, its ``async with``, its session."""
+"""What a borrower holds of the pool: its ``async with``, its place in the queue, its session."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import sys
+from collections.abc import Awaitable
 from enum import Enum, auto
 from types import CodeType, TracebackType
 from typing import Protocol, Self
@@ -16,56 +17,32 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     SessionStateError,
 )
-from avatarpool.pool.connection import Borrower, Connection, Owner
+from avatarpool.pool.connection import Connection, Owner
 
 
 class Lender(Owner, Protocol):
     """What a borrow asks of the pool."""
 
     loop: asyncio.AbstractEventLoop | None
+    timeout: float
 
     def lend(self) -> Connection | None:
         """Take a connection out if one is idle."""
 
-    async def wait(self, borrower: Borrower, timeout: float, priority: float) -> Connection:
-        """Take a connection out once there is one."""
+    def queue(self, borrower: PooledConnection) -> Awaitable[Connection]:
+        """Have a borrower wait for a connection."""
 
-    async def exchange(self, dead: Connection, borrower: Borrower) -> Connection:
-        """Give another connection for one that died unused."""
+    def admit(self, borrower: PooledConnection, connection: Connection) -> None:
+        """Count a borrower that waited and has its connection now."""
+
+    def withdraw(self, borrower: PooledConnection, error: BaseException) -> None:
+        """Count a borrower that will not have its connection."""
+
+    def discard(self, dead: Connection) -> None:
+        """Let a connection go that died unused."""
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back."""
-
-
-class QueuedBorrower:
-    """A borrower in the queue: its place is a future.
-
-    Args:
-        borrower: Who waits.
-        timeout: Seconds that it was told to wait.
-        future: Gets the connection.
-    """
-
-    __slots__ = ("borrower", "future", "timeout")
-
-    def __init__(
-        self, borrower: Borrower, timeout: float, future: asyncio.Future[Connection]
-    ) -> None:
-        self.borrower = borrower
-        self.timeout = timeout
-        self.future = future
-
-    def hand_over(self, member: Connection) -> bool:
-        """Take the connection; False if the borrower is gone."""
-        if self.future.done():
-            return False
-        self.future.set_result(member)
-        return True
-
-    def fail(self, error: Exception) -> None:
-        """Learn that none will come."""
-        if not self.future.done():
-            self.future.set_exception(copy.copy(error))
 
 
 class EventWakeup:
@@ -112,23 +89,29 @@ class PooledConnection:
     gathered stays readable after the return; sending raises.
     """
 
+    # While it waits it is the pool's `Waiter`, and `future` its place in the queue.
+
     __slots__ = (
         "_collector",
         "_connection",
         "_lender",
         "_place",
-        "_priority",
         "_stage",
-        "_timeout",
+        "future",
         "holder",
         "is_told",
+        "priority",
+        "timeout",
+        "waits_since",
     )
 
     def __init__(self, lender: Lender, timeout: float, priority: float) -> None:
         self._lender = lender
-        self._timeout = timeout
-        self._priority = priority
+        self.timeout = timeout
+        self.priority = priority
         self._stage = _NEW
+        self.future: asyncio.Future[Connection] | None = None  # gets what it waits for
+        self.waits_since: float
         self._collector: AnimationCollector | None = None
         self.is_told = False  # whether it was logged as misused
         self.holder: asyncio.Task[object] | None  # who borrows, from here on set on entering
@@ -145,16 +128,20 @@ class PooledConnection:
     async def __aenter__(self) -> Self:
         if self._stage is not _NEW:
             raise SessionStateError("this borrow was entered already: call pool.borrow() again")
-        self._stage = _WAITING  # another task may enter while this one waits
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
         self._place = caller.f_code, caller.f_lasti
         lender = self._lender
         self.holder = asyncio.current_task(lender.loop)  # naming the loop halves its cost
-        try:
-            connection = lender.lend() or await lender.wait(self, self._timeout, self._priority)
-        except BaseException:
-            self._stage = _NEW
-            raise
+        connection = lender.lend()
+        if connection is None:
+            self._stage = _WAITING  # another task may enter meanwhile
+            try:
+                connection = await lender.queue(self)
+            except BaseException as error:
+                self._stage = _NEW
+                lender.withdraw(self, error)
+                raise
+            lender.admit(self, connection)
         self.hold(connection)
         return self
 
@@ -213,7 +200,10 @@ class PooledConnection:
         self._check_lent()
         while not self._connection.session.is_open and self.is_unused:
             dead = self._connection
-            found = await self._lender.exchange(dead, self)
+            self._lender.discard(dead)
+            successor = _Successor(self, self._lender)
+            await successor.__aenter__()
+            found = successor.give_back()
             if self._stage is not _LENT or self._connection is not dead:
                 # The block was left, or another task of the borrower was faster.
                 self._lender.put_back(found)
@@ -224,6 +214,23 @@ class PooledConnection:
                 self._lender.put_back(dead)  # out already: for its usage to be counted and told
         self._connection.is_touched = True
         return self._connection
+
+    # --- Waiter -----------------------------------------------------------------------
+
+    def hand_over(self, member: Connection) -> bool:
+        """Take the connection; False if the borrower is gone."""
+        future = self.future
+        if future is None or future.done():
+            return False
+        future.set_result(member)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        """Learn that none will come."""
+        if self.future is not None and not self.future.done():
+            self.future.set_exception(copy.copy(error))
+
+    # --- Borrower ---------------------------------------------------------------------
 
     def _held(self) -> Connection:
         if self._stage in (_NEW, _WAITING):
@@ -290,6 +297,20 @@ class PooledConnection:
         return SessionStateError(
             f"connection {self.connection_id} was returned before the last frame"
         )
+
+
+class _Successor(PooledConnection):
+    """A borrow for whose connection died unused."""
+
+    __slots__ = ("_predecessor",)
+
+    def __init__(self, predecessor: PooledConnection, lender: Lender) -> None:
+        super().__init__(lender, lender.timeout, 0.0)
+        self._predecessor = predecessor
+
+    @property
+    def borrowed_at(self) -> str:
+        return self._predecessor.borrowed_at
 
 
 class LentSession:

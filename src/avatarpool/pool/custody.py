@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from avatarpool.pool.borrowing import QueuedBorrower
-from avatarpool.pool.connection import Connection
+from avatarpool.pool.connection import Borrower, Connection
 
 log = logging.getLogger("avatarpool.pool")
 
 
 def warn_of_deadlocks(
-    pool: str, members: Iterable[Connection], waiters: Iterable[QueuedBorrower]
+    pool: str, members: Iterable[Connection], waiters: Iterable[Borrower]
 ) -> None:
     """Tell of tasks that hold a connection and wait for another, once per borrow.
 
     Tasks that do so can wait for each other, and nobody ends it.
     """
     held_by = {lent.holder: lent for member in members if (lent := member.borrower) and lent.holder}
-    for waiter in waiters:
-        waiting = waiter.borrower
+    for waiting in waiters:
         held = held_by.get(waiting.holder) if waiting.holder else None
         if held is not None and held is not waiting and not waiting.is_told:
             waiting.is_told = True

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 
 from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.pool.borrowing import QueuedBorrower
+from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
@@ -40,7 +40,7 @@ class Keeper:
     def __init__(
         self,
         name: str,
-        state: PoolState[Connection, QueuedBorrower],
+        state: PoolState[Connection, PooledConnection],
         meter: Meter,
         *,
         new_connection: Callable[[], Awaitable[Connection]],

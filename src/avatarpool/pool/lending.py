@@ -17,8 +17,8 @@ from avatarpool.exceptions import (
     PoolTimeout,
 )
 from avatarpool.pool import hooks
-from avatarpool.pool.borrowing import QueuedBorrower
-from avatarpool.pool.connection import Borrower, Connection
+from avatarpool.pool.borrowing import PooledConnection
+from avatarpool.pool.connection import Connection
 from avatarpool.pool.custody import warn_of_deadlocks, warn_of_leaks
 from avatarpool.pool.events import Listeners
 from avatarpool.pool.events import PoolEventKind as Kind
@@ -46,7 +46,7 @@ class Lender:
     def __init__(
         self,
         name: str,
-        state: PoolState[Connection, QueuedBorrower],
+        state: PoolState[Connection, PooledConnection],
         limits: CollectionLimits,
         *,
         timeout: float,
@@ -61,8 +61,8 @@ class Lender:
         self.listeners = Listeners(name)
         self.progress = asyncio.Event()  # set when a connection comes or goes
         self.now: Callable[[], float]  # the event loop's time, from open() on
-        self._state: PoolState[Connection, QueuedBorrower] = state
-        self._timeout = timeout
+        self._state: PoolState[Connection, PooledConnection] = state
+        self.timeout = timeout
         self._check = check
         self._reset = reset
         self._leak_warning = leak_warning
@@ -88,47 +88,49 @@ class Lender:
     # --- lending ----------------------------------------------------------------------------
 
     def lend(self) -> Connection | None:
-        """Take a connection out at once; None: `wait` for one."""
+        """Take a connection out at once; None: `queue` for one."""
         if self._state.is_closed or not self._is_at_home():
             self._turn_away()
+        self._counters.borrows_num += 1
         if self._check is not None or not self._state.idle_members:
             return None
         connection = self._take()
         if connection is not None:
-            self._counters.borrows_num += 1
             self.meter.wait.add(0.0)
             if self.listeners.each:
                 self.tell(Kind.LENT, connection.connection_id)
         return connection
 
-    async def wait(self, borrower: Borrower, timeout: float, priority: float) -> Connection:
-        """Take a connection out once there is one; `put_back` returns it."""
-        began = self.meter.clock()
+    def queue(self, borrower: PooledConnection) -> Awaitable[Connection]:
+        """Have a borrower wait for a connection.
+
+        Whoever has it calls `admit`, and whoever will not have it `withdraw`.
+        """
+        borrower.waits_since = self.meter.clock()
+        if self._check is None:
+            return self._enqueue(borrower, borrower.timeout)
+        return self._checked(self._check, borrower)
+
+    def admit(self, borrower: PooledConnection, connection: Connection) -> None:
+        """Count a borrower that waited and has its connection now; `put_back` returns it."""
+        waited = self.meter.clock() - borrower.waits_since
+        self._counters.borrows_wait_ms += waited * 1000.0
+        self.meter.wait.add(waited)
+        if self.listeners.each:
+            self.tell(Kind.LENT, connection.connection_id, "", waited)
+
+    def withdraw(self, borrower: PooledConnection, error: BaseException) -> None:
+        """Leave the queue; a connection that was handed over meanwhile goes back."""
+        self._state.leave(borrower)
+        future, borrower.future = borrower.future, None
+        if future and future.done() and not future.cancelled() and future.exception() is None:
+            self._release(future.result(), self.now())
+        waited = self.meter.clock() - borrower.waits_since
         counters = self._counters
-        counters.borrows_num += 1
-        waiter: QueuedBorrower | None = None
-        try:
-            if self._check is None:
-                waiter = self._enqueue(borrower, timeout, timeout, priority)
-                connection = await waiter.future
-            else:
-                connection = await self._checked(self._check, borrower, timeout, priority)
-        except BaseException as error:
-            if waiter is not None:
-                self._withdraw(waiter)
-            waited = self.meter.clock() - began
-            counters.borrows_errors += 1
-            counters.borrows_timeouts += isinstance(error, PoolTimeout)
-            self.tell(Kind.NOT_LENT, "", "", waited, error)
-            raise
-        else:
-            waited = self.meter.clock() - began
-            self.meter.wait.add(waited)
-            if self.listeners.each:
-                self.tell(Kind.LENT, connection.connection_id, "", waited)
-        finally:
-            counters.borrows_wait_ms += waited * 1000.0
-        return connection
+        counters.borrows_wait_ms += waited * 1000.0
+        counters.borrows_errors += 1
+        counters.borrows_timeouts += isinstance(error, PoolTimeout)
+        self.tell(Kind.NOT_LENT, "", "", waited, error)
 
     def check_open(self) -> None:
         """Raise `PoolClosed` unless the pool is open."""
@@ -173,42 +175,20 @@ class Lender:
             self._act()
         return connection
 
-    def _enqueue(
-        self, borrower: Borrower, patience: float, timeout: float, priority: float
-    ) -> QueuedBorrower:
-        """Have a borrower wait: for ``patience`` seconds, of its ``timeout``.
-
-        Whoever does not get its connection in the end calls `_withdraw`.
-        """
+    def _enqueue(self, borrower: PooledConnection, patience: float) -> asyncio.Future[Connection]:
+        """Put a borrower into the queue for so many seconds."""
         state, now = self._state, self.now()
         if not state.members:
             self._raise_refusal()
         self._counters.borrows_queued += 1
         assert self.loop is not None
-        waiter = QueuedBorrower(borrower, timeout, self.loop.create_future())
-        state.enqueue(waiter, now, priority, patience)
+        state.enqueue(borrower, now, borrower.priority, patience)
+        borrower.future = future = self.loop.create_future()
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if now + patience < self._alarm_at:
             self._set_alarm(now + patience)
-        return waiter
-
-    async def _queue(
-        self, borrower: Borrower, patience: float, timeout: float, priority: float
-    ) -> Connection:
-        waiter = self._enqueue(borrower, patience, timeout, priority)
-        try:
-            return await waiter.future
-        except BaseException:
-            self._withdraw(waiter)
-            raise
-
-    def _withdraw(self, waiter: QueuedBorrower) -> None:
-        """Leave the queue; a connection that was handed over meanwhile goes back."""
-        self._state.leave(waiter)
-        future = waiter.future
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self._release(future.result(), self.now())
+        return future
 
     def _raise_refusal(self) -> None:
         """Fail at once where no connection is to be had until the service relents."""
@@ -244,16 +224,16 @@ class Lender:
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
 
-    async def _checked(
-        self, check: Hook, borrower: Borrower, timeout: float, priority: float
-    ) -> Connection:
+    async def _checked(self, check: Hook, borrower: PooledConnection) -> Connection:
         """Give the first connection that passes the user's check."""
         assert self._keeper is not None
-        deadline = self.now() + timeout
+        deadline = self.now() + borrower.timeout
         while True:
             self.check_open()  # it may have been closed during the check
-            patience = deadline - self.now()
-            connection = self._take() or await self._queue(borrower, patience, timeout, priority)
+            connection = self._take()
+            if connection is None:
+                connection = await self._enqueue(borrower, deadline - self.now())
+                borrower.future = None  # whatever comes, the connection goes back from here
             try:
                 async with asyncio.timeout_at(deadline):
                     await hooks.call(check, "check", self, connection)
@@ -263,7 +243,7 @@ class Lender:
                 self._act()
             except TimeoutError as error:
                 self._release(connection, self.now())
-                raise self._timed_out(timeout) from error
+                raise self._timed_out(borrower.timeout) from error
             except BaseException:
                 self._release(connection, self.now())
                 raise
@@ -272,11 +252,10 @@ class Lender:
 
     # --- taking back ------------------------------------------------------------------------
 
-    async def exchange(self, dead: Connection, borrower: Borrower) -> Connection:
-        """Give a borrower another connection for one that died unused."""
+    def discard(self, dead: Connection) -> None:
+        """Let a connection go that died unused."""
         self._state.retire(dead, "no longer open")  # its end may not have been told yet
         self._act()
-        return self.lend() or await self.wait(borrower, self._timeout, 0.0)
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back: lend it on, clean it or let it go."""
@@ -296,7 +275,10 @@ class Lender:
         elif connection.why:
             self._state.retire(connection, connection.why)
         elif not connection.is_touched or session.is_settled:
-            self._free(connection, now)
+            if self._reset is None:
+                self._state.recycle(connection, now)
+            else:
+                self._free(connection, now)
         else:
             self._counters.returns_unsettled += 1
             self.tell(Kind.QUARANTINED, connection.connection_id)
@@ -385,7 +367,7 @@ class Lender:
         if self._leak_warning is not None:
             warn_of_leaks(self.name, state.members, self.now(), self._leak_warning)
 
-    def _warn_of_deadlocks(self, waiters: Iterable[QueuedBorrower]) -> None:
+    def _warn_of_deadlocks(self, waiters: Iterable[PooledConnection]) -> None:
         if len(self._state.members) >= self._state.max_size:
             warn_of_deadlocks(self.name, self._state.members, waiters)
 

@@ -18,7 +18,7 @@ from avatarpool.exceptions import (
     PoolError,
 )
 from avatarpool.pool import hooks
-from avatarpool.pool.borrowing import PooledConnection, QueuedBorrower
+from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
@@ -157,7 +157,7 @@ class AvatarConnectionPool:
         self._sessions = SessionMaker(config_factory, session_factory, ttl)
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
-        self._state: PoolState[Connection, QueuedBorrower] = PoolState(
+        self._state: PoolState[Connection, PooledConnection] = PoolState(
             min_size=min(pool_size, max_size) if min_size is None else min_size,
             max_size=max_size,
             max_waiting=max_waiting,

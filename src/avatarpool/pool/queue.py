@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
 from itertools import count
-from math import inf, isnan
+from math import inf, isnan, nan
 from typing import Generic, TypeVar
 
 T = TypeVar("T")  # hashable
@@ -21,10 +20,12 @@ _Place = tuple[float, int, float, T]
 class _Lane(Generic[T]):
     """The places of one priority and one timeout."""
 
-    __slots__ = ("key", "places")
+    __slots__ = ("key", "places", "priority", "timeout")
 
-    def __init__(self, key: object) -> None:
+    def __init__(self, key: object, priority: float, timeout: float) -> None:
         self.key = key
+        self.priority = priority
+        self.timeout = timeout
         self.places: deque[_Place[T]] = deque()
 
 
@@ -37,19 +38,25 @@ class FairQueue(Generic[T]):
 
     Entries of one priority and one timeout form a lane, in which turns and
     deadlines both grow: its first entry is the next in either respect. So the
-    cost depends on the number of lanes, and not on how many wait.
+    cost depends on the number of lanes, and not on how many wait; most often
+    there is one.
+
+    Attributes:
+        present: The entries in the order they came, each with its number; to be
+            read only. Others that have a place have left.
     """
 
     def __init__(self) -> None:
-        self._present: dict[T, int] = {}  # entry -> its number; others have left
+        self.present: dict[T, int] = {}
         self._numbers = count()
         self._lanes: dict[object, _Lane[T]] = {}  # none is empty
-        # A heap: each lane's first turn and its number.
+        self._latest: _Lane[T] = _Lane(None, nan, nan)  # that got a place
+        # A heap: each lane's first turn and its number. One alone may be out of date.
         self._heads: list[tuple[float, int, _Lane[T]]] = []
         self._places = 0  # in all lanes, of those who have left too
 
     def __len__(self) -> int:
-        return len(self._present)
+        return len(self.present)
 
     def push(self, entry: T, now: float, priority: float = 0.0, timeout: float = inf) -> None:
         """Add an entry that is not in the queue.
@@ -57,19 +64,33 @@ class FairQueue(Generic[T]):
         Raises:
             ValueError: The priority or the timeout is no number.
         """
+        lane = self._latest
+        turn = now - PRIORITY_SECONDS * priority
+        if (
+            priority != lane.priority
+            or timeout != lane.timeout
+            or not lane.places
+            or turn < lane.places[-1][0]
+        ):
+            lane = self._latest = self._lane(turn, priority, timeout)
+        self.present[entry] = number = next(self._numbers)
+        lane.places.append((turn, number, now + timeout, entry))
+        self._places += 1
+
+    def _lane(self, turn: float, priority: float, timeout: float) -> _Lane[T]:
+        """Return the lane where a place of this turn is the last."""
         if isnan(priority) or isnan(timeout):  # for what is no number at all: TypeError
             raise ValueError(f"priority {priority} and timeout {timeout} must be numbers")
-        self._present[entry] = number = next(self._numbers)
-        place = (now - PRIORITY_SECONDS * priority, number, now + timeout, entry)
         key: object = (priority, timeout)
         lane = self._lanes.get(key)
-        if lane is not None and place < lane.places[-1]:  # the clock was put back
-            key, lane = number, None
+        if lane is not None and turn < lane.places[-1][0]:  # the clock was put back
+            key, lane = object(), None
         if lane is None:
-            lane = self._lanes[key] = _Lane(key)
-            heapq.heappush(self._heads, (place[0], number, lane))
-        lane.places.append(place)
-        self._places += 1
+            if len(self._heads) == 1:
+                self._line_up()
+            lane = self._lanes[key] = _Lane(key, priority, timeout)
+            heapq.heappush(self._heads, (turn, next(self._numbers), lane))
+        return lane
 
     def pop(self) -> T:
         """Take the entry whose turn it is.
@@ -77,30 +98,26 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: The queue is empty.
         """
-        heads, present = self._heads, self._present
+        heads, present = self._heads, self.present
         while True:
-            _, number, lane = heads[0]
+            lane = heads[0][2]
             places = lane.places
-            entry = places.popleft()[3]
+            _, number, _, entry = places.popleft()
             self._places -= 1
-            if places:
-                heapq.heapreplace(heads, (places[0][0], places[0][1], lane))
-            else:
+            if not places:
                 heapq.heappop(heads)
                 del self._lanes[lane.key]
+            elif len(heads) > 1:
+                heapq.heapreplace(heads, (places[0][0], places[0][1], lane))
             if present.get(entry) == number:  # it has not left
                 del present[entry]
                 return entry
 
     def discard(self, entry: T) -> None:
         """Take an entry out wherever it is; harmless if it is not there."""
-        self._present.pop(entry, None)
-        if self._places > 2 * len(self._present) + 16:
+        self.present.pop(entry, None)
+        if self._places > 2 * len(self.present) + 16:
             self._compact()
-
-    def entries(self) -> Iterable[T]:
-        """All entries, in the order they came."""
-        return self._present
 
     @property
     def next_deadline(self) -> float:
@@ -116,7 +133,7 @@ class FairQueue(Generic[T]):
                 place = places.popleft()
                 self._places -= 1
                 if self._is_there(place):
-                    del self._present[place[3]]
+                    del self.present[place[3]]
                     taken.append((place[2], place[1], place[3]))
         self._line_up()
         return [entry for _, _, entry in sorted(taken)]
@@ -125,7 +142,7 @@ class FairQueue(Generic[T]):
         """Forget the places of all who have left."""
         for lane in self._lanes.values():
             lane.places = deque(filter(self._is_there, lane.places))
-        self._places = len(self._present)
+        self._places = len(self.present)
         self._line_up()
 
     def _line_up(self) -> None:
@@ -135,4 +152,4 @@ class FairQueue(Generic[T]):
         heapq.heapify(self._heads)
 
     def _is_there(self, place: _Place[T]) -> bool:
-        return self._present.get(place[3]) == place[1]
+        return self.present.get(place[3]) == place[1]

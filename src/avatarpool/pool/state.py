@@ -177,7 +177,7 @@ class PoolState(Generic[M, W]):
 
     def waiters(self) -> Iterable[W]:
         """Those in the queue, in the order they came."""
-        return self._waiters.entries()
+        return self._waiters.present
 
     def leave(self, waiter: W) -> None:
         """Take a borrower out of the queue; harmless if it is not there."""
@@ -211,9 +211,10 @@ class PoolState(Generic[M, W]):
         member.since = now
         if member.phase is DRAINING:
             del self._draining[member]
-        while self._waiters:
+        waiters = self._waiters
+        while waiters.present:
             member.phase = LENT
-            if self._waiters.pop().hand_over(member):
+            if waiters.pop().hand_over(member):
                 return
         member.phase = IDLE
         self.idle_members.append(member)
