@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import nan
 
 import pytest
 from clock import run_virtual
@@ -147,6 +148,16 @@ async def test_a_check_has_the_borrowers_time_and_no_more():
         with pytest.raises(PoolTimeout):
             await hold(pool, 0.0, timeout=2.0)
         assert now() - began == pytest.approx(2.0)
+        assert pool.available_count == 1
+
+
+@virtually
+async def test_a_timeout_that_is_no_number_is_refused_before_the_check():
+    hook = Hook()
+    async with new_pool(Script(), 1, check=hook) as pool:
+        with pytest.raises(ValueError, match="timeout nan must be a number"):
+            await hold(pool, 0.0, timeout=nan)
+        assert hook.seen == []
         assert pool.available_count == 1
 
 

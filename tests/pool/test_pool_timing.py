@@ -1004,6 +1004,23 @@ async def test_two_tasks_of_a_borrower_that_exchange_at_once_take_one_connection
 
 
 @virtually
+async def test_two_tasks_of_a_borrower_do_not_wait_for_each_other_to_exchange(
+    caplog: pytest.LogCaptureFixture,
+):
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        async with pool.borrow() as conn:
+            script.openings = [slow(2.0)]
+            await script.sessions[0].close()
+            first = asyncio.create_task(conn.session.send_audio(b"\0\0"))
+            await asyncio.sleep(0)
+            assert await conn.session.send_audio(b"\0\0", end=True) == await first
+            assert now() == pytest.approx(2.0)
+            await asyncio.sleep(5.0)
+        assert not [record for record in caplog.records if "wait for" in record.message]
+
+
+@virtually
 async def test_a_connection_that_is_exchanged_after_the_return_goes_back():
     script = Script()
     async with new_pool(script, 1) as pool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from math import inf, nan
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_leaving_twice_is_harmless_and_coming_back_is_the_end_of_the_queue():
 
 
 @pytest.mark.parametrize(
-    ("priority", "timeout"), [(None, 1.0), ("high", 1.0), (0.0, "5"), (nan, 1.0), (0.0, nan)]
+    ("priority", "timeout"),
+    [(None, 1.0), ("high", 1.0), (0.0, "5"), (0.0, Decimal(5)), (nan, 1.0), (0.0, nan)],
 )
 def test_what_is_no_number_is_refused_and_changes_nothing(priority: Any, timeout: Any):
     queue: FairQueue[str] = FairQueue()

@@ -200,15 +200,17 @@ class PooledConnection:
         self._check_lent()
         while not self._connection.session.is_open and self.is_unused:
             dead = self._connection
-            self._lender.discard(dead)
-            successor = _Successor(self, self._lender)
-            await successor.__aenter__()
-            found = successor.give_back()
-            if self._stage is not _LENT or self._connection is not dead:
-                # The block was left, or another task of the borrower was faster.
-                self._lender.put_back(found)
+            async with dead.exchange:  # two tasks of a borrower could wait for each other
                 self._check_lent()
-            else:
+                if self._connection is not dead:
+                    continue  # the other task has exchanged it
+                self._lender.discard(dead)
+                successor = _Successor(self, self._lender)
+                await successor.__aenter__()
+                found = successor.give_back()
+                if self._stage is not _LENT:  # the block was left
+                    self._lender.put_back(found)
+                    self._check_lent()
                 dead.borrower = None
                 self.hold(found)
                 self._lender.put_back(dead)  # out already: for its usage to be counted and told

@@ -117,6 +117,7 @@ class Connection(Member):
         "began_at",
         "borrower",
         "collection",
+        "exchange",
         "had_frame",
         "in_request",
         "is_cleaning",
@@ -131,6 +132,7 @@ class Connection(Member):
         self.session: PoolableSession  # set once, before it is started
         self.borrower: Borrower | None = None
         self.collection: Collection | None = None  # of the borrower's current request
+        self.exchange = asyncio.Lock()  # held while its borrower waits for another one
         self.request_count = 0  # requests answered to the last frame
         self.began_at = 0.0  # when the current request began
         self.had_frame = False  # whether the current request has a frame yet

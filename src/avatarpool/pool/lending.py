@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from math import inf
+from math import inf, isnan
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
@@ -228,6 +228,8 @@ class Lender:
         """Give the first connection that passes the user's check."""
         assert self._keeper is not None
         deadline = self.now() + borrower.timeout
+        if isnan(deadline):  # it would disturb the event loop's timers
+            raise ValueError(f"timeout {borrower.timeout} must be a number")
         while True:
             self.check_open()  # it may have been closed during the check
             connection = self._take()

@@ -65,7 +65,8 @@ class FairQueue(Generic[T]):
             ValueError: The priority or the timeout is no number.
         """
         lane = self._latest
-        turn = now - PRIORITY_SECONDS * priority
+        # What is no number raises here, before anything is changed.
+        turn, deadline = now - PRIORITY_SECONDS * priority, now + timeout
         if (
             priority != lane.priority
             or timeout != lane.timeout
@@ -74,7 +75,7 @@ class FairQueue(Generic[T]):
         ):
             lane = self._latest = self._lane(turn, priority, timeout)
         self.present[entry] = number = next(self._numbers)
-        lane.places.append((turn, number, now + timeout, entry))
+        lane.places.append((turn, number, deadline, entry))
         self._places += 1
 
     def _lane(self, turn: float, priority: float, timeout: float) -> _Lane[T]:
