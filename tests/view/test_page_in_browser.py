@@ -185,6 +185,16 @@ async def test_the_audio_waits_for_a_service_that_is_slower_than_speech(browser,
         assert await text(shown, "frames") == "25"
 
 
+async def test_a_service_that_does_not_answer_is_named(browser, service, pool):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES)
+    async with serve(pool, patience=4.0) as address:
+        shown = await opened(browser, address)
+        await shown.click("text=Speak the sample")
+        await says(shown, "Waiting for the service…")
+        await until(shown, "document.getElementById('status').className === 'problem'")
+        assert "gave no first frame within 4.00 s" in await text(shown, "status")
+
+
 async def test_an_answer_without_keyframes_gets_one_sentence(browser):
     async with (
         LocalAvatarService(driver=Motionless) as service,

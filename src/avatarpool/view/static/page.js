@@ -14,6 +14,7 @@ const MICROPHONE_TROUBLE = {
   NotAllowedError: "The browser does not let this page use the microphone: allow it in the address bar.",
   NotFoundError: "There is no microphone to record from.",
 };
+const PATIENCE_MS = 2000; // without a frame before the page says whom it waits for
 const SETTLING = 0.12; // seconds in which the face lets go of its last frame
 
 const at = (id) => document.getElementById(id);
@@ -55,6 +56,9 @@ async function speak(blob, name) {
   audio.src = URL.createObjectURL(blob);
   tellOfRequest("…", "…", 0);
   say(`Sending ${name}…`);
+  setTimeout(() => {
+    if (current === speech && !current.frames.length) say("Waiting for the service…");
+  }, PATIENCE_MS);
   try {
     await current.request(blob, () => {
       const { requestId, firstFrameMs, frames } = current;
