@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import festival
 import flite
 import numpy as np
 import numpy.typing as npt
+import recordings
 from espeak import Espeak, UnknownVoice
 from labels import ROW_SAMPLES, SAMPLE_RATE, Labels, Phone, label
 from sentences import MADE_UP_LANGUAGES, TEST_SENTENCES, made_up_sentence, random_sentence
@@ -42,6 +44,7 @@ UNSEEN_LANGUAGES = "ru sv tr ja cmn hi cs fi el hu id ko ro".split()
 
 _SHORTEST_SAMPLES = SAMPLE_RATE // 2
 _SIZES = (0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.14)  # of vocal tracts
+_OTHER_SIZES = (0.84, 0.88, 0.92, 1.08, 1.12, 1.16)
 _FESTIVAL_BATCH = 50  # sentences a process
 
 
@@ -122,9 +125,21 @@ def _festival_training(voice: festival.Voice, seed: int) -> Iterator[Utterance]:
                 yield _utterance(wave / loudest, label(phones, wave, find_closures=False))
 
 
-def _recordings() -> Iterator[Utterance]:
-    for wave, phones in festival.recordings():
+def _as_said(said: Callable[[], Iterator[Said]]) -> Iterator[Utterance]:
+    for wave, phones in said():
         yield _utterance(wave, label(phones, wave, find_closures=False))
+
+
+def _recorded(said: Callable[[], Iterator[Said]], seed: int) -> Iterator[Utterance]:
+    """Each recording as it is, and once more as of a longer or shorter vocal tract."""
+    source = random.Random(seed)
+    for wave, phones in said():
+        for size in (1.0, source.choice(_OTHER_SIZES)):
+            resized = flite.resized(wave, SAMPLE_RATE, size)
+            if len(resized) >= _SHORTEST_SAMPLES:
+                resized = resized / max(1.0, float(np.abs(resized).max()))
+                moved = [Phone(p.start * size, p.end * size, p.ipa) for p in phones]
+                yield _utterance(resized, label(moved, resized, find_closures=False))
 
 
 def _flite_training(voice: str, seed: int) -> Iterator[Utterance]:
@@ -178,7 +193,7 @@ def _utterance(wave: npt.NDArray[np.float32], labels: Labels) -> Utterance:
     return Utterance((np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16), labels)
 
 
-# Name: minutes, and where they come from.
+# Name: minutes (inf: all there are), and where they come from.
 SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
     "train-espeak": (240, lambda: _espeak_training(1)),
     "train-rms": (120, lambda: _flite_training("rms", 2)),
@@ -187,12 +202,21 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
         f"train-{name}": (40, partial(_festival_training, voice, 20 + i))
         for i, (name, voice) in enumerate(festival.VOICES.items())
     },
-    "train-ru": (98, _recordings),
+    "train-ru": (98, partial(_as_said, festival.recordings)),
+    **{
+        f"train-{name}": (inf, partial(_recorded, partial(recordings.prompts, speaker), 40 + i))
+        for i, (name, speaker) in enumerate(recordings.SPEAKERS.items())
+    },
+    "train-stamps": (inf, partial(_recorded, recordings.stamps, 50)),
     "validation-espeak": (6, lambda: _espeak_test(4, VALIDATION_VARIANTS, ["en-us"])),
     "validation-awb": (4, lambda: _flite_test(("awb",))),
     "validation-words": (8, lambda: _flite_validation("awb")),
     "validation-ked": (8, lambda: _festival_validation(festival.VOICES["ked"])),
     "validation-lj": (8, lambda: _festival_validation(festival.VOICES["lj"])),
+    "validation-allison": (
+        inf,
+        partial(_as_said, partial(recordings.prompts, recordings.SPEAKERS["allison"])),
+    ),
     "test-sentences": (8, lambda: _espeak_test(5, TRAINING_VARIANTS, ["en-us"])),
     "test-voices": (8, lambda: _espeak_test(6, UNSEEN_VARIANTS, ["en-us"])),
     "test-languages": (8, lambda: _espeak_test(7, UNSEEN_VARIANTS, UNSEEN_LANGUAGES)),
@@ -201,12 +225,14 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
 
 
 def write(path: Path, utterances: Iterator[Utterance], minutes: float) -> int:
-    """Keep that many minutes; return the number of sentences."""
+    """Keep that many minutes, or all there is; return the number of sentences."""
     kept: list[Utterance] = []
     rows = 0
-    while rows < minutes * 6000:
-        kept.append(next(utterances))
-        rows += len(kept[-1].labels.visemes)
+    for utterance in utterances:
+        kept.append(utterance)
+        rows += len(utterance.labels.visemes)
+        if rows >= minutes * 6000:
+            break
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         np.savez(
@@ -240,7 +266,7 @@ def generate(name: str, path: Path) -> str:
     minutes, source = SETS[name]
     began = time.monotonic()
     count = write(path, source(), minutes)
-    return f"{name}: {count} sentences, {minutes:g} min, in {time.monotonic() - began:.0f} s"
+    return f"{name}: {count} sentences, in {time.monotonic() - began:.0f} s"
 
 
 def main() -> None:

@@ -41,13 +41,14 @@ SETS = {
     "test-languages": "espeak, 13 unseen languages",
     "test-flite": "flite slt + kal held out",
 }
-# For choosing: of a network that was trained with `--without awb ked lj`.
+# For choosing: of a network trained with `--without awb ked lj allison allison-es`.
 VALIDATION_SETS = {
     "validation-espeak": "espeak, 8 other voices",
     "validation-awb": "flite awb, sentences",
     "validation-words": "flite awb, random words",
     "validation-ked": "festival ked, random words",
     "validation-lj": "festival lj, random words",
+    "validation-allison": "recordings, one speaker",
 }
 
 Values = list[float]

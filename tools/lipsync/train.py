@@ -26,19 +26,25 @@ from avatarpool.service.lipsync.visemes import VISEMES
 from examples import Example, augmented, logs_of
 
 ESPEAK_COPIES = 2
-# Sets of recorded people's voices, and how often each is drawn. English ones more
-# often: theirs is the speech that the lips are mostly asked for. The Russian set
-# is no synthesiser's, and the longest.
+# Sets of people's voices, and how often each is drawn: English more often, as theirs
+# is the speech that the lips are mostly asked for, and recordings that no
+# synthesiser took apart.
 PEOPLE = {
     "rms": 5,
     "awb": 5,
     "ked": 3,
     "ru": 2,
+    "allison": 5,
+    "allison-es": 2,
+    "june": 3,
+    "carlo": 3,
+    "ivr": 2,
+    "stamps": 4,
     **dict.fromkeys(("lp", "pc", "lj", "mv", "dita", "krb", "machac", "ph", "ona"), 1),
 }
-BATCH, PEOPLE_SHARE = 28, 0.5
+BATCH, PEOPLE_SHARE = 28, 0.6
 KEYFRAMES = 120  # that an utterance gives to a batch, at most
-STEPS = 14000
+STEPS = 32000
 WARM_UP_STEPS, LEARNING_RATE, WEIGHT_DECAY = 200, 3e-3, 1e-3
 # Phones have no sharp edges, and synthesisers' labels are a little wrong.
 LABEL_SMOOTHING = 0.03
