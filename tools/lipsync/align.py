@@ -61,6 +61,9 @@ class Aligner:
     """Finds the phones of given words in a recording."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self._decoder = Decoder(
             lm=None,
             hmm=f"{get_model_path()}/en-us/en-us",
@@ -97,7 +100,7 @@ class Aligner:
             decoder.set_alignment()
             self._hear(pcm)
         except RuntimeError:  # no path; the decoder is of no use after that
-            self.__init__()  # type: ignore[misc]
+            self._start()
             return None
         return _phones(decoder.get_alignment(), words)
 
@@ -136,7 +139,8 @@ def _phones(alignment: object, words: list[Word]) -> tuple[list[Phone], float]:
             continue
         sounds = list(entry)
         for ipa in next(left):
-            parts, sounds = sounds[: len(_names(ipa))], sounds[len(_names(ipa)) :]
+            length = len(_names(ipa))
+            parts, sounds = sounds[:length], sounds[length:]
             end = parts[-1].start + parts[-1].duration
             phones.append(phone(parts[0].start, end, ipa))
             likelihood += sum(part.score for part in parts)

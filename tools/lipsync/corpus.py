@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import recordings
 from espeak import Espeak, UnknownVoice
-from labels import ROW_SAMPLES, SAMPLE_RATE, Labels, Phone, label
+from labels import ROW_SAMPLES, SAMPLE_RATE, SHORTEST_SAMPLES, Labels, Phone, Said, label
 from sentences import MADE_UP_LANGUAGES, TEST_SENTENCES, made_up_sentence, random_sentence
 
 # espeak-ng's voice variants. Whispers have no pitch, and robots speak to nobody.
@@ -42,7 +42,6 @@ UNSEEN_VARIANTS = (
 TRAINING_LANGUAGES = "en-us " * 5 + "en-gb " * 2 + "de fr es it pt pl nl"
 UNSEEN_LANGUAGES = "ru sv tr ja cmn hi cs fi el hu id ko ro".split()
 
-_SHORTEST_SAMPLES = SAMPLE_RATE // 2
 _SIZES = (0.76, 0.82, 0.88, 0.94, 1.0, 1.06, 1.14)  # of vocal tracts
 _OTHER_SIZES = (0.84, 0.88, 0.92, 1.08, 1.12, 1.16)
 _FESTIVAL_BATCH = 50  # sentences a process
@@ -56,9 +55,6 @@ class Utterance:
     labels: Labels
 
 
-Said = tuple[npt.NDArray[np.float32], list[Phone]]
-
-
 def _espeak(speak: Callable[[random.Random, int], Said], seed: int) -> Iterator[Utterance]:
     source = random.Random(seed)
     for i in range(sys.maxsize):
@@ -66,7 +62,7 @@ def _espeak(speak: Callable[[random.Random, int], Said], seed: int) -> Iterator[
             wave, phones = speak(source, i)
         except UnknownVoice:
             continue
-        if len(wave) >= _SHORTEST_SAMPLES:
+        if len(wave) >= SHORTEST_SAMPLES:
             yield _utterance(wave, label(phones, wave, find_closures=True))
 
 
@@ -119,7 +115,7 @@ def _festival_training(voice: festival.Voice, seed: int) -> Iterator[Utterance]:
     while True:
         requests = [request() for _ in range(_FESTIVAL_BATCH)]
         for wave, phones in festival.speak(voice, requests):
-            if len(wave) >= _SHORTEST_SAMPLES:
+            if len(wave) >= SHORTEST_SAMPLES:
                 # Some voices are louder than a file can hold once they are resampled.
                 loudest = max(1.0, float(np.abs(wave).max()))
                 yield _utterance(wave / loudest, label(phones, wave, find_closures=False))
@@ -136,7 +132,7 @@ def _recorded(said: Callable[[], Iterator[Said]], seed: int) -> Iterator[Utteran
     for wave, phones in said():
         for size in (1.0, source.choice(_OTHER_SIZES)):
             resized = flite.resized(wave, SAMPLE_RATE, size)
-            if len(resized) >= _SHORTEST_SAMPLES:
+            if len(resized) >= SHORTEST_SAMPLES:
                 resized = resized / max(1.0, float(np.abs(resized).max()))
                 moved = [Phone(p.start * size, p.end * size, p.ipa) for p in phones]
                 yield _utterance(resized, label(moved, resized, find_closures=False))

@@ -8,13 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from flite import read_wave, resized
-from labels import Phone
+from labels import Phone, Said
 from phones import ARPABET, CATALAN, CZECH, FINNISH, ITALIAN, RUSSIAN
-
-Said = tuple[npt.NDArray[np.float32], list[Phone]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from phones import SCHWA, SILENT, VOICELESS_STOPS, Sight, sights
 
 SAMPLE_RATE = 16000
 ROW_SAMPLES = SAMPLE_RATE // 100
+SHORTEST_SAMPLES = SAMPLE_RATE // 2  # of an utterance
 _LONGEST_CLOSURE_ROWS = 16
 
 
@@ -21,6 +22,10 @@ class Phone:
     start: float
     end: float
     ipa: str
+
+
+Said = tuple[npt.NDArray[np.float32], list[Phone]]
+"""Speech at 16 kHz, full scale 1, and its phones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 from align import Aligner, words_of
-from labels import SAMPLE_RATE, Phone
-
-Said = tuple[npt.NDArray[np.float32], list[Phone]]
+from labels import SAMPLE_RATE, SHORTEST_SAMPLES, Said
 
 _SOUNDS = Path("/usr/share/asterisk/sounds")
 _STAMPS = Path("/usr/share/tuxpaint/stamps")
-_SHORTEST_SAMPLES = SAMPLE_RATE // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +92,10 @@ def _fitting(told: Iterable[tuple[Path, str]], voice: str, least_fit: float) -> 
     aligner = Aligner()
     for path, text in told:
         wave = _read(path) if path.is_file() else np.zeros(0, np.float32)
-        words = words_of(text.strip(), voice)
-        if len(wave) < _SHORTEST_SAMPLES or not words:
+        if len(wave) < SHORTEST_SAMPLES:
             continue
-        found = aligner.align(wave, words)
+        words = words_of(text.strip(), voice)
+        found = aligner.align(wave, words) if words else None
         if found is not None and found[1] >= least_fit:
             yield wave, found[0]
 
