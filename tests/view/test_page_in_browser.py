@@ -233,12 +233,11 @@ async def test_what_the_microphone_hears_is_spoken(browser, page):
     shown = await opened(browser, page, permissions=["microphone"])
     await shown.click("text=Record")
     await says(shown, "Recording, 60 s at most.")
-    assert await shown.get_attribute("#record", "aria-pressed") == "true"
     await shown.evaluate("new Promise((go) => setTimeout(go, 1000))")  # what is recorded
     await shown.click("text=Stop")
     await says(shown, "Speaking the recording.")
     assert int(await text(shown, "frames")) >= 5
-    assert await shown.get_attribute("#record", "aria-pressed") == "false"
+    assert await text(shown, "record") == "Record"
 
 
 async def test_a_microphone_that_is_forbidden_gets_one_sentence(browser, page):

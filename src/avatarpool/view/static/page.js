@@ -153,7 +153,7 @@ at("record").addEventListener("click", async () => {
   }
   fallSilent();
   recorder = new Recorder(LONGEST_RECORDING);
-  button.setAttribute("aria-pressed", "true");
+  button.className = "recording";
   button.textContent = "Stop";
   try {
     const wav = await recorder.record(() => say(`Recording, ${LONGEST_RECORDING} s at most.`));
@@ -162,7 +162,7 @@ at("record").addEventListener("click", async () => {
     say(MICROPHONE_TROUBLE[error.name] ?? "Nothing was recorded: try again, and longer.", true);
   } finally {
     recorder = null;
-    button.setAttribute("aria-pressed", "false");
+    button.className = "";
     button.textContent = "Record";
   }
 });
