@@ -6,7 +6,8 @@ import asyncio
 import base64
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +40,7 @@ from avatarpool.transport.outgoing import AUDIO_PIECE_BYTES, ingress_target
 
 Code = AvatarSDKErrorCode
 SILENCE = b"\0\0" * 640
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Heard:
@@ -446,6 +448,19 @@ async def test_messages_right_behind_the_confirmation_are_not_lost(heard: Heard)
     assert {error.code for error in heard.errors} == {Code.sessionDurationExceeded}
 
 
+@asynccontextmanager
+async def raw_ingress(serve: Serve) -> AsyncIterator[SessionConfig]:
+    """Give out tokens as usual, and have ``serve`` take what comes to the ingress."""
+
+    async def nothing(websocket: web.WebSocketResponse) -> None:
+        raise AssertionError
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, peer(nothing) as there:
+        yield replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
+
+
 async def test_a_token_that_a_refusal_repeats_is_hidden():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
@@ -455,13 +470,7 @@ async def test_a_token_that_a_refusal_repeats_is_hidden():
         writer.write(head + body)
         writer.close()
 
-    async def nothing(websocket: web.WebSocketResponse) -> None:
-        raise AssertionError
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    async with listening, peer(nothing) as there:
-        config = replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
+    async with raw_ingress(serve) as config:
         with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\]"):
             async with AvatarSession(config):
                 pass
@@ -472,13 +481,7 @@ async def test_a_peer_that_hangs_up_in_the_upgrade_is_connection_failed():
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
-    async def nothing(websocket: web.WebSocketResponse) -> None:
-        raise AssertionError
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    async with listening, peer(nothing) as there:
-        config = replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
+    async with raw_ingress(serve) as config:
         with pytest.raises(AvatarSDKError, match="during the upgrade") as caught:
             async with AvatarSession(config):
                 pass
@@ -600,7 +603,7 @@ async def test_a_connection_id_that_no_log_should_have_is_a_protocol_error(conne
 
 
 async def test_a_confirmation_that_comes_before_the_settings_is_a_protocol_error():
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
         digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()  # noqa: S324
@@ -616,15 +619,8 @@ async def test_a_confirmation_that_comes_before_the_settings_is_a_protocol_error
         await reader.read()
         writer.close()
 
-    async def unused(websocket: web.WebSocketResponse) -> None:
-        await websocket.close()
-
-    async with (
-        peer(unused) as config,
-        await asyncio.start_server(accept, "127.0.0.1", 0) as ingress,
-    ):
-        url = "http://127.0.0.1:{1}".format(*ingress.sockets[0].getsockname())
-        session = AvatarSession(replace(config, ingress_endpoint_url=url))
+    async with raw_ingress(serve) as config:
+        session = AvatarSession(config)
         await session.init()
         with pytest.raises(AvatarSDKError, match="without its settings") as caught:
             await session.start()
