@@ -18,21 +18,21 @@ def workers():
 
 
 @asynccontextmanager
-async def held_up(workers: Workers) -> AsyncIterator[None]:
-    """The only worker is busy; it is let go in the end."""
+async def held_up(workers: Workers) -> AsyncIterator[asyncio.Task[None]]:
+    """The only worker is busy with the step given; it is let go in the end."""
     began, may_end = threading.Event(), threading.Event()
 
     def wait() -> None:
         began.set()
         may_end.wait(10)
 
-    waiting = asyncio.create_task(workers.run(wait, is_first=False))
+    step = asyncio.create_task(workers.run(wait, is_first=False))
     await asyncio.to_thread(began.wait, 10)
     try:
-        yield
+        yield step
     finally:
         may_end.set()
-        await waiting
+        await asyncio.wait([step])
 
 
 async def test_a_step_s_result_or_error_is_that_of_who_awaits_it(workers):
@@ -73,17 +73,9 @@ async def test_a_step_that_is_no_longer_awaited_is_left_out(workers):
 
 
 async def test_a_step_that_is_cancelled_under_way_is_nobody_s_fault(workers, caplog):
-    began, may_end = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        began.set()
-        may_end.wait(10)
-
-    step = asyncio.create_task(workers.run(wait, is_first=True))
-    await asyncio.to_thread(began.wait, 10)
-    step.cancel()
-    await asyncio.wait([step])
-    may_end.set()
+    async with held_up(workers) as step:
+        step.cancel()
+        await asyncio.wait([step])
 
     assert await workers.run(lambda: 1, is_first=True) == 1
     assert caplog.records == []
