@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from avatarpool.config import (
+from avatarpool.config import OggOpusEncoderConfig, SessionConfig
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.protocol.settings import (
     OPUS_SAMPLE_RATES,
     PCM_SAMPLE_RATES,
     AgoraEgressConfig,
     AudioFormat,
     LiveKitEgressConfig,
-    OggOpusEncoderConfig,
-    SessionConfig,
 )
-from avatarpool.exceptions import ConfigurationError
 
 GOOD = SessionConfig(
     avatar_id="avatar",

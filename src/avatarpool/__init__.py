@@ -3,13 +3,7 @@
 from importlib.metadata import version
 
 from avatarpool.collector import AnimationCollector
-from avatarpool.config import (
-    AgoraEgressConfig,
-    AudioFormat,
-    LiveKitEgressConfig,
-    OggOpusEncoderConfig,
-    SessionConfig,
-)
+from avatarpool.config import OggOpusEncoderConfig, SessionConfig
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -34,6 +28,7 @@ from avatarpool.pool import (
 )
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.service import LocalAvatarService
 from avatarpool.session import AvatarSession, new_avatar_session
 from avatarpool.stats import PoolStats

@@ -5,8 +5,8 @@ from array import array
 import pytest
 
 from avatarpool.audio import check_audio
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AudioError
+from avatarpool.protocol.settings import AudioFormat
 
 PCM, OGG = AudioFormat.PCM_S16LE, AudioFormat.OGG_OPUS
 WAV_HEADER = b"RIFF\x24\0\0\0WAVEfmt "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from avatarpool.audio import RequestEncoder
-from avatarpool.config import AudioFormat, OggOpusEncoderConfig, SessionConfig
+from avatarpool.config import OggOpusEncoderConfig, SessionConfig
 from avatarpool.exceptions import SessionStateError
+from avatarpool.protocol.settings import AudioFormat
 
 PCM = bytes(16000)
 

@@ -8,8 +8,8 @@ import pytest
 from speech import SPEECH_PCM, likeness
 
 from avatarpool.audio import OpusEncoder
-from avatarpool.config import OPUS_SAMPLE_RATES
 from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
+from avatarpool.protocol.settings import OPUS_SAMPLE_RATES
 
 
 def decode(ogg: bytes, rate: int) -> tuple[bytes, int]:

@@ -12,8 +12,8 @@ from speech import SPEECH_PCM, SPEECH_WAV, likeness
 
 import avatarpool.audio.read
 from avatarpool.audio import OpusEncoder, read_audio
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AudioError, ConfigurationError
+from avatarpool.protocol.settings import AudioFormat
 
 SPEECH_OGG = OpusEncoder(16000, application="audio").encode(SPEECH_PCM, end=True)
 

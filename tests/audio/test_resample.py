@@ -6,7 +6,7 @@ from array import array
 import pytest
 
 from avatarpool.audio.resample import resample
-from avatarpool.config import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
 
 LEVEL = 16000
 

@@ -19,7 +19,6 @@ from avatarpool import (
     AvatarSDKErrorCode,
     RequestTimeout,
 )
-from avatarpool.config import AudioFormat
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -28,6 +27,7 @@ from avatarpool.protocol.messages import (
     ConfirmSession,
     ServerError,
 )
+from avatarpool.protocol.settings import AudioFormat
 from avatarpool.session import MAX_MESSAGE_BYTES
 
 Frames = list[AnimationFrame]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from judging import Facts, Judge, NotExpressible, case, speech
 
 from avatarpool.audio import OpusEncoder
-from avatarpool.config import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
 from avatarpool.service import LocalAvatarService
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from judging import SECONDS
 
-from avatarpool.config import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
 
 CLIENTS = ("avatarkit", "spatius", "spatialreal", "avatarpool")
 DEADLINE = 50.0

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.codec import decode, encode, encode_audio
 from avatarpool.protocol.messages import (
@@ -20,6 +19,7 @@ from avatarpool.protocol.messages import (
     ServerError,
     UnknownMessage,
 )
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 
 text = st.text(max_size=40)
 ids = st.text(min_size=1, max_size=40)

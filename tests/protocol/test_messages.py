@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
 from avatarpool.protocol.messages import AnimationFrame, AudioInput, ConfigureSession
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 
 
 def test_a_frame_decodes_its_keyframes_when_asked():

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from avatarpool.config import AudioFormat
 from avatarpool.protocol.codec import decode, encode, encode_audio
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -18,6 +17,7 @@ from avatarpool.protocol.messages import (
     Message,
     ServerError,
 )
+from avatarpool.protocol.settings import AudioFormat
 from avatarpool.service import LocalAvatarService
 
 PATIENCE = 10.0

@@ -10,9 +10,9 @@ import pytest
 from opus_clips import ogg_opus
 from raw_client import in_session
 
-from avatarpool.config import PCM_SAMPLE_RATES, AudioFormat
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, Interrupt
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES, AudioFormat
 from avatarpool.service import LocalAvatarService, ServiceLimits
 from avatarpool.service.lipsync import DspDriver, default_driver
 

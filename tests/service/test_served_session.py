@@ -10,7 +10,6 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 from raw_client import PATIENCE, Client, connected, frame, in_session
 
-from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.protocol.codec import encode, encode_audio
 from avatarpool.protocol.messages import (
     AudioInput,
@@ -21,6 +20,7 @@ from avatarpool.protocol.messages import (
     Resume,
     ServerError,
 )
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
 PCM = AudioFormat.PCM_S16LE

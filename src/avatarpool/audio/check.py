@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AudioError
+from avatarpool.protocol.settings import AudioFormat
 
 
 def check_audio(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from avatarpool.audio.opus import OpusEncoder
-from avatarpool.config import AudioFormat, SessionConfig
+from avatarpool.config import SessionConfig
+from avatarpool.protocol.settings import AudioFormat
 
 
 class RequestEncoder:

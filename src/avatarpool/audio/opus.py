@@ -9,8 +9,8 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
-from avatarpool.config import OPUS_SAMPLE_RATES
 from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
+from avatarpool.protocol.settings import OPUS_SAMPLE_RATES
 
 _APPLICATIONS = {"audio": "audio", "voip": "voip", "restricted_lowdelay": "lowdelay"}
 _FRAME_DURATIONS_MS = (10, 20, 40, 60)

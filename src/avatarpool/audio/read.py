@@ -8,8 +8,8 @@ from pathlib import Path
 from avatarpool.audio.check import check_audio
 from avatarpool.audio.opus import OpusEncoder, decode_ogg_opus, is_mono_opus
 from avatarpool.audio.wav import read_wav, to_pcm
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AudioError
+from avatarpool.protocol.settings import AudioFormat
 
 # Of the file and of what comes out of it: 35 minutes of 16 kHz speech, and still
 # little enough to hold in memory a few times over.

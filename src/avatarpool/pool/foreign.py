@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar, cast
 
 from avatarpool.audio import check_audio
 from avatarpool.collector import AnimationCollector
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -21,6 +20,7 @@ from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
+from avatarpool.protocol.settings import AudioFormat
 from avatarpool.session import SessionObserver
 
 T = TypeVar("T")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
-from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.protocol.messages import (
     AnimationFrame,
     AudioInput,
@@ -21,6 +20,7 @@ from avatarpool.protocol.messages import (
     UnknownMessage,
 )
 from avatarpool.protocol.refusals import protocol_violation
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.protocol.wire import message_pb2 as pb
 from avatarpool.protocol.wire.envelope_pb2 import Envelope, OpaqueAnimation
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from avatarpool.protocol.keyframes import Keyframe, decode_keyframes
-
-if TYPE_CHECKING:
-    from avatarpool.config import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
+from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 
 
 @dataclass(frozen=True, slots=True)

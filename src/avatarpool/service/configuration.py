@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 
-from avatarpool.config import (
+from avatarpool.protocol.messages import ConfigureSession
+from avatarpool.protocol.settings import (
     OPUS_SAMPLE_RATES,
     PCM_SAMPLE_RATES,
     AgoraEgressConfig,
     AudioFormat,
     LiveKitEgressConfig,
 )
-from avatarpool.protocol.messages import ConfigureSession
 from avatarpool.service import opus, refusals
 from avatarpool.service.refusals import Ending
 

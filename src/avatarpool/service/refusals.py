@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avatarpool.config import PCM_SAMPLE_RATES
 from avatarpool.exceptions import CloseCode
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 
 INVALID_ARGUMENT = 3
 INTERNAL = 13

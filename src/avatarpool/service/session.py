@@ -12,7 +12,6 @@ from functools import partial
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from avatarpool.config import AudioFormat
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
@@ -27,6 +26,7 @@ from avatarpool.protocol.messages import (
     ServerError,
     UnknownMessage,
 )
+from avatarpool.protocol.settings import AudioFormat
 from avatarpool.service import refusals
 from avatarpool.service.accounts import Account
 from avatarpool.service.configuration import refuse_configuration

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from avatarpool.config import AudioFormat, SessionConfig
+from avatarpool.config import SessionConfig
 from avatarpool.protocol.messages import ConfigureSession
+from avatarpool.protocol.settings import AudioFormat
 
 # Audio leaves in messages of this size. A piece is queued whole or not at all, so
 # cancelling between pieces leaves a clean stream, and a peer that takes nothing costs

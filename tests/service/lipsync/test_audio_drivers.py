@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import animate, jaws, speech
 
-from avatarpool.config import PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 from avatarpool.service.lipsync import DriverFactory, DspDriver
 from avatarpool.service.lipsync.face import EXPRESSIONS
 from avatarpool.service.lipsync.model import ModelDriver

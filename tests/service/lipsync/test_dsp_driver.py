@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from sounds import animate, jaws, noise, speech, tone
 
-from avatarpool.config import PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 from avatarpool.service.lipsync import DspDriver
 
 

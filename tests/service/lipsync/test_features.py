@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatarpool.config import PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 from avatarpool.service.lipsync.features import BANDS, FEATURES, MelBank, Normaliser
 
 SILENCE = float(np.log(1e-9))

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from sounds import animate, jaws, noise, speech, tone
 
-from avatarpool.config import PCM_SAMPLE_RATES
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 from avatarpool.service.lipsync.face import JAW_STEP_RADIANS
 from avatarpool.service.lipsync.model import ModelDriver
 

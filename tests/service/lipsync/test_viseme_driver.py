@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from avatarpool.config import PCM_SAMPLE_RATES
 from avatarpool.protocol.keyframes import Keyframe
+from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 from avatarpool.service.lipsync import VISEMES, TimedViseme, VisemeDriver, read_timeline
 from avatarpool.service.lipsync.face import JAW_STEP_RADIANS
 
