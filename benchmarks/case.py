@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -40,6 +42,17 @@ class Stopwatch:
         cpu = time.process_time() - self._cpu
         wall = time.perf_counter() - self._wall
         return {"cpu_us": 1e6 * cpu / count, "wall_us": 1e6 * wall / count}
+
+
+async def in_turn(
+    figures: Mapping[str, Callable[[], Awaitable[float]]], rounds: int
+) -> dict[str, float]:
+    """Measure figures round by round, each once a round; return their medians."""
+    taken: dict[str, list[float]] = {name: [] for name in figures}
+    for _ in range(rounds):
+        for name, measured in figures.items():
+            taken[name].append(await measured())
+    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def resident_kb() -> float:

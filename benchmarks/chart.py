@@ -22,6 +22,8 @@ CURVES = {
     "avatarpool, uvloop": "ours uvloop",
     "naive pool": "naive asyncio",
     "naive pool, uvloop": "naive uvloop",
+    "bare deques": "bare asyncio",
+    "raw picows": "picows asyncio",
 }
 
 INK, FAINT, OURS, OTHERS = "#24292f", "#d0d7de", "#0969da", "#8c959f"
@@ -64,17 +66,17 @@ def _panel(x: int, y: int, title: str, values: Mapping[str, float]) -> Iterable[
 
 def curves(results: Results) -> str:
     """Return cost against size."""
-    many, waiters = results["many"], results["waiters"]
     panels = (
-        ("A borrow, CPU µs, by connections", "borrow_us", many),
-        ("A short request, CPU µs, by connections", "request_us", many),
-        ("A borrow, CPU µs, by waiters", "borrow_us", waiters),
+        ("A borrow, CPU µs, by connections", "borrow_us", "many_borrows"),
+        ("A short request, CPU µs, by connections", "request_us", "many_requests"),
+        ("A borrow, CPU µs, by waiters", "borrow_us", "waiters"),
     )
     shapes: list[str] = []
-    for index, (title, figure, found) in enumerate(panels):
+    for index, (title, figure, case) in enumerate(panels):
+        found = results[case]
         lines = {name: _points(found[who], figure) for name, who in CURVES.items() if who in found}
         shapes += _plot(300 * index + 10, title, lines)
-    return _svg(3 * 300 + 10, 280, shapes)
+    return _svg(3 * 300 + 10, 300, shapes)
 
 
 def _points(figures: Mapping[str, float], prefix: str) -> list[tuple[float, float]]:
@@ -103,7 +105,7 @@ def _plot(x: int, title: str, lines: Mapping[str, list[tuple[float, float]]]) ->
     for size in sizes:
         yield _text(place(size, 0)[0], bottom + 16, f"{size:,.0f}", anchor="middle")
     for index, (name, points) in enumerate(lines.items()):
-        color = OURS if "naive" not in name else OTHERS
+        color = OURS if name.startswith("avatarpool") else OTHERS
         dash = ' stroke-dasharray="4 3"' if "uvloop" in name else ""
         places = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in points)
         yield f'<polyline points="{places}" fill="none" stroke="{color}" stroke-width="2"{dash}/>'

@@ -138,21 +138,6 @@ def figures_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
     return table_of(["", *LOOPS], lines)
 
 
-def growth(results: Results) -> str:
-    """Return what a borrow and a request cost as the pool grows."""
-    if "many" not in results:
-        return ""
-    by_loop = {loop: results["many"][f"ours {loop}"] for loop in LOOPS}
-    sizes = [name.partition("@")[2] for name in by_loop["asyncio"] if name.startswith("borrow_us@")]
-    lines = [
-        [f"{what}, {loop}", *(number(figures[f"{figure}@{size}"]) for size in sizes)]
-        for figure, what in (("borrow_us", "a borrow"), ("request_us", "a request of 20 frames"))
-        for loop, figures in by_loop.items()
-    ]
-    head = ["connections", *(f"{int(size):,}" for size in sizes)]
-    return f"**Cost as the pool grows, CPU µs**\n\n{table_of(head, lines)}"
-
-
 def surroundings() -> str:
     """Return on what it was measured."""
     packages = (
@@ -174,7 +159,7 @@ def surroundings() -> str:
 def tables(results: Results) -> str:
     """Return everything as Markdown."""
     parts = [summary(results), *(details(name, found) for name, found in results.items())]
-    return "\n\n".join(part for part in (*parts, growth(results), surroundings()) if part) + "\n"
+    return "\n\n".join(part for part in (*parts, surroundings()) if part) + "\n"
 
 
 def publish(results: Results) -> None:

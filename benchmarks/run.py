@@ -43,6 +43,8 @@ CASES = (
     "first_frame",
     "idle",
     "many",
+    "many_borrows",
+    "many_requests",
     "service",
 )
 
