@@ -15,7 +15,7 @@ import numpy.typing as npt
 from labels import SAMPLE_RATE, Phone, label
 from phones import CLASS_OF, CLASSES
 from pocketsphinx import Decoder, get_model_path
-from sentences import TEST_SENTENCES
+from sentences import TEST_SENTENCES, Request
 
 Word = list[str]  # its phones, in IPA
 
@@ -154,7 +154,7 @@ def main() -> None:
     for voice in flite.TRAINING_VOICES:
         found = right = true = 0
         for text in TEST_SENTENCES:
-            wave, phones = flite.speak(text, voice)
+            wave, phones = flite.speak(voice, Request(text))
             aligned = aligner.align(wave, words_of(text, "en-us"))
             if aligned is not None:
                 is_true, is_found = (

@@ -23,10 +23,17 @@ import festival
 import flite
 import numpy as np
 import numpy.typing as npt
+import pico
 import recordings
 from espeak import Espeak, UnknownVoice
-from labels import ROW_SAMPLES, SAMPLE_RATE, SHORTEST_SAMPLES, Labels, Phone, Said, label
-from sentences import MADE_UP_LANGUAGES, TEST_SENTENCES, made_up_sentence, random_sentence
+from labels import ROW_SAMPLES, SHORTEST_SAMPLES, Labels, Said, label
+from sentences import (
+    MADE_UP_LANGUAGES,
+    TEST_SENTENCES,
+    Request,
+    made_up_sentence,
+    random_sentence,
+)
 
 # espeak-ng's voice variants. Whispers have no pitch, and robots speak to nobody.
 TRAINING_VARIANTS = (
@@ -63,7 +70,7 @@ def _espeak(speak: Callable[[random.Random, int], Said], seed: int) -> Iterator[
         except UnknownVoice:
             continue
         if len(wave) >= SHORTEST_SAMPLES:
-            yield _utterance(wave, label(phones, wave, find_closures=True))
+            yield _utterance((wave, phones), find_closures=True)
 
 
 def _espeak_training(seed: int) -> Iterator[Utterance]:
@@ -102,78 +109,78 @@ def _espeak_test(seed: int, variants: list[str], languages: list[str]) -> Iterat
 
 def _festival_training(voice: festival.Voice, seed: int) -> Iterator[Utterance]:
     source = random.Random(seed)
-
-    def request() -> festival.Request:
-        size = source.choice(_SIZES)
-        return festival.Request(
-            _readable(voice, source),
-            stretch=source.uniform(0.8, 1.3),
-            pitch=source.uniform(0.8, 1.35) / size**2,
-            size=size,
-        )
-
     while True:
-        requests = [request() for _ in range(_FESTIVAL_BATCH)]
+        requests = [
+            _request(partial(_readable, voice, source), source) for _ in range(_FESTIVAL_BATCH)
+        ]
         for wave, phones in festival.speak(voice, requests):
             if len(wave) >= SHORTEST_SAMPLES:
                 # Some voices are louder than a file can hold once they are resampled.
                 loudest = max(1.0, float(np.abs(wave).max()))
-                yield _utterance(wave / loudest, label(phones, wave, find_closures=False))
+                yield _utterance((wave / loudest, phones))
 
 
 def _as_said(said: Callable[[], Iterator[Said]]) -> Iterator[Utterance]:
-    for wave, phones in said():
-        yield _utterance(wave, label(phones, wave, find_closures=False))
+    yield from map(_utterance, said())
 
 
 def _recorded(said: Callable[[], Iterator[Said]], seed: int) -> Iterator[Utterance]:
     """Each recording as it is, and once more as of a longer or shorter vocal tract."""
     source = random.Random(seed)
-    for wave, phones in said():
+    for each in said():
         for size in (1.0, source.choice(_OTHER_SIZES)):
-            resized = flite.resized(wave, SAMPLE_RATE, size)
-            if len(resized) >= SHORTEST_SAMPLES:
-                resized = resized / max(1.0, float(np.abs(resized).max()))
-                moved = [Phone(p.start * size, p.end * size, p.ipa) for p in phones]
-                yield _utterance(resized, label(moved, resized, find_closures=False))
+            wave, phones = flite.as_of_size(each, size)
+            if len(wave) >= SHORTEST_SAMPLES:
+                wave = wave / max(1.0, float(np.abs(wave).max()))
+                yield _utterance((wave, phones))
 
 
 def _flite_training(voice: str, seed: int) -> Iterator[Utterance]:
     source = random.Random(seed)
     while True:
-        size = source.choice(_SIZES)
-        wave, phones = flite.speak(
-            random_sentence("en-us", source),
-            voice,
-            stretch=source.uniform(0.8, 1.3),
-            # Who has a shorter vocal tract has a higher voice, mostly.
-            pitch=source.uniform(0.8, 1.35) / size**2,
-            size=size,
-        )
-        yield _utterance(wave, label(phones, wave, find_closures=False))
+        request = _request(partial(random_sentence, "en-us", source), source)
+        yield _utterance(flite.speak(voice, request))
+
+
+def _pico_training(voice: pico.Voice, seed: int) -> Iterator[Utterance]:
+    source = random.Random(seed)
+    synthesiser = pico.Pico(voice)
+    while True:
+        said = synthesiser.speak(_request(partial(random_sentence, voice.language, source), source))
+        if said is not None:
+            yield _utterance(said)
 
 
 def _flite_test(voices: tuple[str, ...]) -> Iterator[Utterance]:
     for i in range(sys.maxsize):
         text = TEST_SENTENCES[i // len(voices) % len(TEST_SENTENCES)]
-        wave, phones = flite.speak(text, voices[i % len(voices)])
-        yield _utterance(wave, label(phones, wave, find_closures=False))
+        yield _utterance(flite.speak(voices[i % len(voices)], Request(text)))
 
 
 def _flite_validation(voice: str) -> Iterator[Utterance]:
     source = random.Random(78)
     while True:
-        wave, phones = flite.speak(random_sentence("en-us", source), voice)
-        yield _utterance(wave, label(phones, wave, find_closures=False))
+        yield _utterance(flite.speak(voice, Request(random_sentence("en-us", source))))
 
 
 def _festival_validation(voice: festival.Voice) -> Iterator[Utterance]:
     source = random.Random(77)
     while True:
         texts = [_readable(voice, source) for _ in range(_FESTIVAL_BATCH)]
-        said = festival.speak(voice, [festival.Request(text, 1, 1, 1) for text in texts])
-        for wave, phones in said:
-            yield _utterance(wave, label(phones, wave, find_closures=False))
+        said = festival.speak(voice, [Request(text) for text in texts])
+        yield from map(_utterance, said)
+
+
+def _request(make: Callable[[], str], source: random.Random) -> Request:
+    """Return a sentence, said in any way."""
+    size = source.choice(_SIZES)
+    return Request(
+        make(),
+        stretch=source.uniform(0.8, 1.3),
+        # Who has a shorter vocal tract has a higher voice, mostly.
+        pitch=source.uniform(0.8, 1.35) / size**2,
+        size=size,
+    )
 
 
 def _readable(voice: festival.Voice, source: random.Random) -> str:
@@ -184,7 +191,9 @@ def _readable(voice: festival.Voice, source: random.Random) -> str:
     return text
 
 
-def _utterance(wave: npt.NDArray[np.float32], labels: Labels) -> Utterance:
+def _utterance(said: Said, *, find_closures: bool = False) -> Utterance:
+    wave, phones = said
+    labels = label(phones, wave, find_closures=find_closures)
     samples = wave[: len(labels.visemes) * ROW_SAMPLES]
     return Utterance((np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16), labels)
 
@@ -197,6 +206,13 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
     **{
         f"train-{name}": (40, partial(_festival_training, voice, 20 + i))
         for i, (name, voice) in enumerate(festival.VOICES.items())
+    },
+    **{
+        f"train-pico-{name}": (
+            120 if name in ("us", "gb") else 20,
+            partial(_pico_training, voice, 60 + i),
+        )
+        for i, (name, voice) in enumerate(pico.VOICES.items())
     },
     "train-ru": (98, partial(_as_said, festival.recordings)),
     **{

@@ -11,6 +11,7 @@ from pathlib import Path
 from flite import read_wave, resized
 from labels import Phone, Said
 from phones import ARPABET, CATALAN, CZECH, FINNISH, ITALIAN, RUSSIAN
+from sentences import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,8 @@ _SCRIPT = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A sentence in ASCII, and how it is said; as `flite.speak` has it."""
-
-    text: str
-    stretch: float
-    pitch: float
-    size: float
-
-
 def speak(voice: Voice, requests: Sequence[Request]) -> Iterator[Said]:
-    """Yield the speech at 16 kHz, full scale 1, and its phones, of each request."""
+    """Yield how a voice says each of the sentences, which are ASCII."""
     with tempfile.TemporaryDirectory() as folder:
         lines = [_SCRIPT.format(voice=voice.name)]
         for i, r in enumerate(requests):

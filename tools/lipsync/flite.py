@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from labels import SAMPLE_RATE, Phone
+from labels import SAMPLE_RATE, Phone, Said
 from phones import ARPABET
 from scipy.signal import resample_poly
+from sentences import Request
 
 # Voices that no model is trained on or chosen by.
 HELD_OUT_VOICES = ("slt", "kal16")
@@ -20,25 +21,14 @@ TRAINING_VOICES = ("rms", "awb")
 _SIZE_STEPS = 50  # vocal tracts differ by whole steps, which keep the resampling small
 
 
-def speak(
-    text: str, voice: str, *, stretch: float = 1.0, pitch: float = 1.0, size: float = 1.0
-) -> tuple[npt.NDArray[np.float32], list[Phone]]:
-    """Return the speech at 16 kHz, full scale 1, and its phones.
-
-    Args:
-        text: English.
-        voice: One of flite's.
-        stretch: How much longer it lasts.
-        pitch: How much higher it is.
-        size: How much longer the vocal tract is than the voice's own: the sound
-            is played slower, which pitch and stretch make up for.
-    """
-    size = round(size * _SIZE_STEPS) / _SIZE_STEPS
+def speak(voice: str, request: Request) -> Said:
+    """Return how one of flite's voices says something in English."""
+    size = round(request.size * _SIZE_STEPS) / _SIZE_STEPS
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        options = {"duration_stretch": stretch / size, "f0_shift": pitch * size}
+        options = {"duration_stretch": request.stretch / size, "f0_shift": request.pitch * size}
         settings = [f"{name}={value:.3f}" for name, value in options.items()]
-        command = ["flite", "-voice", voice, "-psdur", "-t", text, "-o", str(path)]
+        command = ["flite", "-voice", voice, "-psdur", "-t", request.text, "-o", str(path)]
         for setting in settings:
             command += ["--setf", setting]
         said = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
@@ -68,3 +58,10 @@ def resized(samples: npt.NDArray[np.float32], rate: int, size: float) -> npt.NDA
     played = round(size * _SIZE_STEPS) * (SAMPLE_RATE // _SIZE_STEPS)
     common = math.gcd(played, rate)
     return resample_poly(samples, played // common, rate // common).astype(np.float32)
+
+
+def as_of_size(said: Said, size: float) -> Said:
+    """Return what a vocal tract that is so much longer would have said."""
+    wave, phones = said
+    moved = [Phone(p.start * size, p.end * size, p.ipa) for p in phones]
+    return resized(wave, SAMPLE_RATE, size), moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,23 @@ _FREQUENT = (
     "the a of to and in you it that is was for on with be this have we are not can will do what "
     "my your me him time people make from by up them some maybe remember become problem"
 ).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A sentence, and how it is said.
+
+    Attributes:
+        stretch: How much longer it lasts.
+        pitch: How much higher it is.
+        size: How much longer the vocal tract is than the voice's own: the sound
+            is played slower, which pitch and stretch make up for.
+    """
+
+    text: str
+    stretch: float = 1.0
+    pitch: float = 1.0
+    size: float = 1.0
 
 
 def random_sentence(language: str, source: random.Random) -> str:

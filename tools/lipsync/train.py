@@ -25,7 +25,9 @@ from avatarpool.service.lipsync.features import BANDS, FEATURES, LATE_BLOCKS, RO
 from avatarpool.service.lipsync.visemes import VISEMES
 from examples import Example, augmented, logs_of
 
-ESPEAK_COPIES = 2
+# How often each sentence is heard, in another room by another vocal tract: of a single
+# copy, a network learns the room too.
+COPIES = 4
 # Sets of people's voices, and how often each is drawn: English more often, as theirs
 # is the speech that the lips are mostly asked for, and recordings that no
 # synthesiser took apart.
@@ -40,11 +42,14 @@ PEOPLE = {
     "carlo": 3,
     "ivr": 2,
     "stamps": 4,
+    "pico-us": 5,
+    "pico-gb": 5,
     **dict.fromkeys(("lp", "pc", "lj", "mv", "dita", "krb", "machac", "ph", "ona"), 1),
+    **dict.fromkeys(("pico-de", "pico-es", "pico-fr", "pico-it"), 1),
 }
 BATCH, PEOPLE_SHARE = 28, 0.6
 KEYFRAMES = 120  # that an utterance gives to a batch, at most
-STEPS = 32000
+STEPS = 54000
 WARM_UP_STEPS, LEARNING_RATE, WEIGHT_DECAY = 200, 3e-3, 1e-3
 # Phones have no sharp edges, and synthesisers' labels are a little wrong.
 LABEL_SMOOTHING = 0.03
@@ -187,14 +192,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)  # sums come out the same, whatever the machine's cores
 
-    spoken = corpus.read(options.folder / "train-espeak.npz")
-    prior = prior_of(spoken[:300])
-    espeak = [e for k in range(ESPEAK_COPIES) for e in augmented(spoken, k, prior)]
+    def heard(name: str, seed: int) -> list[Example]:
+        spoken = corpus.read(options.folder / f"train-{name}.npz")
+        return [e for k in range(COPIES) for e in augmented(spoken, seed + k, prior)]
+
+    prior = prior_of(corpus.read(options.folder / "train-espeak.npz")[:300])
+    espeak = heard("espeak", 0)
     people = {}
     for number, voice in enumerate(PEOPLE, start=1):
         if voice not in options.without:
-            spoken = corpus.read(options.folder / f"train-{voice}.npz")
-            people[voice] = list(augmented(spoken, 100 * number, prior))
+            people[voice] = heard(voice, 100 * number)
     print(f"{len(espeak)} + {sum(map(len, people.values()))} examples", flush=True)
     blender = Blender(espeak, people, options.seed)
     train(blender, options.steps, options.seed).save(options.network, prior)
