@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from typing import TypeVar
+
+SIZES = (10, 100, 1000, 5000)  # of pools that grow, in connections
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +50,26 @@ class Stopwatch:
         return {"cpu_us": 1e6 * cpu / count, "wall_us": 1e6 * wall / count}
 
 
-async def in_turn(
-    figures: Mapping[str, Callable[[], Awaitable[float]]], rounds: int
+def at_sizes(figure: str, sizes: Iterable[int]) -> dict[str, str]:
+    """Return a figure's names and headings at each size, for `Case.figures`."""
+    return {f"{figure}@{size}": f"{size:,}: CPU µs" for size in sizes}
+
+
+async def as_it_grows(
+    figure: str,
+    pool_of: Callable[[int], AbstractAsyncContextManager[T]],
+    cost: Callable[[T], Awaitable[float]],
+    *,
+    rounds: int,
 ) -> dict[str, float]:
-    """Measure figures round by round, each once a round; return their medians."""
-    taken: dict[str, list[float]] = {name: [] for name in figures}
-    for _ in range(rounds):
-        for name, measured in figures.items():
-            taken[name].append(await measured())
-    return {name: statistics.median(values) for name, values in taken.items()}
+    """Open pools of all `SIZES`, measure one after the other round by round; return medians."""
+    async with AsyncExitStack() as stack:
+        pools = {size: await stack.enter_async_context(pool_of(size)) for size in SIZES}
+        taken: dict[int, list[float]] = {size: [] for size in SIZES}
+        for _ in range(rounds):
+            for size, pool in pools.items():
+                taken[size].append(await cost(pool))
+    return {f"{figure}@{size}": statistics.median(costs) for size, costs in taken.items()}
 
 
 def resident_kb() -> float:

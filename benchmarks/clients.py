@@ -62,19 +62,25 @@ def our_pool(config: SessionConfig, size: int) -> AvatarConnectionPool:
     return AvatarConnectionPool(size, lambda: config, 60, num_workers=OPENING_AT_ONCE)
 
 
-@asynccontextmanager
-async def ours(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Request]:
-    """Our pool with our session."""
-    pool = our_pool(ports.config(avatar_id), size)
+def through(pool: AvatarConnectionPool) -> Request:
+    """Return what makes requests through our pool."""
 
     async def request(audio: bytes) -> int:
         async with pool.borrow() as conn:
             await conn.session.send_audio(audio, end=True)
             return len(await conn.collector.wait())
 
+    return request
+
+
+@asynccontextmanager
+async def ours(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Request]:
+    """Our pool with our session."""
+    pool = our_pool(ports.config(avatar_id), size)
+
     try:
         await pool.initialize(timeout=120)
-        yield request
+        yield through(pool)
     finally:
         await pool.close()
 

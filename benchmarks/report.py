@@ -159,7 +159,7 @@ def surroundings() -> str:
 def tables(results: Results) -> str:
     """Return everything as Markdown."""
     parts = [summary(results), *(details(name, found) for name, found in results.items())]
-    return "\n\n".join(part for part in (*parts, surroundings()) if part) + "\n"
+    return "\n\n".join((*parts, surroundings())) + "\n"
 
 
 def publish(results: Results) -> None:

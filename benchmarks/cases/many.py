@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from case import Case
-from clients import Ports, make, our_pool
+from clients import Ports, make, our_pool, through
 
 CASE = Case(
     "5,000 pooled connections in one process",
@@ -37,17 +37,12 @@ async def measure(
     figures: dict[str, float] = {}
     sockets = _sockets()
 
-    async def request(audio: bytes) -> int:
-        async with pool.borrow() as conn:
-            await conn.session.send_audio(audio, end=True)
-            return len(await conn.collector.wait())
-
     try:
         began = time.perf_counter()
         await pool.initialize(timeout=120)
         figures["open_s"] = time.perf_counter() - began
         began = time.perf_counter()
-        await make(request, bytes(3200), total=size, at_once=AT_ONCE, frames=FRAMES)
+        await make(through(pool), bytes(3200), total=size, at_once=AT_ONCE, frames=FRAMES)
         figures["serve_s"] = time.perf_counter() - began
         stats = pool.get_stats()
         unserved = sum(not each["request_count"] for each in stats["connections"])

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 from collections.abc import AsyncIterator
 
-from case import Case, Stopwatch
+from case import Case, Stopwatch, at_sizes
 from clients import Ports
 from handoffs import HANDOFFS, Borrow
 
@@ -17,7 +17,7 @@ REPEATS = 3
 CASE = Case(
     "Borrow and return on 10 connections while so many wait",
     ("ours", "naive", "bare"),
-    {f"borrow_us@{count}": f"{count:,}: CPU µs" for count in COUNTS},
+    at_sizes("borrow_us", COUNTS),
     rounds=1,
     is_fresh=True,
 )

@@ -8,6 +8,7 @@ compares what is found with what flite says of its own voices.
 from __future__ import annotations
 
 import subprocess
+from math import inf
 
 import flite
 import numpy as np
@@ -77,17 +78,18 @@ class Aligner:
         self._known: dict[tuple[str, ...], str] = {}
 
     def align(
-        self, wave: npt.NDArray[np.float32], words: list[Word]
-    ) -> tuple[list[Phone], float] | None:
-        """Return the phones and how well they fit, in log likelihood per 10 ms.
-
-        None where these words cannot have been said. English that fits scores
-        above -20, other languages above -35.
+        self, wave: npt.NDArray[np.float32], words: list[Word], least_fit: float = -inf
+    ) -> list[Phone] | None:
+        """Return the phones; None where these words cannot have been said.
 
         Args:
             wave: 16 kHz, full scale 1.
             words: In the order in which they are said.
+            least_fit: Log likelihood per 10 ms. English that fits scores above
+                -20, other languages above -35.
         """
+        if not words:
+            return None
         quiet = round(_QUIET_SECONDS * SAMPLE_RATE)
         padded = np.clip(np.pad(wave, (quiet, quiet)), -1, 1) * 32767
         pcm = padded.astype("<i2").tobytes()
@@ -102,7 +104,8 @@ class Aligner:
         except RuntimeError:  # no path; the decoder is of no use after that
             self._start()
             return None
-        return _phones(decoder.get_alignment(), words)
+        phones, fit = _phones(decoder.get_alignment(), words)
+        return phones if fit >= least_fit else None
 
     def _name(self, word: Word) -> str:
         """Teach the decoder a word; return what it calls it."""
@@ -159,7 +162,7 @@ def main() -> None:
             if aligned is not None:
                 is_true, is_found = (
                     CLASS_OF[label(each, wave, find_closures=False).visemes] == CLASSES.index("PP")
-                    for each in (phones, aligned[0])
+                    for each in (phones, aligned)
                 )
                 true, found = true + is_true.sum(), found + is_found.sum()
                 right += (is_true & is_found).sum()

@@ -113,11 +113,8 @@ def _festival_training(voice: festival.Voice, seed: int) -> Iterator[Utterance]:
         requests = [
             _request(partial(_readable, voice, source), source) for _ in range(_FESTIVAL_BATCH)
         ]
-        for wave, phones in festival.speak(voice, requests):
-            if len(wave) >= SHORTEST_SAMPLES:
-                # Some voices are louder than a file can hold once they are resampled.
-                loudest = max(1.0, float(np.abs(wave).max()))
-                yield _utterance((wave / loudest, phones))
+        for said in festival.speak(voice, requests):
+            yield from _if_long(said)
 
 
 def _as_said(said: Callable[[], Iterator[Said]]) -> Iterator[Utterance]:
@@ -129,10 +126,7 @@ def _recorded(said: Callable[[], Iterator[Said]], seed: int) -> Iterator[Utteran
     source = random.Random(seed)
     for each in said():
         for size in (1.0, source.choice(_OTHER_SIZES)):
-            wave, phones = flite.as_of_size(each, size)
-            if len(wave) >= SHORTEST_SAMPLES:
-                wave = wave / max(1.0, float(np.abs(wave).max()))
-                yield _utterance((wave, phones))
+            yield from _if_long(flite.as_of_size(each, size))
 
 
 def _flite_training(voice: str, seed: int) -> Iterator[Utterance]:
@@ -189,6 +183,13 @@ def _readable(voice: festival.Voice, source: random.Random) -> str:
     while not (text := make(voice.language, source)).isascii():
         pass
     return text
+
+
+def _if_long(said: Said) -> Iterator[Utterance]:
+    wave, phones = said
+    if len(wave) >= SHORTEST_SAMPLES:
+        # Some voices are louder than a file can hold once they are resampled.
+        yield _utterance((wave / max(1.0, float(np.abs(wave).max())), phones))
 
 
 def _utterance(said: Said, *, find_closures: bool = False) -> Utterance:

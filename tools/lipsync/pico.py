@@ -51,7 +51,6 @@ class Pico:
         self._engine.pitch = round(100 * request.pitch * request.size)
         pcm = np.frombuffer(self._engine.speak(request.text), "<i2")
         wave = pcm.astype(np.float32) / 32768
-        found = self._aligner.align(wave, words_of(request.text, self._voice.language))
-        if found is None or found[1] < self._voice.least_fit:
-            return None
-        return as_of_size((wave, found[0]), request.size)
+        words = words_of(request.text, self._voice.language)
+        phones = self._aligner.align(wave, words, self._voice.least_fit)
+        return None if phones is None else as_of_size((wave, phones), request.size)

@@ -94,10 +94,9 @@ def _fitting(told: Iterable[tuple[Path, str]], voice: str, least_fit: float) -> 
         wave = _read(path) if path.is_file() else np.zeros(0, np.float32)
         if len(wave) < SHORTEST_SAMPLES:
             continue
-        words = words_of(text.strip(), voice)
-        found = aligner.align(wave, words) if words else None
-        if found is not None and found[1] >= least_fit:
-            yield wave, found[0]
+        phones = aligner.align(wave, words_of(text.strip(), voice), least_fit)
+        if phones is not None:
+            yield wave, phones
 
 
 def _read(path: Path) -> npt.NDArray[np.float32]:
