@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import aiohappyeyeballs
 import picows
@@ -24,26 +24,18 @@ from picows.url import WSParsedURL
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
+from avatarpool.transport import buffers
+from avatarpool.transport.pulse import Pulse
 
 # picows logs upgrade requests, and with them session keys, at its debug
 # levels; this logger keeps to warnings whatever the application has set.
 _picows_log = logging.getLogger("avatarpool.transport.picows")
 _picows_log.setLevel(logging.WARNING)
 
-# The smallest initial read buffer that picows takes is 2 kB: 1 kB asks for it.
-# The buffer grows by itself, and its 16 kB default is paid per idle connection.
-_READ_BUFFER_BYTES = 1024
-
 # A read may bring so many frames that are too small for any message of use: more
 # are a flood, each of which would cost as much as a message.
 _SMALL_FRAME_BYTES = 16
 _MAX_SMALL_FRAMES = 1000
-
-# picows doubles its read buffer whenever one read fills it, and keeps it: a burst of
-# 220 kB leaves up to 260 kB behind. So the kernel is asked to hand over less at a time,
-# which leaves 29. It is a window of some 24 kB: over 100 ms of network 20 times as much
-# as speech needs.
-_RECEIVE_WINDOW_BYTES = 24 * 1024
 
 # What picows wants free in front of a message, for the longest header of a frame.
 _HEADER_ROOM = bytes(14)
@@ -97,17 +89,26 @@ class WebSocket(WSListener):
         "_max_message_bytes",
         "_pieces",
         "_pong",
+        "_pulse",
         "_small_frames",
         "_transport",
         "_violation",
         "_writable",
     )
 
-    def __init__(self, handler: MessageHandler, *, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        handler: MessageHandler,
+        *,
+        max_message_bytes: int,
+        ping_interval: float | None,
+        ping_timeout: float,
+    ) -> None:
         super().__init__()
         self._handler = handler
         self._max_message_bytes = max_message_bytes
         self._transport: WSTransport | None = None
+        self._pulse = Pulse(self._call_dead, ping_interval, ping_timeout)
         self._pieces = bytearray()  # of a fragmented message under way
         self._is_fragmented = False
         self._small_frames = 0  # in a row, of one read
@@ -139,6 +140,7 @@ class WebSocket(WSListener):
         # Masked where it stands. picows' own way is a copy in a buffer per connection,
         # which keeps the size of the largest message for good.
         message = bytearray().join((_HEADER_ROOM, *parts))
+        self._pulse.written += len(message)
         self._transport.send_reuse_external_bytearray(_BINARY, message, len(_HEADER_ROOM))
 
     @property
@@ -146,17 +148,27 @@ class WebSocket(WSListener):
         """Whether the peer is slow, so that `drain()` will wait."""
         return self._writable is not None
 
-    async def drain(self, timeout: float) -> None:
-        """Wait until the peer has taken enough of what was written.
+    async def drain(self, patience: float) -> None:
+        """Wait until the kernel has what was written.
 
-        Cancelling leaves the WebSocket as it is: messages are queued whole.
+        It holds little more than is on its way to the peer, where the system lets us
+        say so (Linux, macOS); elsewhere up to its whole send buffer. Cancelling leaves
+        the WebSocket as it is: messages are queued whole.
 
         Raises:
-            TimeoutError: It did not within ``timeout`` seconds.
+            TimeoutError: The peer took nothing at all for ``patience`` seconds.
         """
         if self._writable is not None:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._writable)
+            await self._pulse.taken(self._writable, patience)
+
+    async def proves_alive(self, patience: float) -> bool:
+        """Ping the peer; return whether it answered.
+
+        Args:
+            patience: Seconds in which it takes nothing of what was written before,
+                sends nothing and does not answer.
+        """
+        return self.is_open and await self._pulse.proves_alive(patience)
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout: float) -> None:
         """Do the closing handshake within ``timeout`` seconds, then cut.
@@ -202,6 +214,9 @@ class WebSocket(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        # What is written waits here and not in a buffer, as soon as the kernel has enough.
+        transport.underlying_transport.set_write_buffer_limits(0)
+        self._pulse.begin(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -227,15 +242,18 @@ class WebSocket(WSListener):
         handshake = transport.close_handshake
         received = handshake.recv if handshake else None
         sent = handshake.sent if handshake else None
+        self._pulse.stop()
         if self._violation:
             ended = Ended(None, self._violation, is_violation=True)
+        elif self._pulse.why_dead:
+            ended = Ended(None, self._pulse.why_dead)
         elif received is not None:
             code = cast("int", received.code)  # typed as an enum that lacks 4xxx
             ended = Ended(code or 1005, received.reason or "", is_local=self._is_local)
         elif self._is_local or sent is None:
             ended = Ended(is_local=self._is_local)
-        else:  # picows ended it: a broken frame, or a ping that was not answered
-            ended = Ended(None, sent.reason, is_violation=sent.code != WSCloseCode.GOING_AWAY)
+        else:  # picows ended it, for a broken frame
+            ended = Ended(None, sent.reason, is_violation=True)
         if sent is not None:
             self._farewell = self._loop.create_task(_retrieve(transport))
         self.resume_writing()
@@ -268,6 +286,8 @@ class WebSocket(WSListener):
             self._pong = frame.get_payload_as_bytes()
             if self._writable is None:
                 self._send_pong()
+        elif frame.msg_type == WSMsgType.PONG:
+            self._pulse.pong_came(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self._handler.connection_closing()
             if not transport.is_close_frame_sent:
@@ -276,6 +296,12 @@ class WebSocket(WSListener):
             transport.disconnect()
             # Data that the peer no longer reads must not keep the socket.
             self._loop.call_later(1.0, transport.disconnect, False)
+
+    def _call_dead(self) -> None:
+        """End a WebSocket whose peer does not answer."""
+        assert self._transport is not None
+        self._handler.connection_closing()
+        self._transport.disconnect(graceful=False)
 
     def _send_pong(self) -> None:
         pong, self._pong = self._pong, None
@@ -324,6 +350,9 @@ async def connect(
             (phase ``websocket_connect``).
     """
     sock: socket.socket | None = None
+    tls: dict[str, Any] = {}
+    if url.startswith("wss:"):
+        tls = {"ssl_context": _tls_context(), **buffers.TLS_BUFFERS}
 
     async def open_socket(target: WSParsedURL) -> socket.socket:
         # Opened here and not by picows, which keeps its transport to itself
@@ -340,20 +369,22 @@ async def connect(
     try:
         async with asyncio.timeout(timeout):
             _, listener = await picows.ws_connect(
-                lambda: WebSocket(handler, max_message_bytes=max_message_bytes),
+                lambda: WebSocket(
+                    handler,
+                    max_message_bytes=max_message_bytes,
+                    ping_interval=ping_interval,
+                    ping_timeout=ping_timeout,
+                ),
                 url,
-                ssl_context=_tls_context() if url.startswith("wss:") else None,
                 websocket_handshake_timeout=timeout,
                 logger_name=_picows_log,
                 enable_auto_pong=False,
-                enable_auto_ping=ping_interval is not None,
-                auto_ping_idle_timeout=ping_interval or 0.0,
-                auto_ping_reply_timeout=ping_timeout if ping_interval is not None else 0.0,
                 max_frame_size=max_message_bytes,
                 extra_headers=dict(headers),
                 max_redirects=0,  # a redirect would carry the credentials elsewhere
-                read_buffer_init_size=_READ_BUFFER_BYTES,
+                read_buffer_init_size=buffers.SMALLEST_READ_BYTES,
                 socket_factory=open_socket,
+                **tls,
             )
             websocket = cast("WebSocket", listener)
     except WSHandshakeError as error:
@@ -378,7 +409,7 @@ async def connect(
 def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, _ = info
     sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_WINDOW_BYTES)
+    buffers.bound_unsent(sock)
     return sock
 
 
