@@ -36,7 +36,7 @@ from avatarpool import (
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AudioInput, ConfirmSession, Interrupt, ServerError
 from avatarpool.service import LocalAvatarService
-from avatarpool.transport.outgoing import AUDIO_PIECE_BYTES, ingress_target
+from avatarpool.transport.outgoing import PIECE_BYTES, ingress_target
 
 Code = AvatarSDKErrorCode
 SILENCE = b"\0\0" * 640
@@ -151,8 +151,8 @@ async def test_audio_of_any_size_leaves_in_pieces_and_arrives_whole():
             await session.send_audio(audio, end=True)
             await ended.wait()
     assert b"".join(message.audio for message in got) == audio
-    assert max(len(message.audio) for message in got) == AUDIO_PIECE_BYTES
-    assert [message.end for message in got] == [False] * (len(audio) // AUDIO_PIECE_BYTES) + [True]
+    assert max(len(message.audio) for message in got) == PIECE_BYTES
+    assert [message.end for message in got] == [False] * (len(audio) // PIECE_BYTES) + [True]
     assert len({message.req_id for message in got}) == 1
 
 
@@ -254,11 +254,13 @@ async def test_a_request_has_one_encoder_though_the_one_before_still_drains(
         assert session._websocket is not None
         session._websocket.pause_writing()  # as if the peer were slow
         async with asyncio.TaskGroup() as group:
-            group.create_task(session.send_audio(speech, end=True))
+            interrupted = asyncio.create_task(session.send_audio(speech, end=True))
             group.create_task(session.interrupt())
             group.create_task(session.send_audio(speech))
             await asyncio.sleep(0)
             session._websocket.resume_writing()
+        with pytest.raises(SessionStateError, match="was interrupted"):
+            await interrupted
         req_id = await session.send_audio(speech, end=True)
     assert list(encoded) == [req_id]
     assert encoded[req_id].count(b"OpusHead") == 1
@@ -802,7 +804,7 @@ async def test_cancelling_a_send_leaves_whole_messages():
         await session.send_audio(b"", end=True)
         await done.wait()
     assert len({message.req_id for message in got}) == 1
-    assert all(len(message.audio) == AUDIO_PIECE_BYTES for message in got[:-1])
+    assert all(len(message.audio) == PIECE_BYTES for message in got[:-1])
 
 
 async def test_an_interrupt_from_another_task_stops_the_sending():

@@ -71,6 +71,7 @@ class Collection:
         "_frame_bytes",
         "_limits",
         "done_waiters",
+        "doubt",
         "error",
         "frame_waiters",
         "frames",
@@ -84,15 +85,19 @@ class Collection:
         self.req_id: str | None = None  # None until the request begins
         self.frames: list[AnimationFrame] = []
         self.error: Exception | None = None
+        self.doubt: Exception | None = None  # an error that may be this request's
         self.is_done = False
         # Two lists, so that waiting for the end wakes up once and not per frame.
         self.done_waiters: list[Wakeup] = []
         self.frame_waiters: list[Wakeup] = []
 
-    def add(self, frame: AnimationFrame) -> None:
-        """Append a frame; the last one completes the collection, one too many fails it."""
+    def add(self, frame: AnimationFrame) -> bool:
+        """Append a frame; the last one completes the collection, one too many fails it.
+
+        Returns whether it is done.
+        """
         if self.is_done:
-            return
+            return True
         limits = self._limits
         self._frame_bytes += len(frame.animation) + len(frame.connection_id) + len(frame.avatar_id)
         if len(self.frames) >= limits.max_frames or self._frame_bytes > limits.max_frame_bytes:
@@ -103,12 +108,13 @@ class Collection:
                     req_id=self.req_id,
                 )
             )
-            return
+            return True
         self.frames.append(frame)
         for waiter in self.frame_waiters:
             waiter.notify()
         if frame.end:
             self.finish()
+        return self.is_done
 
     def finish(self, error: Exception | None = None) -> None:
         """Complete or fail the collection, once."""
@@ -126,7 +132,8 @@ class Collection:
             await wakeup.wait(timeout)
         except TimeoutError as error:
             if not self.is_done:  # it may have ended in the very last moment
-                raise RequestTimeout(self.req_id, timeout or 0.0, len(self.frames)) from error
+                cause = self.doubt or error
+                raise RequestTimeout(self.req_id, timeout or 0.0, len(self.frames)) from cause
         finally:
             self.done_waiters.remove(wakeup)
 
@@ -151,10 +158,11 @@ class Collection:
         except TimeoutError as error:
             if self.is_done or len(self.frames) > seen:
                 return  # it came in the very last moment
+            cause = self.doubt or error
             if patience == gap:
                 awaited = "next frame" if seen else "first frame"
-                raise RequestTimeout(self.req_id, gap, seen, awaited) from error
-            raise RequestTimeout(self.req_id, timeout, seen) from error
+                raise RequestTimeout(self.req_id, gap, seen, awaited) from cause
+            raise RequestTimeout(self.req_id, timeout, seen) from cause
 
 
 class AnimationCollector:
@@ -220,7 +228,8 @@ class AnimationCollector:
 
         Raises:
             RequestTimeout: The last frame did not come in time, or a watchdog
-                of the pool (``first_frame_timeout``, ``frame_gap_timeout``) bit.
+                of the pool (``first_frame_timeout``, ``frame_gap_timeout``) bit. Its
+                cause is an error of the service that may have been about it, if any.
             AvatarSDKError: The request or its connection failed.
             SessionStateError: The connection was returned before the end.
             PoolClosed: The pool was closed, and its patience ran out.

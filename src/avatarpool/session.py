@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from avatarpool.audio import RequestEncoder, check_audio
 from avatarpool.config import SessionConfig
@@ -30,6 +30,7 @@ from avatarpool.protocol.reader import MessageReader
 from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
+from avatarpool.routing import Nobody, Router, SessionObserver
 from avatarpool.transport import outgoing
 from avatarpool.transport.websocket import Ended, WebSocket, connect
 
@@ -40,31 +41,6 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 # Looked up once: on Python 3.11 an enum's member costs a call, and every frame takes one.
 _NEW, _OPENING, _OPEN, _CLOSED = SessionState
-
-
-class SessionObserver(Protocol):
-    """Who follows a session's requests; called from the event loop, never blocks."""
-
-    def request_began(self, req_id: str) -> None:
-        """A new request's first audio is about to be sent."""
-
-    def request_settled(self) -> None:
-        """The session's requests may all be over now."""
-
-    def frame_received(self, frame: AnimationFrame) -> None:
-        """A frame of the current request came."""
-
-    def frame_dropped(self, frame: AnimationFrame) -> None:
-        """A frame came that nobody waits for."""
-
-    def protocol_broken(self, error: AvatarSDKError) -> None:
-        """The service did what it must not; no request suffered from it."""
-
-    def request_failed(self, error: AvatarSDKError) -> None:
-        """The service gave the current request up."""
-
-    def session_ended(self, error: AvatarSDKError | None) -> None:
-        """The connection is gone; the error says why, None: it was closed from here."""
 
 
 class AvatarSession:
@@ -96,8 +72,9 @@ class AvatarSession:
         "_console",
         "_encoder",
         "_failure",
-        "_observer",
+        "_has_listener",
         "_reader",
+        "_router",
         "_state",
         "_token",
         "_websocket",
@@ -116,7 +93,8 @@ class AvatarSession:
         self.requests = RequestLog(expects_frames=not config.has_egress)
         self._config = config
         self._console = console
-        self._observer = observer
+        self._router = Router(self.requests, observer or Nobody())
+        self._has_listener = config.transport_frames is not None or config.on_playback is not None
         self._state = _NEW
         self._token: str | None = None
         self._websocket: WebSocket | None = None
@@ -219,7 +197,7 @@ class AvatarSession:
     async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
         """Send audio of the current request, or begin one; return its request id.
 
-        Cancelling stops between two pieces of 128 kB: the request is then
+        Cancelling stops between two pieces of at most 128 kB: the request is then
         half-sent, and `interrupt()` or a call with ``end=True`` ends it.
 
         Args:
@@ -239,14 +217,22 @@ class AvatarSession:
             if not audio:
                 raise AudioError("a request needs audio: its first piece is empty")
         check_audio(audio, self._encoder.takes, is_first=is_first)
-        audio = self._encoder.encode(audio, end=end, is_first=is_first)
-        req_id = ""
-        for piece, is_last in outgoing.pieces(audio, end=end):
+        req_id, rest = "", memoryview(audio).cast("B")
+        size = self._encoder.portion_bytes or outgoing.PIECE_BYTES
+        while True:
             if req_id and self.requests.current != req_id:
                 raise SessionStateError(
                     f"request {req_id} was interrupted while its audio was being sent"
                 )
-            req_id = await self._send_piece(piece, end=is_last)
+            portion, rest = rest[:size], rest[size:]
+            is_last = end and not rest
+            piece = self._encoder.encode(portion, end=is_last, is_first=is_first and not req_id)
+            if piece or is_last:
+                req_id = self._put_audio(piece, end=is_last)
+                if await self._took_long(req_id):
+                    size = self._encoder.portion_bytes or outgoing.SLOW_PIECE_BYTES
+            if not rest:
+                break
         req_id = req_id or self.requests.last or ""
         if end and req_id == self.requests.last:  # the encoder is not the next one's already
             encoded = self._encoder.finish()
@@ -257,32 +243,37 @@ class AvatarSession:
     async def interrupt(self) -> str:
         """Stop the most recent request, sent or half-sent; return its id.
 
-        Its frames are dropped from now on, and the next request may begin.
-        Cancelling does not take the interrupt back.
+        Its frames are dropped from now on, the next request may begin, and what has
+        not left of its audio stays here. Nothing is waited for.
 
         Raises:
             SessionStateError: There was no request, or the session is not open.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
+            AvatarSDKError: The connection is closed.
         """
         self._check_open()
+        if self.requests.is_half_sent:
+            # A service may take an interrupt of an open request for a pause in the audio.
+            self._put_audio(b"", end=True)
         req_id = self.requests.interrupt()
         self._encoder.forget()
-        await self._write(req_id, encode(Interrupt(req_id)))
+        self._put(encode(Interrupt(req_id)))
         return req_id
 
     async def abandon(self) -> None:
-        """End whatever request is open, so that the connection comes clean.
-
-        Half-sent audio is ended before it is interrupted: a service may take
-        an interrupt of an open request for a pause in the audio.
-        """
-        last = self.requests.last
+        """End whatever request is open, so that the connection comes clean."""
         if self.requests.is_half_sent and self.is_open:
-            await self._send_piece(b"", end=True)
-        if self.requests.last != last:
-            return  # the peer was slow, and another request has begun meanwhile
+            self._put_audio(b"", end=True)
         if not self.requests.is_settled and self.is_open:
             await self.interrupt()
+
+    async def proves_alive(self, patience: float) -> bool:
+        """Ping the service; return whether it answered.
+
+        Args:
+            patience: Seconds in which it takes nothing of what was sent before, sends
+                nothing and does not answer.
+        """
+        return self._websocket is not None and await self._websocket.proves_alive(patience)
 
     async def ending(self) -> AvatarSDKError | None:
         """Return why the service is hanging up, once its last word is known."""
@@ -367,25 +358,33 @@ class AvatarSession:
             )
         raise SessionStateError(f"the session is {self._state.name.lower()}")
 
-    async def _send_piece(self, audio: bytes | memoryview, *, end: bool) -> str:
+    def _put_audio(self, audio: bytes | memoryview, *, end: bool) -> str:
+        """Queue one piece of the current request's audio; return its id."""
         self._check_open()
         # A user's callable: asked first, so that its failure begins no request.
         trace = {} if self.requests.is_half_sent else outgoing.trace_context(self._config)
-        req_id, is_new = self.requests.audio(end=end)
-        if is_new and self._observer is not None:
-            self._observer.request_began(req_id)
-        await self._write(req_id, *audio_parts(req_id, audio, end=end, **trace))
-        if end and self.requests.is_settled and self._observer is not None:
-            self._observer.request_settled()
+        req_id = self._router.audio(end=end)
+        self._put(*audio_parts(req_id, audio, end=end, **trace))
+        if end:
+            self._router.settle()
         return req_id
 
-    async def _write(self, req_id: str, *parts: bytes | memoryview) -> None:
+    def _put(self, *parts: bytes | memoryview) -> None:
         assert self._websocket is not None
         self._websocket.write(*parts)
-        if not self._websocket.is_held_back:
-            return
+
+    async def _took_long(self, req_id: str) -> bool:
+        """Wait until the kernel has what was queued; return whether the peer is slow."""
+        websocket = self._websocket
+        assert websocket is not None
+        if not websocket.is_held_back:
+            if self._encoder.portion_bytes:
+                await asyncio.sleep(0)  # encoding takes time: others have their turn
+            return False
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            await self._websocket.drain(self._config.send_timeout)
+            await websocket.drain(self._config.send_timeout)
         except TimeoutError as error:
             self._failure = AvatarSDKError(
                 AvatarSDKErrorCode.connectionFailed,
@@ -394,8 +393,9 @@ class AvatarSession:
                 connection_id=self._connection_id,
                 req_id=req_id,
             )
-            self._websocket.abort()
+            websocket.abort()
             raise self._failure from error
+        return loop.time() - began > outgoing.SLOW_SECONDS
 
     # --- receiving: called by the WebSocket ------------------------------------------
 
@@ -406,7 +406,10 @@ class AvatarSession:
             if self._state is _OPENING:
                 self._handshake_answered(message)
             elif isinstance(message, AnimationFrame):
-                self._frame_received(message, data)
+                wanted = self._router.frame(message)
+                if self._has_listener and (wanted or self._config.has_egress):
+                    _call(self._config.transport_frames, data, message.end)
+                    _call(self._config.on_playback, message)
             elif isinstance(message, ServerError):
                 self._error_received(server_error(message, phase="websocket_runtime"))
             elif isinstance(message, PlaybackState):
@@ -439,48 +442,13 @@ class AvatarSession:
             # Open from here, not from where start() wakes up: the service's
             # next message may come in the same packet.
             self._advance(SessionEvent.CONFIRM)
-            self._connection_id = message.connection_id
+            self._connection_id = self._router.connection_id = message.connection_id
             self._capabilities = message.capabilities
             confirmed.set_result(None)
 
-    def _frame_received(self, frame: AnimationFrame, data: bytes) -> None:
-        config, observer = self._config, self._observer
-        wanted = self.requests.frame(frame.req_id, end=frame.end)
-        if not wanted:
-            self._frame_unwanted(frame)
-        elif observer is not None:
-            observer.frame_received(frame)
-        if observer is not None and frame.end and self.requests.is_settled:
-            observer.request_settled()
-        if wanted or config.has_egress:
-            if config.transport_frames is not None:
-                _call(config.transport_frames, data, frame.end)
-            if config.on_playback is not None:
-                _call(config.on_playback, frame)
-
-    def _frame_unwanted(self, frame: AnimationFrame) -> None:
-        if self._observer is not None:
-            self._observer.frame_dropped(frame)
-        breach = self.requests.breach(frame.req_id)
-        if breach is None:
-            return
-        error = protocol_violation(breach, connection_id=self._connection_id)
-        if not self.requests.has_made(frame.req_id):
-            raise error  # whose it is nobody knows, the current request's perhaps
-        if self._observer is not None:
-            self._observer.protocol_broken(error)
-
     def _error_received(self, error: AvatarSDKError) -> None:
-        # An error that names no request is about whichever is under way.
-        req_id = error.req_id or self.requests.current
-        wanted = req_id is not None and self.requests.fail(req_id)
-        if wanted:
+        if self._router.error(error):
             self._encoder.forget()
-        if self._observer is not None:
-            if wanted:
-                self._observer.request_failed(error)
-            if self.requests.is_settled:
-                self._observer.request_settled()
         _call(self._config.on_error, error)
 
     def connection_closing(self) -> None:
@@ -501,8 +469,7 @@ class AvatarSession:
         if self._connection_id is None:
             return  # it never opened: start() raises, and nobody else has heard of it
         log.info("session %s closed: %s", self._connection_id, error or "from here")
-        if self._observer is not None:
-            self._observer.session_ended(error)
+        self._router.observer.session_ended(error)
         if error is not None:
             _call(self._config.on_error, error)
         _call(self._config.on_close)

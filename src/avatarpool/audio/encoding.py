@@ -16,7 +16,7 @@ class RequestEncoder:
         config: The session's.
     """
 
-    __slots__ = ("_config", "_encoded", "_encoder", "takes")
+    __slots__ = ("_config", "_encoded", "_encoder", "portion_bytes", "takes")
 
     def __init__(self, config: SessionConfig) -> None:
         self._config = config
@@ -25,10 +25,10 @@ class RequestEncoder:
         is_encoding = config.ogg_opus_encoder is not None
         # The format of what the user sends.
         self.takes = AudioFormat.PCM_S16LE if is_encoding else AudioFormat(config.audio_format)
+        # How much to encode at once, half a second of speech; 0: nothing is encoded.
+        self.portion_bytes = config.sample_rate if is_encoding else 0
 
-    def encode(
-        self, audio: bytes | bytearray | memoryview, *, end: bool, is_first: bool
-    ) -> bytes | bytearray | memoryview:
+    def encode(self, audio: bytes | memoryview, *, end: bool, is_first: bool) -> bytes | memoryview:
         """Encode a piece; raise `ConfigurationError` for settings that Opus does not know."""
         settings = self._config.ogg_opus_encoder
         if settings is None:

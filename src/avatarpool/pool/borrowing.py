@@ -260,25 +260,22 @@ class PooledConnection:
         """
         if self.is_unused and not is_final:
             return
-        collector = self.collector
-        if not collector.is_done:
-            self._lender.meter.counters.requests_errors += collector.req_id is not None
-            collector.finish(
-                error
-                or AvatarSDKError(
-                    AvatarSDKErrorCode.connectionClosed,
-                    "the connection was closed before the last frame",
-                    phase="websocket_runtime",
-                    connection_id=self.connection_id,
-                    req_id=collector.req_id,
-                )
+        self._finish(
+            error
+            or AvatarSDKError(
+                AvatarSDKErrorCode.connectionClosed,
+                "the connection was closed before the last frame",
+                phase="websocket_runtime",
+                connection_id=self.connection_id,
+                req_id=self.collector.req_id,
             )
-        self._connection.request_over(collector.error)
+        )
 
     def hold(self, connection: Connection) -> None:
         """Stand for a connection from now on."""
         self._connection = connection
         connection.borrower = self
+        connection.request = None
         connection.is_touched = False
         self._stage = _LENT
 
@@ -286,14 +283,18 @@ class PooledConnection:
         """Kill the handle; return the connection it stood for."""
         self._stage = _RETURNED
         connection = self._connection
-        connection.borrower = connection.collection = None
-        collector = self._collector
-        if collector is not None:
-            if not collector.is_done:
-                self._lender.meter.counters.requests_errors += collector.req_id is not None
-                collector.finish(self._ended_early())
-            connection.request_over(collector.error)
+        connection.borrower = None
+        if self._collector is not None and not self._collector.is_done:
+            self._finish(self._ended_early())
+        connection.left, connection.request = connection.request, None
         return connection
+
+    def _finish(self, error: AvatarPoolError) -> None:
+        """Fail the current request, or the waiting for one that has not begun."""
+        request = self._connection.request
+        if request is not None:
+            request.end(error)
+        self.collector.finish(error)  # harmless if that has done it
 
     def _ended_early(self) -> SessionStateError:
         return SessionStateError(
@@ -368,6 +369,6 @@ class LentSession:
         connection = await lent.ready()
         if lent.is_unused:
             raise SessionStateError("there is no request to interrupt")
-        lent.collector.finish()
-        connection.request_over(reason="interrupted")
+        if connection.request is not None:
+            connection.request.end(reason="interrupted")
         return await connection.session.interrupt()

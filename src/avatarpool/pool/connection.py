@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
-from avatarpool.collector import AnimationCollector, Collection, CollectionLimits
+from avatarpool.collector import AnimationCollector, CollectionLimits
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
 )
-from avatarpool.pool.events import PoolEventKind as Kind
-from avatarpool.pool.meter import Meter
+from avatarpool.pool.fading import Fading
+from avatarpool.pool.request import Request, Teller
 from avatarpool.pool.state import Member
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.requests import RequestLog
 
 
-class Owner(Protocol):
+class Owner(Teller, Protocol):
     """What a connection asks of its pool."""
 
     name: str
     limits: CollectionLimits
-    meter: Meter
+    now: Callable[[], float]
 
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
@@ -32,16 +33,6 @@ class Owner(Protocol):
 
     def broken(self, connection: Connection, error: AvatarSDKError) -> None:
         """Learn that a connection's peer broke the protocol."""
-
-    def tell(
-        self,
-        kind: Kind,
-        connection_id: str = "",
-        reason: str = "",
-        seconds: float = 0.0,
-        error: BaseException | None = None,
-    ) -> None:
-        """Pass an event on to whoever follows the pool."""
 
 
 class Borrower(Protocol):
@@ -98,6 +89,9 @@ class PoolableSession(Protocol):
     async def abandon(self) -> None:
         """End whatever request is open."""
 
+    async def proves_alive(self, patience: float) -> bool | None:
+        """Ping the peer; None: this session has no way to."""
+
     async def ending(self) -> AvatarSDKError | None:
         """Return why the connection ended, if that is known."""
 
@@ -114,14 +108,13 @@ class Connection(Member):
 
     __slots__ = (
         "_pool",
-        "began_at",
         "borrower",
-        "collection",
         "exchange",
-        "had_frame",
-        "in_request",
+        "fading",
         "is_cleaning",
         "is_touched",
+        "left",
+        "request",
         "request_count",
         "session",
     )
@@ -131,15 +124,14 @@ class Connection(Member):
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
         self.borrower: Borrower | None = None
-        self.collection: Collection | None = None  # of the borrower's current request
+        self.request: Request | None = None  # its latest
+        self.left: Request | None = None  # what it left, until that is known to be over
         self.exchange = asyncio.Lock()  # held while its borrower waits for another one
         self.request_count = 0  # requests answered to the last frame
-        self.began_at = 0.0  # when the current request began
-        self.had_frame = False  # whether the current request has a frame yet
-        self.in_request = False  # whether its end is still to be told
         # Whether the keeper still ends its abandoned request: nobody may begin
         # one meanwhile, it would be ended with it.
         self.is_cleaning = False
+        self.fading: Fading | None = None  # while that request's end is waited for
         self.is_touched = False  # whether its borrower has used it
 
     def __repr__(self) -> str:
@@ -149,66 +141,48 @@ class Connection(Member):
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
 
-    def request_over(self, error: Exception | None = None, reason: str = "") -> None:
-        """Tell how the current request ended, once."""
-        if self.in_request:
-            self.in_request = False
-            seconds = self._pool.meter.clock() - self.began_at
-            self._pool.tell(Kind.REQUEST_ENDED, self.connection_id, reason, seconds, error)
-
     # --- SessionObserver --------------------------------------------------------------
 
     def request_began(self, req_id: str) -> None:
-        if self.borrower is not None:  # who may have gone on after a collection that failed
-            self.request_over(self.borrower.collector.error)
-        self.in_request = True
-        self.began_at = self._pool.meter.clock()
-        self.had_frame = False
-        self._pool.meter.counters.requests_num += 1
-        if self.borrower is not None:
-            self.collection = self.borrower.collector.begin(req_id)
-        self._pool.tell(Kind.REQUEST_BEGAN, self.connection_id, req_id)
+        if self.borrower is None:
+            return  # an abandoned send that a foreign session was slow to tell of
+        collection = self.borrower.collector.begin(req_id)
+        self.request = Request(self._pool, self, collection, self._pool.now())
 
     def request_settled(self) -> None:
-        if self.borrower is not None and not self.session.requests.expects_frames:
-            collector = self.borrower.collector
-            if collector.req_id is not None and not collector.is_done:
-                # Its frames go to a room: with the audio sent, all is done here.
-                self.request_count += 1
-                self._pool.meter.request_served(self._pool.meter.clock() - self.began_at)
-                collector.finish()
-                self.request_over()
+        request = self.request
+        if request is not None and not self.session.requests.expects_frames:
+            request.end()  # its frames go to a room: with the audio sent, all is done here
         self._pool.settled(self)
 
     def frame_received(self, frame: AnimationFrame) -> None:
-        meter, collection = self._pool.meter, self.collection
-        if collection is None:  # its borrower is gone: the request is abandoned
-            meter.counters.frames_dropped += 1
+        request = self.request
+        if request is None or request.is_over:
+            self.frame_dropped(frame)
             return
-        meter.counters.frames_received += 1
-        if not self.had_frame or frame.end:
-            elapsed = meter.clock() - self.began_at
-            if not self.had_frame:
-                self.had_frame = True
-                meter.first_frame.add(elapsed)
-                self._pool.tell(Kind.FIRST_FRAME, self.connection_id, "", elapsed)
-            if frame.end:
-                self.request_count += 1
-                meter.request_served(elapsed)
-                self.request_over()
-        collection.add(frame)
+        self._pool.meter.counters.frames_received += 1
+        if not request.has_frames:
+            request.first_frame()
+        collection = request.collection
+        if collection.add(frame):
+            request.end(collection.error)
 
     def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
         self._pool.meter.counters.frames_dropped += 1
+        if self.fading is not None:
+            self.fading.frame_came(self._pool.now())
+            self.drains_until = self.fading.give_up_at
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
         self._pool.broken(self, error)
 
     def request_failed(self, error: AvatarSDKError) -> None:
-        self._pool.meter.counters.requests_errors += 1
-        if self.borrower is not None:
-            self.borrower.collector.finish(error)
-        self.request_over(error)
+        if self.request is not None:
+            self.request.end(error)
+
+    def request_doubted(self, error: AvatarSDKError) -> None:
+        if self.request is not None:
+            self.request.collection.doubt = error
 
     def session_ended(self, error: AvatarSDKError | None) -> None:
         if self.borrower is not None:

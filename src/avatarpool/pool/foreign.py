@@ -18,10 +18,9 @@ from avatarpool.exceptions import (
 )
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
-from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.settings import AudioFormat
-from avatarpool.session import SessionObserver
+from avatarpool.routing import Router, SessionObserver
 
 T = TypeVar("T")
 
@@ -86,7 +85,7 @@ class ForeignSession:
         has_egress = any(options.get(key) is not None for key in ("livekit_egress", "agora_egress"))
         self.requests = RequestLog(expects_frames=not has_egress)
         self._observer = observer
-        self._connection_id: str | None = None
+        self._router = Router(self.requests, observer)
         self._is_open = False
         self._has_ended = False
         # Ids of requests that are over: a late frame of one of them must not
@@ -114,11 +113,11 @@ class ForeignSession:
         self._session = cast("VendorSession", session)
 
     def __repr__(self) -> str:
-        return f"<ForeignSession {self._connection_id} over {type(self._session).__module__}>"
+        return f"<ForeignSession {self.connection_id} over {type(self._session).__module__}>"
 
     @property
     def connection_id(self) -> str | None:
-        return self._connection_id
+        return self._router.connection_id
 
     @property
     def is_open(self) -> bool:
@@ -133,13 +132,14 @@ class ForeignSession:
 
     async def start(self) -> str:
         try:
-            self._connection_id = await _translated(self._session.start(), "websocket_connect")
+            connection_id = await _translated(self._session.start(), "websocket_connect")
         except BaseException:
             # The SDKs close their socket after an error but not when cancelled.
             await self.close()
             raise
+        self._router.connection_id = connection_id
         self._is_open = not self._has_ended
-        return self._connection_id
+        return connection_id
 
     @property
     def is_settled(self) -> bool:
@@ -166,15 +166,18 @@ class ForeignSession:
         return req_id
 
     async def interrupt(self) -> str:
+        if self.requests.is_half_sent and not self._is_torn:
+            await self.send_audio(b"", end=True)
         self._remember(self.requests.interrupt())
         return await _translated(self._session.interrupt(), "websocket_send")
 
     async def abandon(self) -> None:
         self._check_whole()
-        if self.requests.is_half_sent:
-            await self.send_audio(b"", end=True)
         if not self.requests.is_settled:
             await self.interrupt()
+
+    async def proves_alive(self, patience: float) -> bool | None:  # noqa: ARG002
+        return None  # the SDKs have no call for a ping
 
     async def ending(self) -> AvatarSDKError | None:
         return None  # the SDK told on_error, if anybody
@@ -198,26 +201,16 @@ class ForeignSession:
             return
         if self._is_beginning and self._is_news(frame.req_id):
             self._begin(frame.req_id)
-        wanted = self.requests.frame(frame.req_id, end=frame.end)
-        if wanted:
-            self._observer.frame_received(frame)
-        else:
-            self._frame_unwanted(frame)
+        if self._is_torn and not self.requests.has_made(frame.req_id):
+            self._observer.frame_dropped(frame)  # the send that was cut off may have begun it
+            return
+        try:
+            self._router.frame(frame)
+        except AvatarSDKError as error:
+            self.failed(error)
+            self._observer.protocol_broken(error)
         if frame.end:
             self._remember(frame.req_id)
-            if self.requests.is_settled:
-                self._observer.request_settled()
-
-    def _frame_unwanted(self, frame: AnimationFrame) -> None:
-        self._observer.frame_dropped(frame)
-        breach = self.requests.breach(frame.req_id)
-        # A send that was cut off may have begun a request whose id was never told.
-        if breach is None or self._is_torn:
-            return
-        error = protocol_violation(breach, connection_id=self._connection_id)
-        if not self.requests.has_made(frame.req_id):
-            self.failed(error)  # whose it is nobody knows, the current request's perhaps
-        self._observer.protocol_broken(error)
 
     def failed(self, error: Exception) -> None:
         """Take an error of the SDK's ``on_error``."""
@@ -225,11 +218,8 @@ class ForeignSession:
         req_id = translated.req_id or self.requests.current
         if self._is_beginning and req_id is not None and self._is_news(req_id):
             self._begin(req_id)
-        if req_id is not None and self.requests.fail(req_id):
+        if self._router.error(translated) and req_id is not None:
             self._remember(req_id)
-            self._observer.request_failed(translated)
-        if self.requests.is_settled:
-            self._observer.request_settled()
 
     def ended(self) -> None:
         """Take the SDK's ``on_close``; it may call more than once."""
@@ -244,7 +234,7 @@ class ForeignSession:
                 AvatarSDKErrorCode.connectionClosed,
                 "a send was cut off, and what the session holds is unknown",
                 phase="websocket_send",
-                connection_id=self._connection_id,
+                connection_id=self._router.connection_id,
             )
 
     # --- request ids that the SDK chooses -----------------------------------------------
@@ -253,14 +243,12 @@ class ForeignSession:
         return req_id != self.requests.last and req_id not in self._past
 
     def _begin(self, req_id: str) -> None:
-        self.requests.audio(end=False, req_id=req_id)
-        self._observer.request_began(req_id)
+        self._router.audio(end=False, req_id=req_id)
 
     def _audio_sent(self, *, end: bool) -> None:
         if end and self.requests.is_half_sent:
-            self.requests.audio(end=True)
-            if self.requests.is_settled:
-                self._observer.request_settled()
+            self._router.audio(end=True)
+            self._router.settle()
 
     def _remember(self, req_id: str) -> None:
         self._past.append(req_id)

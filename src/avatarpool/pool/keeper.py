@@ -113,7 +113,11 @@ class Keeper:
     ) -> None:
         """Have a returned connection cleaned; it is in quarantine meanwhile."""
         connection.is_cleaning = True
-        self._own(self._workers, self._clean, connection, work, done)
+        self.have(self._clean, connection, work, done)
+
+    def have(self, work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:
+        """Have work done that closing the pool cancels."""
+        self._own(self._workers, work, *args)
 
     def stop(self) -> None:
         """Open and clean nothing any more."""
@@ -141,6 +145,8 @@ class Keeper:
         work: Callable[..., Coroutine[object, object, None]],
         *args: object,
     ) -> None:
+        # Called in the task: a coroutine of a task that is cancelled before it runs would
+        # complain that nobody awaited it.
         task = self._loop.create_task(_quietly(work, *args))
         owner.add(task)
         task.add_done_callback(owner.discard)

@@ -22,6 +22,7 @@ from avatarpool.pool.connection import Connection
 from avatarpool.pool.custody import warn_of_deadlocks, warn_of_leaks
 from avatarpool.pool.events import Listeners
 from avatarpool.pool.events import PoolEventKind as Kind
+from avatarpool.pool.fading import PONG_TIMEOUT, Fading
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
@@ -186,6 +187,9 @@ class Lender:
         borrower.future = future = self.loop.create_future()
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
+        if state.draining_members:  # ... or to take what is as good as free
+            for connection in list(state.draining_members):
+                self._look_at_fading(connection)
         if now + patience < self._alarm_at:
             self._set_alarm(now + patience)
         return future
@@ -284,13 +288,53 @@ class Lender:
         else:
             self._counters.returns_unsettled += 1
             self.tell(Kind.QUARANTINED, connection.connection_id)
-            self._clean(connection, session.abandon, self.settled)
+            left = connection.left
+            connection.fading = Fading(
+                now,
+                asked_at=left.began_at if left else now,
+                has_frames=left is not None and left.has_frames,
+                patience=self._state.quarantine_timeout,
+                longest=self.limits.timeout or inf,
+            )
+            self._clean(connection, session.abandon, self._interrupted)
         if self._state.to_close:
             self._act()
             self.progress.set()
 
+    def _interrupted(self, connection: Connection) -> None:
+        """What a borrower left is interrupted: see whether its peer is alive, and stops."""
+        self.settled(connection)
+        if connection.phase is DRAINING and connection.fading is not None:
+            assert self._keeper is not None
+            self._keeper.have(self._prove_alive, connection, connection.fading)
+
+    async def _prove_alive(self, connection: Connection, fading: Fading) -> None:
+        answered = await connection.session.proves_alive(PONG_TIMEOUT)
+        if connection.phase is not DRAINING or connection.fading is not fading:
+            return  # its request is over, or so is the connection
+        if answered:
+            fading.peer_answered()
+            self._look_at_fading(connection)
+        elif answered is not None:
+            self._state.retire(connection, "its peer did not answer a ping")
+            self._act()
+
+    def _look_at_fading(self, connection: Connection) -> None:
+        """Free a connection whose request is as good as over, or look again when it may be."""
+        fading, state = connection.fading, self._state
+        if connection.phase is not DRAINING or fading is None:
+            return
+        over_at = fading.over_at(is_wanted=state.waiting > state.opening)
+        if over_at <= self.now():
+            connection.session.requests.write_off()
+            self.settled(connection)
+        elif over_at < inf:
+            assert self.loop is not None
+            self.loop.call_at(over_at, self._look_at_fading, connection)
+
     def _free(self, connection: Connection, now: float) -> None:
         """A connection's requests are over: lend it on, once it was reset."""
+        connection.fading = connection.left = None
         reset = self._reset
         if reset is None:
             self._state.recycle(connection, now)

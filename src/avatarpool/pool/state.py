@@ -38,11 +38,21 @@ class Member:
         renew_at: When its successor should be opened.
         retire_at: When it is too old to be lent.
         since: When it entered its phase.
+        drains_until: When it is replaced unless its request has ended.
         is_aging: Whether its successor is due.
         why: Why it was retired, or is to be once it comes back.
     """
 
-    __slots__ = ("is_aging", "opened_at", "phase", "renew_at", "retire_at", "since", "why")
+    __slots__ = (
+        "drains_until",
+        "is_aging",
+        "opened_at",
+        "phase",
+        "renew_at",
+        "retire_at",
+        "since",
+        "why",
+    )
 
     def __init__(self, opened_at: float, retire_at: float, renew_at: float | None = None) -> None:
         self.phase = OUT
@@ -50,6 +60,7 @@ class Member:
         self.renew_at = retire_at if renew_at is None else renew_at
         self.retire_at = retire_at
         self.since = opened_at
+        self.drains_until = inf
         self.is_aging = False
         self.why = ""
 
@@ -86,7 +97,7 @@ class PoolState(Generic[M, W]):
         max_size: Members to grow to while borrowers wait.
         max_waiting: Borrowers that may wait; 0 for any number.
         max_idle: Seconds after which an idle member beyond ``min_size`` goes.
-        quarantine_timeout: Seconds that a member may drain.
+        quarantine_timeout: Seconds that a member may drain in silence.
     """
 
     def __init__(
@@ -108,7 +119,7 @@ class PoolState(Generic[M, W]):
         self.to_close: list[M] = []
         self._aging = 0  # members whose successors are due
         self.idle_members: deque[M] = deque()
-        self._draining: dict[M, None] = {}
+        self.draining_members: dict[M, None] = {}
         self._waiters: FairQueue[W] = FairQueue()
 
     # --- what one may ask ------------------------------------------------------------
@@ -210,7 +221,7 @@ class PoolState(Generic[M, W]):
             return
         member.since = now
         if member.phase is DRAINING:
-            del self._draining[member]
+            del self.draining_members[member]
         waiters = self._waiters
         while waiters.present:
             member.phase = LENT
@@ -229,7 +240,8 @@ class PoolState(Generic[M, W]):
             return False
         member.phase = DRAINING
         member.since = now
-        self._draining[member] = None
+        member.drains_until = now + self.quarantine_timeout
+        self.draining_members[member] = None
         return True
 
     def retire(self, member: M, why: str) -> None:
@@ -258,8 +270,8 @@ class PoolState(Generic[M, W]):
 
     def sweep_draining(self, now: float) -> None:
         """Retire what did not drain in time."""
-        for member in list(self._draining):
-            if now - member.since >= self.quarantine_timeout:
+        for member in list(self.draining_members):
+            if now >= member.drains_until:
                 self.retire(member, "its request did not end")
 
     def expire(self, now: float) -> None:
@@ -323,6 +335,6 @@ class PoolState(Generic[M, W]):
         self._aging -= member.is_aging
         if member.phase is IDLE and member in self.idle_members:
             self.idle_members.remove(member)
-        self._draining.pop(member, None)
+        self.draining_members.pop(member, None)
         member.phase = OUT
         return True

@@ -21,14 +21,14 @@ class RequestLog:
 
     A session serves one request at a time. An interrupted request does not
     stand in the way of the next one, yet keeps the session unsettled until its
-    last frame is seen.
+    last frame is seen or it is written off.
 
     Args:
         expects_frames: False where frames go to a room: then a request is over
             as soon as its audio is sent or interrupted.
     """
 
-    __slots__ = ("_open", "_past", "current", "expects_frames", "last")
+    __slots__ = ("_open", "_past", "_written_off", "current", "expects_frames", "last")
 
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
@@ -38,6 +38,8 @@ class RequestLog:
         # Requests that are over, and whether they were cut short: of those, frames
         # may still be under way, an answer to an interrupt among them.
         self._past: OrderedDict[str, bool] = OrderedDict()
+        # Those of them whose end was never seen, until a later request shows it.
+        self._written_off: dict[str, None] = {}
 
     def __repr__(self) -> str:
         return f"<RequestLog current={self.current} open={len(self._open)}>"
@@ -52,6 +54,13 @@ class RequestLog:
         """Whether the current request's audio has begun and not ended."""
         state = self._open.get(self.current or "")
         return state in (_SENDING, _ANSWERED)
+
+    @property
+    def fading(self) -> str | None:
+        """An interrupted request whose end has not been seen, written off or not."""
+        if self._written_off:
+            return next(iter(self._written_off))
+        return next((r for r, state in self._open.items() if state is _INTERRUPTED), None)
 
     def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
         """Record a piece of audio; return its request id and whether it is a new one.
@@ -105,10 +114,14 @@ class RequestLog:
         """
         state = self._open.get(req_id)
         if state is None or state is _ANSWERED:
+            if end:
+                self._written_off.pop(req_id, None)
             return False
         wanted = req_id == self.current
         if end:  # any other frame leaves its request where it is
             self._advance(req_id, RequestEvent.LAST_FRAME)
+            if wanted:
+                self._written_off.clear()  # one at a time: the service is past them
         return wanted
 
     def has_made(self, req_id: str) -> bool:
@@ -125,11 +138,18 @@ class RequestLog:
 
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
+        self._written_off.pop(req_id, None)
         if self._open.get(req_id) in (None, _ANSWERED):
             return False
         wanted = req_id == self.current
         self._advance(req_id, RequestEvent.FAIL)
         return wanted
+
+    def write_off(self) -> None:
+        """Take interrupted requests for over; what still comes of them is merely late."""
+        for req_id in [r for r, state in self._open.items() if state is _INTERRUPTED]:
+            self._advance(req_id, RequestEvent.WRITE_OFF)
+            self._written_off[req_id] = None
 
     def _advance(self, req_id: str, event: RequestEvent) -> None:
         before = self._open[req_id]
@@ -141,6 +161,7 @@ class RequestLog:
                 self.current = None
             self._past[req_id] = before is not _SENT or event is RequestEvent.FAIL
             if len(self._past) > _REMEMBERED:
-                self._past.popitem(last=False)
+                forgotten, _ = self._past.popitem(last=False)
+                self._written_off.pop(forgotten, None)
         else:
             self._open[req_id] = state

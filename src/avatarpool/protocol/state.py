@@ -44,6 +44,7 @@ class RequestEvent(Enum):
     FRAME = auto()
     LAST_FRAME = auto()
     INTERRUPT = auto()
+    WRITE_OFF = auto()
     FAIL = auto()
 
     __hash__ = object.__hash__
@@ -73,12 +74,14 @@ REQUESTS: dict[Role, dict[RequestState, dict[RequestEvent, RequestState]]] = {
             E.INTERRUPT: S.INTERRUPTED,
             E.FAIL: S.DONE,
         },
-        # Frames that left before the server heard of the interrupt still come;
-        # the request is over only with its last one.
+        # Frames that left before the server heard of the interrupt still come; the
+        # request is over with its last one, or where a server stops in silence, once
+        # whoever watches it has reason to think so.
         S.INTERRUPTED: {
             E.FRAME: S.INTERRUPTED,
             E.LAST_FRAME: S.DONE,
             E.INTERRUPT: S.INTERRUPTED,
+            E.WRITE_OFF: S.DONE,
             E.FAIL: S.DONE,
         },
         S.DONE: {E.INTERRUPT: S.DONE},

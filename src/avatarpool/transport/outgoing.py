@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from avatarpool.config import SessionConfig
@@ -14,7 +13,12 @@ from avatarpool.protocol.settings import AudioFormat
 # no more memory than one. Larger ones are no faster: 558 kB take 330 us in pieces of
 # 64 kB, 240 in these, 230 in pieces of twice the size. Even, so that no PCM sample is
 # torn.
-AUDIO_PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 128 * 1024
+
+# To a peer that takes longer than this for such a piece: an interrupt waits for the
+# rest of the piece before it.
+SLOW_SECONDS = 0.05
+SLOW_PIECE_BYTES = 16 * 1024
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
@@ -55,15 +59,3 @@ def trace_context(config: SessionConfig) -> dict[str, str]:
     return {
         key: context[key] for key in ("traceparent", "tracestate") if context and key in context
     }
-
-
-def pieces(
-    audio: bytes | bytearray | memoryview, *, end: bool
-) -> Iterator[tuple[bytes | memoryview, bool]]:
-    """Cut audio for the wire; a bare end is one empty piece."""
-    view = memoryview(audio)
-    if end and not view:
-        yield b"", True
-    for start in range(0, len(view), AUDIO_PIECE_BYTES):
-        stop = start + AUDIO_PIECE_BYTES
-        yield view[start:stop], end and stop >= len(view)
