@@ -18,6 +18,10 @@ TOKEN_PATH = "/session-tokens"  # noqa: S105  # a path, no secret
 
 _DEFAULT_TOKEN_LIFETIME = timedelta(hours=1)
 
+# Requests for tokens are short, and rare once a pool is open; with TLS a connection costs a
+# handshake, and 260 kB while it is kept.
+_CONNECTIONS = 4
+
 # A token answer is some hundred bytes; more than this is no token answer.
 _MAX_BODY_BYTES = 64 * 1024
 
@@ -58,7 +62,7 @@ class ConsoleClient:
                 token, or did not answer within ``config.token_request_timeout``.
         """
         if self._http is None:
-            self._http = aiohttp.ClientSession()
+            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS))
         expire_at = config.expire_at or datetime.now(timezone.utc) + _DEFAULT_TOKEN_LIFETIME
         if expire_at.tzinfo is None:
             expire_at = expire_at.replace(tzinfo=timezone.utc)

@@ -30,7 +30,7 @@ async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> N
         reason = f"no end within {timeout:.2f} s" if limit.expired() else repr(error)
         raise _failure(f"{what} failed: {reason}", connection) from error
     finally:
-        inspected.give_back()
+        inspected.give_back().left = None
     if not session.is_open:
         raise _failure(f"the connection was closed during {what}", connection)
     if not session.is_settled:

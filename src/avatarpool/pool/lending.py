@@ -273,6 +273,7 @@ class Lender:
         self._release(connection, now)
 
     def _release(self, connection: Connection, now: float) -> None:
+        left, connection.left = connection.left, None  # an idle connection keeps no frames
         if connection.phase is not LENT:
             return  # it died meanwhile, or the pool cut it
         session = connection.session
@@ -288,7 +289,6 @@ class Lender:
         else:
             self._counters.returns_unsettled += 1
             self.tell(Kind.QUARANTINED, connection.connection_id)
-            left = connection.left
             connection.fading = Fading(
                 now,
                 asked_at=left.began_at if left else now,
@@ -334,7 +334,7 @@ class Lender:
 
     def _free(self, connection: Connection, now: float) -> None:
         """A connection's requests are over: lend it on, once it was reset."""
-        connection.fading = connection.left = None
+        connection.fading = None
         reset = self._reset
         if reset is None:
             self._state.recycle(connection, now)

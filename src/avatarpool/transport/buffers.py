@@ -12,6 +12,7 @@ import array
 import asyncio
 import contextlib
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -44,9 +45,22 @@ SMALLEST_READ_BYTES = 1024
 _READ_BYTES = 14 * 1024
 
 # aiofastnet reads and writes TLS through two buffers of 263 kB each, which stay with the
-# connection once they were used. One record, 16 kB and its frame, is enough.
-_RECORD_BYTES = 16 * 1024 + 512
-TLS_BUFFERS = {"ssl_incoming_bio_size": _RECORD_BYTES, "ssl_outgoing_bio_size": _RECORD_BYTES}
+# connection once they were used. It takes no smaller ones than these.
+_TLS_BUFFER_BYTES = 16 * 1024
+TLS_BUFFERS = {
+    "ssl_incoming_bio_size": _TLS_BUFFER_BYTES,
+    "ssl_outgoing_bio_size": _TLS_BUFFER_BYTES,
+}
+
+
+def bypass_tls_buffers(context: ssl.SSLContext) -> None:
+    """Have OpenSSL read and write the sockets of a context itself, without those buffers.
+
+    aiofastnet does so for kernel TLS, and by this switch without it: 33 kB for an idle
+    connection in place of 54, and a third less CPU for bursts. Where a version does
+    not know the switch, the buffers have the size above.
+    """
+    context._aiofastnet_force_socket_bio = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def bound_unsent(sock: socket.socket) -> None:

@@ -32,6 +32,9 @@ from avatarpool.transport.pulse import Pulse
 _picows_log = logging.getLogger("avatarpool.transport.picows")
 _picows_log.setLevel(logging.WARNING)
 
+# Of a logger picows makes another one for each connection, of an adapter it does not.
+_picows_logging = logging.LoggerAdapter(_picows_log)
+
 # A read may bring so many frames that are too small for any message of use: more
 # are a flood, each of which would cost as much as a message.
 _SMALL_FRAME_BYTES = 16
@@ -217,6 +220,9 @@ class WebSocket(WSListener):
         # What is written waits here and not in a buffer, as soon as the kernel has enough.
         transport.underlying_transport.set_write_buffer_limits(0)
         self._pulse.begin(transport)
+        # They are of no more use, hold a token, and take 2 kB of each connection.
+        transport.request.headers.clear()
+        transport.response.headers.clear()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -377,7 +383,7 @@ async def connect(
                 ),
                 url,
                 websocket_handshake_timeout=timeout,
-                logger_name=_picows_log,
+                logger_name=_picows_logging,
                 enable_auto_pong=False,
                 max_frame_size=max_message_bytes,
                 extra_headers=dict(headers),
@@ -416,7 +422,9 @@ def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
 @cache
 def _tls_context() -> ssl.SSLContext:
     # Made once: loading the certificates costs some 20 ms.
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    buffers.bypass_tls_buffers(context)
+    return context
 
 
 async def _retrieve(transport: WSTransport) -> None:
