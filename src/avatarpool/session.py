@@ -444,17 +444,17 @@ class AvatarSession:
             confirmed.set_result(None)
 
     def _frame_received(self, frame: AnimationFrame, data: bytes) -> None:
-        config, observer = self._config, self._observer
-        wanted = self.requests.frame(frame.req_id, end=frame.end)
+        config, observer, end = self._config, self._observer, frame.end
+        wanted = self.requests.frame(frame.req_id, end=end)
         if not wanted:
             self._frame_unwanted(frame)
         elif observer is not None:
             observer.frame_received(frame)
-        if observer is not None and frame.end and self.requests.is_settled:
+        if observer is not None and end and self.requests.is_settled:
             observer.request_settled()
         if wanted or config.has_egress:
             if config.transport_frames is not None:
-                _call(config.transport_frames, data, frame.end)
+                _call(config.transport_frames, data, end)
             if config.on_playback is not None:
                 _call(config.on_playback, frame)
 
