@@ -14,6 +14,7 @@ from avatarpool.exceptions import (
     RequestTimeout,
     SessionStateError,
 )
+from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AnimationFrame
 
 
@@ -341,7 +342,8 @@ def test_a_collector_shows_what_it_collects(collector):
 
 
 @pytest.mark.parametrize(
-    "limits", [CollectionLimits(max_frames=2), CollectionLimits(max_frame_bytes=2)]
+    "limits",
+    [CollectionLimits(max_frames=2), CollectionLimits(max_frame_bytes=len(frame(0)) * 3 - 1)],
 )
 def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
     collector = AnimationCollector(bells, limits)
@@ -354,10 +356,12 @@ def test_a_request_that_brings_too_much_fails_and_grows_no_more(bells, limits):
     assert collector.error.req_id == "r-1"
 
 
-def test_long_names_count_among_a_requests_bytes(bells):
+def test_whole_messages_count_among_a_requests_bytes(bells):
     collector = AnimationCollector(bells, CollectionLimits(max_frame_bytes=100))
     collector.begin("r-1")
     add(collector, AnimationFrame("r-1", avatar_id="a" * 60))
-    add(collector, AnimationFrame("r-1", connection_id="c" * 60))
+    unknown = decode(encode(AnimationFrame("r-1")) + b"\x7a\x3c" + bytes(60))  # a field of its
+    assert isinstance(unknown, AnimationFrame)
+    add(collector, unknown)
     assert len(collector.frames) == 1
     assert collector.is_done

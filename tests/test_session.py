@@ -128,6 +128,46 @@ async def test_raw_messages_go_to_transport_frames(service: LocalAvatarService, 
     assert all(isinstance(decode(data), AnimationFrame) for data, _ in got)
 
 
+async def test_a_borrowers_frames_are_the_very_messages_that_came(
+    service: LocalAvatarService, speech: bytes
+):
+    got: list[bytes] = []
+    played: list[AnimationFrame] = []
+
+    def config() -> SessionConfig:
+        return service.config_factory(
+            transport_frames=lambda data, is_last: got.append(data), on_playback=played.append
+        )
+
+    async with AvatarConnectionPool(1, config) as pool, pool.borrow() as conn:
+        for _ in range(2):
+            await conn.session.send_audio(speech, end=True)
+            frames = await conn.collector.wait()
+            assert len(frames) == 75
+            assert all(bytes(frame) is data for frame, data in zip(frames, got, strict=True))
+            assert all(frame is other for frame, other in zip(frames, played, strict=True))
+            got.clear()
+            played.clear()
+
+
+async def test_fields_of_a_later_version_are_kept_in_a_frames_bytes(heard: Heard):
+    sent: list[bytes] = []
+
+    async def serve(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        audio = decode(await websocket.receive_bytes())
+        assert isinstance(audio, AudioInput)
+        for end in (False, False, False, True):
+            sent.append(encode(AnimationFrame(audio.req_id, end, b"12")) + b"\x7a\x05hello")
+            await websocket.send_bytes(sent[-1])
+        await heard.closed.wait()
+
+    async with peer(serve) as config, AvatarSession(heard.wire(config)) as session:
+        await session.send_audio(SILENCE, end=True)
+        await heard.ended.wait()
+    assert [bytes(frame) for frame in heard.frames] == sent
+
+
 def fields(config: SessionConfig) -> dict[str, object]:
     names = ("avatar_id", "api_key", "app_id", "console_endpoint_url", "ingress_endpoint_url")
     return {name: getattr(config, name) for name in names}

@@ -53,8 +53,7 @@ class CollectionLimits:
         first_frame_timeout: Seconds for the first one; None for no limit.
         frame_gap_timeout: Seconds between two frames; None for no limit.
         max_frames: Frames of one request.
-        max_frame_bytes: Bytes of one request's animations together, and of the
-            names that came with them.
+        max_frame_bytes: Bytes of one request's messages together.
     """
 
     timeout: float | None = None
@@ -99,7 +98,7 @@ class Collection:
         if self.is_done:
             return True
         limits = self._limits
-        self._frame_bytes += len(frame.animation) + len(frame.connection_id) + len(frame.avatar_id)
+        self._frame_bytes += len(frame)
         if len(self.frames) >= limits.max_frames or self._frame_bytes > limits.max_frame_bytes:
             self.finish(
                 protocol_violation(

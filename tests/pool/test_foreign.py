@@ -52,6 +52,7 @@ def test_an_official_sdks_sessions_get_the_pools_guarantees(vendor: str):
     assert json.loads(done.stdout) == {
         "mixed": 0,
         "answered": 30,
+        "as_they_came": 30,
         "half_sent_joined_the_next": False,
         "busy": "SessionStateError",
         "wrong_audio": "AudioError",

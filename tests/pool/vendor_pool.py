@@ -28,21 +28,27 @@ async def main(vendor: Any) -> dict[str, Any]:
 
 async def judge(vendor: Any, service: LocalAvatarService) -> dict[str, Any]:
     config = service.config_factory()
+    generated = importlib.import_module(f"{vendor.__name__}.proto.generated.message_pb2")
+    raw: set[bytes] = set()
 
     def options(collector: Any) -> dict[str, Any]:
-        # As the SDK's own example wires it.
+        # As the SDK's own example wires it, but for a look at what it hands on.
+        def transport_frame(data: bytes, is_last: bool) -> None:
+            raw.add(data)
+            collector.transport_frame(data, is_last)
+
         return {
             "avatar_id": config.avatar_id,
             "api_key": config.api_key,
             "app_id": config.app_id,
             "console_endpoint_url": config.console_endpoint_url,
             "ingress_endpoint_url": config.ingress_endpoint_url,
-            "transport_frames": collector.transport_frame,
+            "transport_frames": transport_frame,
             "on_error": collector.on_error,
             "on_close": collector.on_close,
         }
 
-    seen: dict[str, Any] = {"mixed": 0, "answered": 0}
+    seen: dict[str, Any] = {"mixed": 0, "answered": 0, "as_they_came": 0}
     pool = AvatarConnectionPool(3, options, session_factory=vendor.new_avatar_session)
     await pool.initialize()
 
@@ -53,6 +59,11 @@ async def judge(vendor: Any, service: LocalAvatarService) -> dict[str, Any]:
             frames = await conn.collector.wait()
             seen["answered"] += 1
             seen["mixed"] += marks(frames) != [mark] * 8
+            messages = [generated.Message.FromString(bytes(frame)) for frame in frames]
+            ends = [message.server_response_animation.end for message in messages]
+            seen["as_they_came"] += ends == [False] * (len(ends) - 1) + [True] and all(
+                bytes(frame) in raw for frame in frames
+            )
 
     await asyncio.gather(*(request(mark) for mark in range(1, 31)))
 
@@ -76,6 +87,7 @@ async def judge(vendor: Any, service: LocalAvatarService) -> dict[str, Any]:
         await asyncio.sleep(0.01)
     await request(9)
     seen["answered"] -= 1
+    seen["as_they_came"] -= 1
     seen["replaced"] = True
     seen["draining"] = pool.get_stats()["connections_draining"]
     await pool.close()

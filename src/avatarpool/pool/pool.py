@@ -71,7 +71,7 @@ class AvatarConnectionPool:
             such limit.
         frame_gap_timeout: How long they wait between frames; None for no such limit.
         max_frames: Frames of one request; one more fails it.
-        max_frame_bytes: Bytes of one request's animations; more fails it.
+        max_frame_bytes: Bytes of one request's messages; more fails it.
         max_waiting: Borrowers that may wait; 0 for any number.
         max_lifetime: Age at which a session is replaced, less up to 10 %, so
             that sessions opened together do not expire together.

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from avatarpool.protocol.keyframes import Keyframe, decode_keyframes
+from avatarpool.protocol.frames import AnimationFrame
 from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
+
+__all__ = [
+    "AnimationFrame",
+    "AudioInput",
+    "ConfigureSession",
+    "ConfirmSession",
+    "Interrupt",
+    "Message",
+    "Pause",
+    "PlaybackState",
+    "Resume",
+    "ServerError",
+    "UnknownMessage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,47 +83,6 @@ class ServerError:
     message: str
     connection_id: str = ""
     req_id: str = ""
-
-
-class AnimationFrame(NamedTuple):
-    """Server to client: one animation message of a request, the last with ``end``.
-
-    The animation stays serialised until `keyframes` is read. A tuple and no
-    dataclass: it is made for every frame, in a third of the time.
-
-    Attributes:
-        req_id: The request it belongs to.
-        end: Whether it is the request's last frame.
-        animation: A serialised ``FlameAnimation``; may be empty.
-        connection_id: The connection it came over.
-        avatar_id: The avatar it animates.
-    """
-
-    req_id: str
-    end: bool = False
-    animation: bytes = b""
-    connection_id: str = ""
-    avatar_id: str = ""
-
-    def __repr__(self) -> str:
-        return (
-            f"AnimationFrame(req_id={self.req_id!r}, end={self.end}, "
-            f"{len(self.animation)} bytes, connection_id={self.connection_id!r})"
-        )
-
-    @property
-    def has_animation(self) -> bool:
-        """Whether the message carries any animation at all."""
-        return bool(self.animation)
-
-    @property
-    def keyframes(self) -> tuple[Keyframe, ...]:
-        """The animation's keyframes, decoded anew at each call.
-
-        Raises:
-            AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
-        """
-        return decode_keyframes(self.animation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,13 @@ class Sabotage:
         """Give what is to be sent in place of a frame, and count it once that is done."""
         fault = self.fault
         if fault is not None and fault.has_wrong_request_ids:
-            frame = frame._replace(req_id=secrets.token_hex(8))
+            frame = AnimationFrame(
+                secrets.token_hex(8),
+                frame.end,
+                frame.animation,
+                frame.connection_id,
+                frame.avatar_id,
+            )
         yield frame
         if fault is not None and fault.doubles_end and frame.end:
             yield frame
