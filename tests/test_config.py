@@ -170,6 +170,25 @@ def test_attributes_of_a_room_are_strings():
     )
 
 
+@pytest.mark.parametrize("proxy", [True, False, "http://p:3128", "socks5h://me:word@p"])
+def test_a_proxy_is_a_url_or_the_environments_or_none(proxy: object):
+    assert problems(proxy=proxy) == ()
+
+
+@pytest.mark.parametrize("proxy", ["", "ftp://p", "http://me:12#34@p"])
+def test_a_proxy_that_cannot_work_is_told(proxy: object):
+    (problem,) = problems(proxy=proxy)
+    assert problem.startswith("proxy ")
+    assert "34" not in problem
+
+
+def test_what_is_no_proxy_and_no_context_is_told():
+    assert problems(proxy=None, ssl_context=True) == (
+        "proxy is neither a URL nor True nor False",
+        "ssl_context is no ssl.SSLContext",
+    )
+
+
 def test_pings_may_be_left_out():
     assert problems(ping_interval=None, ping_timeout=60.0) == ()
 
@@ -197,6 +216,7 @@ def test_secrets_are_never_shown():
             api_key="hush-livekit", api_secret="hush-secret", api_token="hush-token"
         ),
         agora_egress=AgoraEgressConfig(token="hush-agora"),
+        proxy="http://hush:hush-word@proxy.example:port",
     )
     assert "hush" not in repr(config) + str(config)
     with pytest.raises(ConfigurationError) as caught:

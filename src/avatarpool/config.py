@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from avatarpool.protocol.settings import (
     AudioFormat,
     LiveKitEgressConfig,
 )
+from avatarpool.proxies import parse_proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,13 @@ class SessionConfig:
         ping_interval: Seconds of silence after which the peer is pinged; None
             pings never.
         ping_timeout: Seconds for its answer; at most ``ping_interval``.
+        proxy: True asks the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``,
+            ``ALL_PROXY`` and ``NO_PROXY``. False takes none. A URL is taken
+            whatever the environment says: ``http``, ``https`` or ``socks5``, with
+            ``user:password@`` if it asks for them; never shown or logged. This
+            machine's own addresses are always reached directly.
+        ssl_context: Verifies the console, the ingress and ``https`` proxies. Left
+            out: the machine's authorities, or those that ``SSL_CERT_FILE`` names.
         region: Accepted for compatibility; endpoints are always explicit here.
         environment: Accepted for compatibility, as ``region``.
     """
@@ -106,6 +115,8 @@ class SessionConfig:
     close_timeout: float = 2.0
     ping_interval: float | None = 20.0
     ping_timeout: float = 20.0
+    proxy: str | bool = field(default=True, repr=False)
+    ssl_context: ssl.SSLContext | None = None
     region: str = ""
     environment: str = ""
 
@@ -151,6 +162,18 @@ class SessionConfig:
             url = getattr(self, name)
             if url and (fault := _url_fault(url, schemes)):
                 yield f"{name} {fault}"
+        yield from self._wrong_network()
+
+    def _wrong_network(self) -> Iterator[str]:
+        if isinstance(self.proxy, str):
+            try:
+                parse_proxy("proxy", self.proxy)
+            except ConfigurationError as error:
+                yield from error.problems
+        elif not isinstance(self.proxy, bool):
+            yield "proxy is neither a URL nor True nor False"
+        if not isinstance(self.ssl_context, ssl.SSLContext | None):
+            yield "ssl_context is no ssl.SSLContext"
 
     def _wrong_audio(self) -> Iterator[str]:
         known = self.audio_format in tuple(AudioFormat)

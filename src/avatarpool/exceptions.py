@@ -149,7 +149,9 @@ class AvatarSDKError(AvatarPoolError):
         message: The sentence that ``str()`` shows after the code.
         phase: ``session_token``, ``websocket_connect``, ``websocket_handshake``,
             ``websocket_runtime`` or ``websocket_send``.
-        http_status: Status of a refused token request or WebSocket upgrade.
+        http_status: Status of a refused token request or WebSocket upgrade; with
+            ``proxy``, the proxy's answer.
+        proxy: The proxy, without its credentials, if it failed and not the service.
         server_code: The server's own code, as text.
         server_title: The server's title.
         server_detail: The server's sentence.
@@ -175,6 +177,7 @@ class AvatarSDKError(AvatarPoolError):
         raw_body: str | None = None,
         close_code: int | None = None,
         close_reason: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -189,6 +192,7 @@ class AvatarSDKError(AvatarPoolError):
         self.raw_body = raw_body[:2048] if raw_body else raw_body
         self.close_code = close_code
         self.close_reason = close_reason
+        self.proxy = proxy
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"
@@ -222,6 +226,7 @@ class SessionTokenError(AvatarSDKError):
         server_title: str | None = None,
         server_detail: str | None = None,
         raw_body: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         super().__init__(
             code,
@@ -232,6 +237,7 @@ class SessionTokenError(AvatarSDKError):
             server_title=server_title,
             server_detail=server_detail,
             raw_body=raw_body,
+            proxy=proxy,
         )
 
 

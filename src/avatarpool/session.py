@@ -30,6 +30,7 @@ from avatarpool.protocol.reader import MessageReader
 from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
+from avatarpool.proxies import proxy_for
 from avatarpool.routing import Nobody, Router, SessionObserver
 from avatarpool.transport import outgoing
 from avatarpool.transport.websocket import Ended, WebSocket, connect
@@ -313,6 +314,8 @@ class AvatarSession:
             max_message_bytes=MAX_MESSAGE_BYTES,
             ping_interval=config.ping_interval,
             ping_timeout=config.ping_timeout,
+            proxy=proxy_for(url, setting=config.proxy),
+            ssl_context=config.ssl_context,
         )
         if self._state is _OPEN:
             raise protocol_violation(

@@ -1,9 +1,20 @@
 """``avatarpool doctor``: each step can fail, and says so."""
 
+import asyncio
 import re
 import socket
 
 import pytest
+from proxying import (
+    CONSOLE,
+    INGRESS,
+    Authority,
+    named,
+    port_of,
+    real_proxy,
+    tls_in_front_of,
+    with_password,
+)
 
 from avatarpool.cli.advice import advice
 from avatarpool.exceptions import (
@@ -12,6 +23,7 @@ from avatarpool.exceptions import (
     RequestTimeout,
     SessionTokenError,
 )
+from avatarpool.service import LocalAvatarService
 
 
 def outcomes(stdout):
@@ -126,6 +138,99 @@ def test_credits_that_run_out_fail_the_request(command):
     assert result.stderr == "Top up the account's credits.\n"
 
 
+# --- a company's network --------------------------------------------------------------
+
+
+@pytest.fixture
+async def company(tmp_path):
+    """The variables of a service behind TLS and a proxy, of which one is left out at a time."""
+    authority = Authority(tmp_path)
+    tls = authority.serving(CONSOLE, INGRESS)
+    async with LocalAvatarService() as service:
+        async with tls_in_front_of(port_of(service.console_url), tls) as port:
+            with real_proxy("http with a password", tmp_path) as proxy:
+                urls = named(service, port)
+                yield {
+                    **service.environment,
+                    "AVATAR_CONSOLE_ENDPOINT": urls["console_endpoint_url"],
+                    "AVATAR_INGRESS_ENDPOINT": urls["ingress_endpoint_url"],
+                    "HTTPS_PROXY": with_password(proxy),
+                    "SSL_CERT_FILE": str(authority.file),
+                    "NO_PROXY": "",
+                }
+
+
+def proxy_of(environment):
+    return environment["HTTPS_PROXY"].replace("hush-me:hush-word@", "")
+
+
+async def test_the_proxy_is_named_without_its_password(command, company):
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (line,) = re.findall(r"^proxy .*$", result.stdout, flags=re.MULTILINE)
+    assert line.split() == ["proxy", "ok", proxy_of(company)]
+    assert "hush" not in result.stdout + result.stderr
+
+
+async def test_a_proxy_for_tokens_alone_is_named_as_that(command, company):
+    company["NO_PROXY"] = INGRESS
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert f"token: {proxy_of(company)}, connection: none" in result.stdout
+    assert outcomes(result.stdout)["token"] == "ok"
+    assert result.stderr.startswith("Check AVATAR_INGRESS_ENDPOINT and the way to it")
+
+
+async def test_a_proxys_password_is_asked_for(command, company):
+    company["HTTPS_PROXY"] = company["HTTPS_PROXY"].replace("hush-word", "hush-wrong")
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert result.returncode == 1
+    assert (
+        f"the proxy {proxy_of(company).replace('hush-me:hush-wrong@', '')} refused" in result.stdout
+    )
+    assert result.stderr.startswith("Check the user name and password of the proxy")
+    assert "hush" not in result.stdout + result.stderr
+
+
+async def test_a_proxy_that_cannot_work_is_a_step_of_its_own(command, company):
+    company["HTTPS_PROXY"] = "gopher://hush-me:hush-word@127.0.0.1:1"
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert result.returncode == 2
+    assert outcomes(result.stdout) == {"environment": "ok", "proxy": "FAILED"}
+    assert "HTTPS_PROXY must begin with" in result.stdout
+    assert "hush" not in result.stdout + result.stderr
+
+
+async def test_an_authority_that_this_machine_does_not_know_is_asked_for(command, company):
+    company["SSL_CERT_FILE"] = "/nowhere"
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert outcomes(result.stdout)["token"] == "FAILED"
+    assert result.stderr.startswith("Name the authority of AVATAR_CONSOLE_ENDPOINT")
+
+
+async def test_an_ingress_that_is_no_ingress_is_a_wrong_path(command, company):
+    company["AVATAR_INGRESS_ENDPOINT"] += "/elsewhere"
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert outcomes(result.stdout)["connection"] == "FAILED"
+    assert result.stderr == "Check the path of AVATAR_INGRESS_ENDPOINT: nothing answers there.\n"
+
+
+async def test_an_ingress_that_hangs_up_in_tls_fails_in_one_sentence(command, company):
+    async def hang_up(reader, writer):
+        await reader.read(4096)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        company["AVATAR_INGRESS_ENDPOINT"] = f"wss://127.0.0.1:{port}"
+        result = await asyncio.to_thread(command, "doctor", env=company)
+    assert "the ingress could not be reached: the peer hung up" in result.stdout
+    assert result.stderr.startswith("Check the scheme and port of AVATAR_INGRESS_ENDPOINT")
+    assert result.stderr.count("\n") == 1
+
+
+# --- advice ------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("code", list(AvatarSDKErrorCode))
 @pytest.mark.parametrize("phase", ["session_token", "websocket_connect", "websocket_runtime"])
 def test_every_error_code_has_one_sentence_of_advice(code, phase):
@@ -140,6 +245,10 @@ def test_every_error_code_has_one_sentence_of_advice(code, phase):
         (
             SessionTokenError("refused", http_status=404),
             "Check the path of AVATAR_CONSOLE_ENDPOINT",
+        ),
+        (
+            AvatarSDKError(AvatarSDKErrorCode.connectionFailed, "refused", proxy="http://p:1"),
+            "Check the proxy http://p:1, which HTTPS_PROXY",
         ),
         (RequestTimeout("r1", 10.0, 0), "Try again with a longer --timeout"),
         (ValueError("odd"), "Try again, and report it"),

@@ -422,8 +422,8 @@ async def test_one_client_fetches_all_tokens_and_each_connection_has_its_own(
     echo: LocalAvatarService,
 ):
     async with AvatarConnectionPool(5, echo.config_factory) as pool:
-        http = pool._sessions.console._http
+        clients = dict(pool._sessions.console._clients)
         pool.drain()
         await until(lambda: pool.get_stats()["connections_num"] >= 10)
         await until(lambda: pool.available_count == 5)
-        assert pool._sessions.console._http is http
+        assert pool._sessions.console._clients == clients

@@ -15,7 +15,6 @@ import pytest
 import trustme
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.transport import websocket as module
 from avatarpool.transport.websocket import Ended, WebSocket, connect
 
 BINARY, TEXT, CONTINUATION, CLOSE, PING, PONG = 2, 1, 0, 8, 9, 10
@@ -75,7 +74,9 @@ async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator
         yield f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/websocket"
 
 
-async def dial(url: str, handler: Handler, *, timeout: float = 5.0) -> WebSocket:
+async def dial(
+    url: str, handler: Handler, *, timeout: float = 5.0, ssl_context: ssl.SSLContext | None = None
+) -> WebSocket:
     return await connect(
         url,
         handler,
@@ -85,6 +86,7 @@ async def dial(url: str, handler: Handler, *, timeout: float = 5.0) -> WebSocket
         max_message_bytes=1000,
         ping_interval=None,
         ping_timeout=1.0,
+        ssl_context=ssl_context,
     )
 
 
@@ -321,18 +323,17 @@ async def test_a_peer_that_never_answers_the_upgrade_is_given_up():
 
 
 @pytest.mark.parametrize("is_trusted", [True, False])
-async def test_tls_is_verified(*, is_trusted: bool, monkeypatch: pytest.MonkeyPatch):
+async def test_tls_is_verified(*, is_trusted: bool):
     authority = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
     if is_trusted:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
-        monkeypatch.setattr(module, "_tls_context", lambda: trusting)
     handler = Handler()
     async with server(says(frame(BINARY, b"hello")), tls) as url:
         if is_trusted:
-            websocket = await dial(url, handler)
+            websocket = await dial(url, handler, ssl_context=trusting)
             while not handler.messages:
                 await asyncio.sleep(0.001)
             await websocket.close(timeout=0.05)
@@ -341,3 +342,12 @@ async def test_tls_is_verified(*, is_trusted: bool, monkeypatch: pytest.MonkeyPa
             with pytest.raises(AvatarSDKError, match="certificate") as caught:
                 await dial(url, handler)
             assert caught.value.phase == "websocket_connect"
+
+
+async def test_a_tls_peer_that_hangs_up_is_told_as_one():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with server(talk) as url:
+        with pytest.raises(AvatarSDKError, match=r"could not be reached: .*(hung up|reset)"):
+            await dial(url.replace("ws:", "wss:"), Handler())

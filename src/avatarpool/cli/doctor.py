@@ -23,6 +23,7 @@ from avatarpool.exceptions import (
 )
 from avatarpool.load import load_speech_clip
 from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.proxies import proxy_for
 from avatarpool.session import AvatarSession
 
 
@@ -57,6 +58,7 @@ async def _walk(target: Settings, timeout: float) -> None:
         on_playback=answer.add,
         on_error=answer.fail,
     )
+    _name_proxy(config)
     session = AvatarSession(config)
     try:
         with _step("token") as say:
@@ -69,6 +71,24 @@ async def _walk(target: Settings, timeout: float) -> None:
             say(f"{answer.frames} frames")
     finally:
         await session.close()
+
+
+def _name_proxy(config: SessionConfig) -> None:
+    """Print which proxy the next steps go through, if they do."""
+    try:
+        token, connection = (
+            proxy_for(url, setting=config.proxy)
+            for url in (config.console_endpoint_url, config.ingress_endpoint_url)
+        )
+    except ConfigurationError as error:
+        _show("proxy", "FAILED", None, str(error))
+        raise
+    if token == connection:
+        text = str(token)
+    else:
+        text = f"token: {token or 'none'}, connection: {connection or 'none'}"
+    if token or connection:
+        _show("proxy", "ok", None, text)
 
 
 async def _connect(session: AvatarSession, config: SessionConfig) -> None:

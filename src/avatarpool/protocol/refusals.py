@@ -151,6 +151,12 @@ def upgrade_refused(status: int, body: str) -> AvatarSDKError:
     )
 
 
+def is_own(error: AvatarSDKError) -> bool:
+    """Whether an HTTP refusal is the service's, and not that of something else that answers."""
+    said = RefusalBody(error.server_code, error.server_title, error.server_detail)
+    return bool(said.code or said.title or _by_sentence(said))
+
+
 def server_error(error: ServerError, *, phase: str) -> AvatarSDKError:
     """The service sent a ServerError."""
     said = RefusalBody(detail=_text(error.message))

@@ -14,17 +14,19 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol, cast
 
-import aiohappyeyeballs
 import picows
 from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
 from picows.url import WSParsedURL
+from python_socks import ProxyError
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
+from avatarpool.proxies import Proxy, ProxyFailed
+from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers
+from avatarpool.transport.dialing import open_socket
 from avatarpool.transport.pulse import Pulse
 
 # picows logs upgrade requests, and with them session keys, at its debug
@@ -44,9 +46,6 @@ _MAX_SMALL_FRAMES = 1000
 _HEADER_ROOM = bytes(14)
 
 _BINARY = WSMsgType.BINARY  # looked up once: an enum's member costs a call, and frames are many
-
-# RFC 8305 recommends 250 ms between attempts at a host's addresses.
-_HAPPY_EYEBALLS_DELAY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,30 +344,29 @@ async def connect(
     max_message_bytes: int,
     ping_interval: float | None,
     ping_timeout: float,
+    proxy: Proxy | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> WebSocket:
     """Open a WebSocket within ``timeout`` seconds; TLS certificates are verified.
 
-    Cancelling leaves no socket behind. Where a refusal repeats the ``secret``
-    of the headers or the URL, it is hidden.
+    The seconds include the way through the ``proxy``. Cancelling leaves no socket
+    behind. Where a refusal repeats the ``secret`` of the headers or the URL, it is
+    hidden.
 
     Raises:
-        AvatarSDKError: The peer refused the upgrade, or could not be reached
-            (phase ``websocket_connect``).
+        AvatarSDKError: The peer refused the upgrade, or it or the proxy could not
+            be reached (phase ``websocket_connect``).
     """
     sock: socket.socket | None = None
-    tls: dict[str, Any] = {}
-    if url.startswith("wss:"):
-        tls = {"ssl_context": _tls_context(), **buffers.TLS_BUFFERS}
+    is_tls_proxy = proxy is not None and proxy.scheme == "https"
+    tls = _tls_options(ssl_context) if is_tls_proxy or url.startswith("wss:") else {}
+    way = f" through the proxy {proxy}" if proxy else ""
 
-    async def open_socket(target: WSParsedURL) -> socket.socket:
+    async def dial(target: WSParsedURL) -> socket.socket:
         # Opened here and not by picows, which keeps its transport to itself
         # until the upgrade is done and would leave it open when cancelled.
         nonlocal sock
-        loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        sock = await aiohappyeyeballs.start_connection(
-            infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, socket_factory=_new_socket
-        )
+        sock = await open_socket(target.host, target.port, proxy, timeout=timeout)
         return sock
 
     websocket: WebSocket | None = None
@@ -382,6 +380,9 @@ async def connect(
                     ping_timeout=ping_timeout,
                 ),
                 url,
+                # TLS within TLS takes transports, and those are picows' affair.
+                proxy=proxy.url if proxy and is_tls_proxy else None,
+                proxy_ssl_context=tls["ssl_context"] if is_tls_proxy else None,
                 websocket_handshake_timeout=timeout,
                 logger_name=_picows_logging,
                 enable_auto_pong=False,
@@ -389,7 +390,7 @@ async def connect(
                 extra_headers=dict(headers),
                 max_redirects=0,  # a redirect would carry the credentials elsewhere
                 read_buffer_init_size=buffers.SMALLEST_READ_BYTES,
-                socket_factory=open_socket,
+                socket_factory=dial,
                 **tls,
             )
             websocket = cast("WebSocket", listener)
@@ -398,10 +399,13 @@ async def connect(
             raise _unreachable("the peer did not answer as a WebSocket server") from error
         body = (error.raw_body or b"").decode(errors="replace").replace(secret, HIDDEN)
         raise upgrade_refused(int(error.response.status), body) from error
+    except (ProxyFailed, ProxyError) as error:
+        raise _proxy_failed(error, proxy) from error
     except TimeoutError as error:
-        raise _unreachable(f"no WebSocket connection within {timeout:.2f} s") from error
+        late = f"no WebSocket connection within {timeout:.2f} s{way}"
+        raise _unreachable(late, proxy if sock is None else None) from error
     except (OSError, ssl.SSLError) as error:
-        raise _unreachable(f"the ingress could not be reached: {error}") from error
+        raise _unreachable(f"the ingress could not be reached{way}: {reason(error)}") from error
     finally:
         if websocket is None and sock is not None:
             # Its transport sees the end of the stream and closes itself.
@@ -412,19 +416,11 @@ async def connect(
     return websocket
 
 
-def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, _ = info
-    sock = socket.socket(family, kind, protocol)
-    buffers.bound_unsent(sock)
-    return sock
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    # Made once: loading the certificates costs some 20 ms.
-    context = ssl.create_default_context()
-    buffers.bypass_tls_buffers(context)
-    return context
+def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
+    if context is None:
+        context = default_context()
+        buffers.bypass_tls_buffers(context)
+    return {"ssl_context": context, **buffers.TLS_BUFFERS}
 
 
 async def _retrieve(transport: WSTransport) -> None:
@@ -436,5 +432,19 @@ async def _retrieve(transport: WSTransport) -> None:
         await transport.wait_disconnected()
 
 
-def _unreachable(message: str) -> AvatarSDKError:
-    return AvatarSDKError(AvatarSDKErrorCode.connectionFailed, message, phase="websocket_connect")
+def _proxy_failed(error: ProxyFailed | ProxyError, proxy: Proxy | None) -> AvatarSDKError:
+    if isinstance(error, ProxyFailed):
+        return _unreachable(str(error), proxy, error.http_status)
+    return _unreachable(f"the proxy {proxy} gave no way: {error}", proxy)
+
+
+def _unreachable(
+    message: str, proxy: Proxy | None = None, http_status: int | None = None
+) -> AvatarSDKError:
+    return AvatarSDKError(
+        AvatarSDKErrorCode.connectionFailed,
+        message,
+        phase="websocket_connect",
+        http_status=http_status,
+        proxy=str(proxy) if proxy else None,
+    )
