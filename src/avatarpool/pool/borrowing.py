@@ -275,7 +275,6 @@ class PooledConnection:
         """Stand for a connection from now on."""
         self._connection = connection
         connection.borrower = self
-        connection.request = None
         connection.is_touched = False
         self._stage = _LENT
 

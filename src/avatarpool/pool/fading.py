@@ -27,6 +27,9 @@ class Fading:
         has_frames: Whether any had come by then.
         patience: Seconds without a frame after which its connection is replaced.
         longest: Seconds after which it is replaced whatever comes.
+
+    Attributes:
+        is_due: Whether somebody will look when it may be over, as far as is known now.
     """
 
     __slots__ = (
@@ -36,6 +39,7 @@ class Fading:
         "_last_chance",
         "_patience",
         "_quiet_since",
+        "is_due",
     )
 
     def __init__(
@@ -45,6 +49,7 @@ class Fading:
         self._last_chance = now + max(longest, patience)
         self._quiet_since = now
         self._has_frames = has_frames
+        self.is_due = False
         self._is_alive = False  # whether a ping after the interrupt was answered
         # Where nothing came for so long in its borrower's hands, nothing may ever come:
         # the connection is no gain to the next one.

@@ -328,9 +328,15 @@ class Lender:
         if over_at <= self.now():
             connection.session.requests.write_off()
             self.settled(connection)
-        elif over_at < inf:
+        elif over_at < inf and not fading.is_due:
             assert self.loop is not None
-            self.loop.call_at(over_at, self._look_at_fading, connection)
+            fading.is_due = True
+            self.loop.call_at(over_at, self._look_again, connection, fading)
+
+    def _look_again(self, connection: Connection, fading: Fading) -> None:
+        fading.is_due = False
+        if connection.fading is fading:
+            self._look_at_fading(connection)
 
     def _free(self, connection: Connection, now: float) -> None:
         """A connection's requests are over: lend it on, once it was reset."""
