@@ -75,7 +75,7 @@ class Ingress:
             compress=False,
             autoping=False,  # the session answers, and gives way in between
             autoclose=False,  # likewise, unless it is told not to
-            max_msg_size=limits.max_message_bytes,
+            max_msg_size=limits.max_message_bytes + 1,  # aiohttp refuses what is as large as that
             writer_limit=0,  # no message leaves while a peer leaves too many unread
         )
         admitted = self._admit(request, can_upgrade=bool(socket.can_prepare(request)))
@@ -158,6 +158,9 @@ class Ingress:
         return account if account.admit() else refusals.TOO_MANY_HANDSHAKES
 
 
+# What a 426 must name (RFC 9110, 15.5.22, and RFC 6455, 4.4).
+_UPGRADE_TO = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+
 _STATUS: dict[type[TokenRefused], int] = {
     TokenInvalid: 400,
     TokenExpired: 401,
@@ -167,4 +170,9 @@ _STATUS: dict[type[TokenRefused], int] = {
 
 def _refused(refusal: UpgradeRefusal) -> web.Response:
     body = json.dumps({"message": refusal.message}, separators=(",", ":")) + "\n"
-    return web.Response(status=refusal.status, text=body, content_type="application/json")
+    return web.Response(
+        status=refusal.status,
+        text=body,
+        content_type="application/json",
+        headers=_UPGRADE_TO if refusal is refusals.NO_UPGRADE else None,
+    )

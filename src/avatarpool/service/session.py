@@ -13,6 +13,7 @@ from functools import partial
 from aiohttp import WSMessage, WSMsgType, web
 
 from avatarpool.exceptions import AvatarSDKError
+from avatarpool.protocol.closing import close_reason, may_carry
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -50,7 +51,6 @@ from avatarpool.service.workers import Workers
 
 logger = logging.getLogger("avatarpool.service")
 
-_CLOSE_REASON_BYTES = 123  # RFC 6455: a control frame holds 125, the code takes 2
 _OPUS_PIECE_BYTES = 1024
 _SPOKEN = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG)
 _MESSAGES_PER_TURN = 32  # of one session, before the others have theirs
@@ -122,6 +122,7 @@ class ServedSession:
         self._messages_read = 0
         self._heard_at = 0.0  # when audio, or the configuration, last came
         self._audio_taken = asyncio.Event()  # a generation's buffer has shrunk
+        self._answering_code = refusals.NORMAL  # to the peer's close frame
         self._is_ending = asyncio.Event()  # set with _ending, from outside
         self._ending: Ending | None = None
 
@@ -188,6 +189,11 @@ class ServedSession:
                 pass
             case WSMsgType.TEXT:
                 raise SessionOver(refusals.TEXT_MESSAGE)
+            case WSMsgType.CLOSE:
+                if message.data:  # otherwise it has no code
+                    is_valid = may_carry(message.data)
+                    self._answering_code = message.data if is_valid else refusals.PROTOCOL_ERROR
+                raise SessionOver(None)
             case _:
                 raise SessionOver(None)
         limit = self._limits.max_configuration_bytes
@@ -246,12 +252,12 @@ class ServedSession:
                     await until_closing(self._transport)
                     return
                 if ending is None:
-                    await self._socket.close()
+                    await self._socket.close(code=self._answering_code)
                     return
                 logger.info("session %s ends: %s", self.connection_id, ending.message)
                 if ending.code is not None:
                     await self._send(ServerError(ending.code, ending.message, self.connection_id))
-                reason = ending.message.encode()[:_CLOSE_REASON_BYTES]
+                reason = close_reason(ending.message)
                 await self._socket.close(code=ending.close_code, message=reason)
         except (TimeoutError, SessionOver):
             self._transport.abort()
