@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 from peer import confirm, peer, stop_reading
+from raw_frames import Frame, close
+from raw_server import SWITCHING, answering
 
 from avatarpool import (
     AnimationFrame,
@@ -33,6 +35,7 @@ from avatarpool import (
     SessionTokenError,
     new_avatar_session,
 )
+from avatarpool.console import ConsoleClient
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AudioInput, ConfirmSession, Interrupt, ServerError
 from avatarpool.service import LocalAvatarService
@@ -916,3 +919,53 @@ def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture):
                     assert secret not in shown.replace(repr(config.api_key), "")
 
     asyncio.run(run())
+
+
+class WithToken(ConsoleClient):
+    """Gives a token without asking anybody."""
+
+    async def request_token(self, config: SessionConfig) -> str:
+        return "token"
+
+
+@pytest.mark.parametrize(
+    ("frames", "code", "sentence"),
+    [
+        ([Frame(2, b"abc")], Code.protocolError, "(?i)message"),
+        ([Frame(2, b"abc"), Frame(2, b"abc")], Code.protocolError, "(?i)message"),
+        ([Frame(2, encode(Interrupt("r")))], Code.protocolError, "answered with Interrupt"),
+        ([Frame(2, encode(ConfirmSession("c")))], Code.protocolError, "without its settings"),
+        (
+            [Frame(2, encode(ServerError(4001, "credits exhausted", "c"))), close(4001)],
+            Code.creditsExhausted,
+            "credits exhausted",
+        ),
+        ([close(4003, b"too many")], Code.concurrencyLimit, "with code 4003: too many"),
+        ([close(1006)], Code.protocolError, "the code 1006|close code: 1006"),
+        ([Frame(1, b"hello")], Code.protocolError, "text message"),
+        ([Frame(2, b"abc", reserved=4)], Code.protocolError, "a reserved bit"),
+        ([Frame(3)], Code.protocolError, "invalid opcode"),
+        ([Frame(2, announced=1 << 40)], Code.protocolError, "exceeding max"),
+    ],
+)
+async def test_what_comes_in_the_packet_of_the_answer_is_told_with_its_sentence(
+    frames: list[Frame], code: Code, sentence: str
+):
+    said = b"".join(frame.encode(by_client=False) for frame in frames)
+    async with answering(SWITCHING.replace("\n", "\r\n").encode() + said) as (raw_peer, url):
+        config = SessionConfig(
+            api_key="k",
+            app_id="a",
+            avatar_id="a",
+            console_endpoint_url="http://127.0.0.1:1",
+            ingress_endpoint_url=url.split("?")[0],
+            handshake_timeout=1.0,
+        )
+        session = AvatarSession(config, console=WithToken())
+        await session.init()
+        starting = asyncio.ensure_future(session.start())
+        await raw_peer.until(lambda: raw_peer.closes or starting.done())
+        raw_peer.hang_up()
+        with pytest.raises(AvatarSDKError, match=sentence) as caught:
+            await starting
+        assert caught.value.code is code

@@ -317,7 +317,8 @@ class AvatarSession:
             proxy=proxy_for(url, setting=config.proxy),
             ssl_context=config.ssl_context,
         )
-        if self._state is _OPEN:
+        if self._confirmed.done():
+            self._confirmed.result()  # raises what the service said first
             raise protocol_violation(
                 "the service confirmed a session without its settings", "handshake"
             )
@@ -403,25 +404,25 @@ class AvatarSession:
     # --- receiving: called by the WebSocket ------------------------------------------
 
     def message_received(self, data: bytes) -> None:
-        """Route one message of the service."""
-        try:
-            message = self._reader.read(data)
-            if self._state is _OPENING:
-                self._handshake_answered(message)
-            elif isinstance(message, AnimationFrame):
-                wanted = self._router.frame(message)
-                if self._has_listener and (wanted or self._config.has_egress):
-                    _call(self._config.transport_frames, data, message.end)
-                    _call(self._config.on_playback, message)
-            elif isinstance(message, ServerError):
-                self._error_received(server_error(message, phase="websocket_runtime"))
-            elif isinstance(message, PlaybackState):
-                _call(self._config.on_playback_state, message)
-            elif isinstance(message, ConfirmSession):
-                raise protocol_violation("the service confirmed the session a second time")
-        except AvatarSDKError as error:
-            assert self._websocket is not None
-            self._websocket.fail(1002, error.message)
+        """Route one message of the service.
+
+        Raises:
+            AvatarSDKError: It breaks the protocol, or nobody can read it.
+        """
+        message = self._reader.read(data)
+        if self._state is _OPENING:
+            self._handshake_answered(message)
+        elif isinstance(message, AnimationFrame):
+            wanted = self._router.frame(message)
+            if self._has_listener and (wanted or self._config.has_egress):
+                _call(self._config.transport_frames, data, message.end)
+                _call(self._config.on_playback, message)
+        elif isinstance(message, ServerError):
+            self._error_received(server_error(message, phase="websocket_runtime"))
+        elif isinstance(message, PlaybackState):
+            _call(self._config.on_playback_state, message)
+        elif isinstance(message, ConfirmSession):
+            raise protocol_violation("the service confirmed the session a second time")
 
     def _handshake_answered(self, message: Message) -> None:
         confirmed = self._confirmed

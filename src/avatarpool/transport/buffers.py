@@ -44,10 +44,13 @@ SMALLEST_READ_BYTES = 1024
 # seven eighths, so that it grows for a single message that needs it alone.
 _READ_BYTES = 14 * 1024
 
+# What comes after the end is read in pieces of this size, and forgotten.
+_UNREAD_BYTES = 4 * 1024
+
 # aiofastnet reads and writes TLS through two buffers of 263 kB each, which stay with the
 # connection once they were used. It takes no smaller ones than these.
 _TLS_BUFFER_BYTES = 16 * 1024
-TLS_BUFFERS = {
+TLS_BUFFERS: dict[str, Any] = {
     "ssl_incoming_bio_size": _TLS_BUFFER_BYTES,
     "ssl_outgoing_bio_size": _TLS_BUFFER_BYTES,
 }
@@ -146,6 +149,42 @@ class BoundedReads:
             if size > 0:  # otherwise the message at its beginning needs a larger one
                 return room[:size]
         return room
+
+
+class Unread:
+    """Stands between a transport and picows once nothing more counts: reads on, to no end.
+
+    A socket that is closed with data unread takes what was last written back.
+
+    Args:
+        reading: What stood there until now.
+    """
+
+    __slots__ = ("_room", "connection_lost", "eof_received", "pause_writing", "resume_writing")
+
+    def __init__(self, reading: _Reading) -> None:
+        self._room = memoryview(bytearray(_UNREAD_BYTES))
+        self.connection_lost = reading.connection_lost
+        self.eof_received = reading.eof_received
+        self.pause_writing = reading.pause_writing
+        self.resume_writing = reading.resume_writing
+
+    def is_buffered_protocol(self) -> bool:
+        """Tell the transport where to read to."""
+        return True
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        """Return where the next read goes."""
+        return self._room
+
+    def buffer_updated(self, size: int) -> None:
+        """Forget it."""
+
+
+def stop_hearing(transport: WSTransport) -> None:
+    """Hand nothing of what comes from now on to picows."""
+    tcp: Any = transport.underlying_transport
+    tcp.set_protocol(Unread(tcp.get_protocol()))
 
 
 def bound_reads(transport: WSTransport, loop: asyncio.AbstractEventLoop) -> BoundedReads:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
+import aiofastnet
 import aiohappyeyeballs
 import python_socks
 from python_socks.async_.asyncio import Proxy as SocksProxy
 
 from avatarpool.proxies import Proxy, ProxyFailed, authority
-from avatarpool.transport.buffers import bound_unsent
+from avatarpool.tls import reason
+from avatarpool.transport.buffers import TLS_BUFFERS, bound_unsent
 
 # RFC 8305 recommends 250 ms between attempts at a host's addresses.
 _HAPPY_EYEBALLS_DELAY = 0.25
@@ -27,7 +32,7 @@ async def open_socket(
     """Return a socket that is connected to a host, on which nothing was said yet.
 
     Through a proxy, the proxy looks the host's name up. An ``https`` proxy is only
-    reached: who gets the socket speaks TLS on it and asks for the tunnel.
+    reached: `connect_protocol` speaks TLS with it and asks for the tunnel.
 
     Cancelling leaves no socket behind.
 
@@ -44,12 +49,62 @@ async def open_socket(
     sock = await _reach(proxy)
     if proxy.scheme == "https":
         return sock
+    loop = asyncio.get_running_loop()
     try:
-        await _ask_for_tunnel(sock, host, port, proxy)
+        await _ask_for_tunnel(
+            partial(loop.sock_sendall, sock), partial(loop.sock_recv, sock), host, port, proxy
+        )
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def connect_protocol(
+    protocol: asyncio.BaseProtocol,
+    sock: socket.socket,
+    host: str,
+    port: int,
+    proxy: Proxy | None,
+    *,
+    is_secure: bool,
+    ssl_context: ssl.SSLContext | None,
+) -> None:
+    """Connect a protocol to a host over the socket that `open_socket` gave for it.
+
+    Args:
+        protocol: It may only hear of its connection when data comes already.
+        sock: The socket. Cancelling may leave it open.
+        host: Whose certificate is expected.
+        port: Of the host.
+        proxy: The one that was given to `open_socket`.
+        is_secure: Whether TLS is spoken with the host.
+        ssl_context: For this, and for a proxy that speaks TLS.
+
+    Raises:
+        ProxyFailed: An ``https`` proxy refused, or answered with nonsense.
+        OSError: The connection broke, or the certificate is not accepted.
+    """
+    loop = asyncio.get_running_loop()
+    if proxy is None or proxy.scheme != "https":
+        tls: dict[str, Any] = {}
+        if is_secure:
+            tls = {"ssl": ssl_context, "server_hostname": host, **TLS_BUFFERS}
+        await aiofastnet.create_connection(loop, lambda: protocol, sock=sock, **tls)
+        return
+    assert ssl_context is not None
+    transport = await _tunnel_in_tls(sock, host, port, proxy, ssl_context)
+    try:
+        if is_secure:
+            transport = await aiofastnet.start_tls(
+                loop, transport, protocol, ssl_context, server_hostname=host, **TLS_BUFFERS
+            )
+        else:
+            transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+    except BaseException:
+        transport.abort()
+        raise
 
 
 def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
@@ -77,14 +132,46 @@ async def _reach(proxy: Proxy) -> socket.socket:
 # --- HTTP ------------------------------------------------------------------------------
 
 
-async def _ask_for_tunnel(sock: socket.socket, host: str, port: int, proxy: Proxy) -> None:
+async def _tunnel_in_tls(
+    sock: socket.socket, host: str, port: int, proxy: Proxy, context: ssl.SSLContext
+) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    try:
+        transport, _ = await aiofastnet.create_connection(
+            loop,
+            lambda: asyncio.StreamReaderProtocol(reader),
+            sock=sock,
+            ssl=context,
+            server_hostname=proxy.host,
+        )
+    except OSError as error:
+        raise ProxyFailed(proxy, f"could not be reached: {reason(error)}") from error
+
+    async def send(request: bytes) -> None:
+        transport.write(request)
+
+    try:
+        await _ask_for_tunnel(send, reader.read, host, port, proxy)
+    except BaseException:
+        transport.abort()
+        raise
+    return transport
+
+
+async def _ask_for_tunnel(
+    send: Callable[[bytes], Awaitable[None]],
+    receive: Callable[[int], Awaitable[bytes]],
+    host: str,
+    port: int,
+    proxy: Proxy,
+) -> None:
     target = authority(host, port)
     try:
-        await loop.sock_sendall(sock, _connect_request(target, proxy))
+        await send(_connect_request(target, proxy))
         answer = bytearray()
         while b"\r\n\r\n" not in answer:
-            piece = await loop.sock_recv(sock, 4096)
+            piece = await receive(4096)
             if not piece:
                 raise ProxyFailed(proxy, "closed the connection without an answer")
             answer += piece

@@ -9,33 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-import picows
-from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
-from picows.url import WSParsedURL
-from python_socks import ProxyError
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.url import parse_url
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.protocol.closing import close_reason, may_carry
 from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
 from avatarpool.proxies import Proxy, ProxyFailed
 from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers
-from avatarpool.transport.dialing import open_socket
+from avatarpool.transport.client_protocol import client_protocol
+from avatarpool.transport.dialing import connect_protocol, open_socket
 from avatarpool.transport.pulse import Pulse
-
-# picows logs upgrade requests, and with them session keys, at its debug
-# levels; this logger keeps to warnings whatever the application has set.
-_picows_log = logging.getLogger("avatarpool.transport.picows")
-_picows_log.setLevel(logging.WARNING)
-
-# Of a logger picows makes another one for each connection, of an adapter it does not.
-_picows_logging = logging.LoggerAdapter(_picows_log)
+from avatarpool.transport.upgrade import Upgrade, UpgradeFailed
 
 # A read may bring so many frames that are too small for any message of use: more
 # are a flood, each of which would cost as much as a message.
@@ -69,7 +61,11 @@ class MessageHandler(Protocol):
     """Who gets a WebSocket's messages; called from the event loop, never blocks."""
 
     def message_received(self, data: bytes) -> None:
-        """Take one binary message."""
+        """Take one binary message.
+
+        Raises:
+            AvatarSDKError: It is none: the peer is told so, and the WebSocket ends.
+        """
 
     def connection_closing(self) -> None:
         """Take the news that nothing can be sent any more; the end will be told."""
@@ -85,6 +81,7 @@ class WebSocket(WSListener):
         "_ended",
         "_farewell",
         "_handler",
+        "_is_deaf",
         "_is_fragmented",
         "_is_local",
         "_loop",
@@ -116,6 +113,7 @@ class WebSocket(WSListener):
         self._small_frames = 0  # in a row, of one read
         self._pong: bytes | None = None  # owed until the peer reads again
         self._violation = ""  # what the peer did wrong, if we end it for that
+        self._is_deaf = False  # since a close frame, or a violation: nothing is handed over
         self._is_local = False  # whether close() or abort() was called
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -184,7 +182,7 @@ class WebSocket(WSListener):
         self._handler.connection_closing()
         try:
             if not transport.is_close_frame_sent:
-                transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
+                transport.send_close(cast("WSCloseCode", code), close_reason(reason))
             await self.wait_ended(timeout)
         finally:
             transport.disconnect(graceful=False)
@@ -204,13 +202,21 @@ class WebSocket(WSListener):
 
     def fail(self, code: int, reason: str, *, linger: float = 1.0) -> None:
         """End a WebSocket whose peer broke the rules: say why, then cut."""
+        self._is_deaf = True
+        self._condemn(code, reason, linger)
+
+    def frame_broken(self, code: int, why: str) -> None:
+        """Take what picows found wrong with a frame, before it tells the peer.
+
+        The frame before it may not have been handed over, and still will be.
+        """
         transport = self._transport
-        if transport is None or transport.is_disconnected or self._violation:
-            return
-        self._violation = reason
-        self._handler.connection_closing()
-        transport.send_close(cast("WSCloseCode", code), reason.encode()[:123])
-        self._loop.call_later(linger, transport.disconnect, False)
+        assert transport is not None
+        closing = transport.close_handshake
+        if closing is None or closing.recv is None:
+            self._condemn(code, why)
+        else:  # what follows a close frame is of no account
+            self._answer_close(int(cast("int", closing.recv.code)))
 
     # --- called by picows ----------------------------------------------------
 
@@ -224,24 +230,26 @@ class WebSocket(WSListener):
         transport.response.headers.clear()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if self._violation:
+        if self._is_deaf:
             return
+        kind = frame.msg_type
         if frame.payload_size >= _SMALL_FRAME_BYTES:
             self._small_frames = 0
         elif self._is_flood(frame):
             return
-        if frame.payload_size > self._max_message_bytes:
-            # picows has told the peer, and yet it hands over what comes before it cuts.
-            self._too_big(frame.payload_size)
-        elif kind == _BINARY and frame.fin and not self._is_fragmented:
-            self._handler.message_received(frame.get_payload_as_bytes())
-        elif kind in (_BINARY, WSMsgType.CONTINUATION):
-            self._reassemble(frame, is_start=kind == _BINARY)
-        elif kind == WSMsgType.TEXT:
-            self.fail(1003, "text message where only binary ones are expected")
-        else:
-            self._control(transport, frame)
+        try:
+            if frame.rsv1 or frame.rsv2 or frame.rsv3:
+                self.fail(1002, "a frame with a reserved bit, and no extension was agreed on")
+            elif kind == _BINARY and frame.fin and not self._is_fragmented:
+                self._handler.message_received(frame.get_payload_as_bytes())
+            elif kind in (_BINARY, WSMsgType.CONTINUATION):
+                self._reassemble(frame, is_start=kind == _BINARY)
+            elif kind == WSMsgType.TEXT:
+                self.fail(1003, "text message where only binary ones are expected")
+            else:
+                self._control(transport, frame)
+        except AvatarSDKError as error:  # the handler's
+            self.fail(1002, error.message)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         handshake = transport.close_handshake
@@ -249,16 +257,17 @@ class WebSocket(WSListener):
         sent = handshake.sent if handshake else None
         self._pulse.stop()
         if self._violation:
-            ended = Ended(None, self._violation, is_violation=True)
+            ended = Ended(None, self._violation, is_violation=True, is_local=self._is_local)
         elif self._pulse.why_dead:
             ended = Ended(None, self._pulse.why_dead)
         elif received is not None:
-            code = cast("int", received.code)  # typed as an enum that lacks 4xxx
+            code = int(cast("int", received.code))  # typed as an enum that lacks 4xxx
             ended = Ended(code or 1005, received.reason or "", is_local=self._is_local)
         elif self._is_local or sent is None:
             ended = Ended(is_local=self._is_local)
-        else:  # picows ended it, for a broken frame
-            ended = Ended(None, sent.reason, is_violation=True)
+        else:  # picows ended it, and gives no reason for an exception of ours
+            why = sent.reason or "a message could not be dealt with here"
+            ended = Ended(None, why, is_violation=bool(sent.reason))
         if sent is not None:
             self._farewell = self._loop.create_task(_retrieve(transport))
         self.resume_writing()
@@ -294,13 +303,40 @@ class WebSocket(WSListener):
         elif frame.msg_type == WSMsgType.PONG:
             self._pulse.pong_came(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
-            self._handler.connection_closing()
-            if not transport.is_close_frame_sent:
-                # Echo the code; a close frame without one has the code 0 here.
-                transport.send_close(frame.get_close_code() or WSCloseCode.OK)
-            transport.disconnect()
-            # Data that the peer no longer reads must not keep the socket.
-            self._loop.call_later(1.0, transport.disconnect, False)
+            self._closed(transport, frame)
+
+    def _closed(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take the peer's close frame, after which nothing counts."""
+        code = int(cast("int", frame.get_close_code()))
+        if frame.payload_size and not may_carry(code):
+            self.fail(1002, f"a close frame with the code {code}, which none may carry")
+            return
+        self._is_deaf = True
+        self._handler.connection_closing()
+        self._answer_close(code)
+        transport.disconnect()
+        # Data that the peer no longer reads must not keep the socket.
+        self._loop.call_later(1.0, transport.disconnect, False)
+
+    def _answer_close(self, code: int) -> None:
+        """Echo a close frame's code, unless it was ours that was answered."""
+        transport = self._transport
+        assert transport is not None
+        if not transport.is_close_frame_sent:
+            # A close frame without a code has 0 here.
+            echo = code if may_carry(code) else 1002 if code else 1000
+            transport.send_close(cast("WSCloseCode", echo))
+
+    def _condemn(self, code: int, why: str, linger: float = 1.0) -> None:
+        """Tell the peer that it broke the rules, and cut a little later."""
+        transport = self._transport
+        if transport is None or transport.is_disconnected or self._violation:
+            return
+        self._violation = why
+        self._handler.connection_closing()
+        transport.send_close(cast("WSCloseCode", code), close_reason(why))
+        buffers.stop_hearing(transport)
+        self._loop.call_later(linger, transport.disconnect, False)
 
     def _call_dead(self) -> None:
         """End a WebSocket whose peer does not answer."""
@@ -357,70 +393,60 @@ async def connect(
         AvatarSDKError: The peer refused the upgrade, or it or the proxy could not
             be reached (phase ``websocket_connect``).
     """
-    sock: socket.socket | None = None
-    is_tls_proxy = proxy is not None and proxy.scheme == "https"
-    tls = _tls_options(ssl_context) if is_tls_proxy or url.startswith("wss:") else {}
+    websocket = WebSocket(
+        handler,
+        max_message_bytes=max_message_bytes,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+    )
+    target = parse_url(url)
+    protocol = client_protocol(
+        websocket,
+        target,
+        headers,
+        max_frame_bytes=max_message_bytes,
+        frame_broken=websocket.frame_broken,
+    )
+    upgrade = Upgrade(protocol, secret)
+    if ssl_context is None and (target.is_secure or (proxy and proxy.scheme == "https")):
+        ssl_context = default_context()
+        buffers.bypass_tls_buffers(ssl_context)
     way = f" through the proxy {proxy}" if proxy else ""
-
-    async def dial(target: WSParsedURL) -> socket.socket:
-        # Opened here and not by picows, which keeps its transport to itself
-        # until the upgrade is done and would leave it open when cancelled.
-        nonlocal sock
-        sock = await open_socket(target.host, target.port, proxy, timeout=timeout)
-        return sock
-
-    websocket: WebSocket | None = None
+    sock: socket.socket | None = None
+    is_open = False
     try:
         async with asyncio.timeout(timeout):
-            _, listener = await picows.ws_connect(
-                lambda: WebSocket(
-                    handler,
-                    max_message_bytes=max_message_bytes,
-                    ping_interval=ping_interval,
-                    ping_timeout=ping_timeout,
-                ),
-                url,
-                # TLS within TLS takes transports, and those are picows' affair.
-                proxy=proxy.url if proxy and is_tls_proxy else None,
-                proxy_ssl_context=tls["ssl_context"] if is_tls_proxy else None,
-                websocket_handshake_timeout=timeout,
-                logger_name=_picows_logging,
-                enable_auto_pong=False,
-                max_frame_size=max_message_bytes,
-                extra_headers=dict(headers),
-                max_redirects=0,  # a redirect would carry the credentials elsewhere
-                read_buffer_init_size=buffers.SMALLEST_READ_BYTES,
-                socket_factory=dial,
-                **tls,
+            sock = await open_socket(target.host, target.port, proxy, timeout=timeout)
+            await connect_protocol(
+                upgrade,
+                sock,
+                target.host,
+                target.port,
+                proxy,
+                is_secure=target.is_secure,
+                ssl_context=ssl_context,
             )
-            websocket = cast("WebSocket", listener)
-    except WSHandshakeError as error:
-        if error.response is None:
-            raise _unreachable("the peer did not answer as a WebSocket server") from error
-        body = (error.raw_body or b"").decode(errors="replace").replace(secret, HIDDEN)
-        raise upgrade_refused(int(error.response.status), body) from error
-    except (ProxyFailed, ProxyError) as error:
-        raise _proxy_failed(error, proxy) from error
+            await upgrade.wait_answered()
+            is_open = True
+    except UpgradeFailed as failed:
+        raise _upgrade_failed(failed, secret) from None
+    except ProxyFailed as error:
+        raise _unreachable(str(error), proxy, error.http_status) from error
     except TimeoutError as error:
+        if upgrade.refusal is not None:
+            raise _upgrade_failed(upgrade.refusal, secret) from None
         late = f"no WebSocket connection within {timeout:.2f} s{way}"
         raise _unreachable(late, proxy if sock is None else None) from error
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise _unreachable(f"the ingress could not be reached{way}: {reason(error)}") from error
     finally:
-        if websocket is None and sock is not None:
-            # Its transport sees the end of the stream and closes itself.
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-    if websocket is None:  # picows ends its handshake quietly when the peer hangs up
-        raise _unreachable("the peer closed the connection during the upgrade")
+        if not is_open:
+            upgrade.abort()
+            if sock is not None:
+                # A transport that is being made sees the end of the stream and closes itself.
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
     return websocket
-
-
-def _tls_options(context: ssl.SSLContext | None) -> dict[str, Any]:
-    if context is None:
-        context = default_context()
-        buffers.bypass_tls_buffers(context)
-    return {"ssl_context": context, **buffers.TLS_BUFFERS}
 
 
 async def _retrieve(transport: WSTransport) -> None:
@@ -432,10 +458,18 @@ async def _retrieve(transport: WSTransport) -> None:
         await transport.wait_disconnected()
 
 
-def _proxy_failed(error: ProxyFailed | ProxyError, proxy: Proxy | None) -> AvatarSDKError:
-    if isinstance(error, ProxyFailed):
-        return _unreachable(str(error), proxy, error.http_status)
-    return _unreachable(f"the proxy {proxy} gave no way: {error}", proxy)
+def _upgrade_failed(failed: UpgradeFailed, secret: str) -> AvatarSDKError:
+    if failed.status is None:
+        return _unreachable(str(failed))
+    if failed.status != 101:
+        body = failed.body.decode(errors="replace").replace(secret, HIDDEN)
+        return upgrade_refused(failed.status, body)
+    return AvatarSDKError(
+        AvatarSDKErrorCode.protocolError,
+        str(failed),
+        phase="websocket_connect",
+        http_status=101,
+    )
 
 
 def _unreachable(
