@@ -76,6 +76,7 @@ class Collection:
         "frames",
         "is_done",
         "req_id",
+        "was_read",
     )
 
     def __init__(self, limits: CollectionLimits) -> None:
@@ -86,6 +87,7 @@ class Collection:
         self.error: Exception | None = None
         self.doubt: Exception | None = None  # an error that may be this request's
         self.is_done = False
+        self.was_read = False  # whether somebody was given its end
         # Two lists, so that waiting for the end wakes up once and not per frame.
         self.done_waiters: list[Wakeup] = []
         self.frame_waiters: list[Wakeup] = []
@@ -169,7 +171,8 @@ class AnimationCollector:
 
     Each new request starts a fresh collection; `frames`, `error` and `wait()`
     speak of the current one. ``async for frame in collector`` gives frames as
-    they arrive and ends with the request; it may start before the request does.
+    they arrive and ends with the request; it may start before the request does:
+    once the current one has been read to its end, it is about the next.
 
     Args:
         new_wakeup: Makes a `Wakeup` for each waiter.
@@ -185,6 +188,8 @@ class AnimationCollector:
         # to report; ours has, and needs none.
         self.sink: CallbackSink | None = None
         self._current = Collection(self._limits)
+        self._next: Collection | None = None  # that somebody reads already
+        self.is_closed = False  # whether no request will follow
         # Calls of the session callbacks below: whoever wraps a user's own
         # callback learns from it whether that one passed its call on.
         self.calls = 0
@@ -214,6 +219,11 @@ class AnimationCollector:
         """Whether the current request is over, well or badly."""
         return self._current.is_done
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody waits for anything that has not come."""
+        return self._current.is_done and self._next is None
+
     async def wait(self, timeout: float | None = None) -> list[AnimationFrame]:
         """Wait for the current request's last frame and return all its frames.
 
@@ -242,6 +252,7 @@ class AnimationCollector:
             else:
                 async for _ in self.stream(timeout):
                     pass
+        collection.was_read = True
         if collection.error is not None:
             raise collection.error
         return collection.frames
@@ -268,7 +279,7 @@ class AnimationCollector:
             RequestTimeout: A frame did not come in time.
             AvatarSDKError, SessionStateError, PoolClosed: As `wait` does.
         """
-        limits, collection, wakeup = self._limits, self._current, self._new_wakeup()
+        limits, collection, wakeup = self._limits, self._unread(), self._new_wakeup()
         timeout = _first_of(timeout, limits.timeout)
         first = _first_of(patience, limits.first_frame_timeout)
         gap = _first_of(patience, limits.frame_gap_timeout)
@@ -285,8 +296,18 @@ class AnimationCollector:
                 await collection.until_more(wakeup, seen, gap if seen else first, timeout, deadline)
         finally:
             collection.frame_waiters.remove(wakeup)
+        collection.was_read = True
         if collection.error is not None:
             raise collection.error
+
+    def _unread(self) -> Collection:
+        """The current request's collection, or the next one's where that was read."""
+        current = self._current
+        if self.is_closed or not (current.is_done and current.was_read):
+            return current
+        if self._next is None:
+            self._next = Collection(self._limits)
+        return self._next
 
     # --- the session's callbacks, under the official SDKs' names --------------------
 
@@ -317,13 +338,16 @@ class AnimationCollector:
             previous.finish(
                 SessionStateError(f"request {previous.req_id} was followed by {req_id}")
             )
-            self._current = Collection(self._limits)
+            self._current = self._next or Collection(self._limits)
+            self._next = None
         self._current.req_id = req_id
         return self._current
 
     def finish(self, error: Exception | None = None) -> None:
-        """End the current collection; without an error, with what has come."""
+        """End the current collection, and a reader's hope for another one."""
         self._current.finish(error)
+        if self._next is not None:
+            self._next.finish(error)
 
 
 def _first_of(told: float | None, limit: float | None) -> float:

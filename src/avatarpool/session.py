@@ -76,6 +76,7 @@ class AvatarSession:
         "_has_listener",
         "_reader",
         "_router",
+        "_sending",
         "_state",
         "_token",
         "_websocket",
@@ -104,6 +105,7 @@ class AvatarSession:
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
         self._encoder = RequestEncoder(config)
+        self._sending = asyncio.Lock()  # one send after the other, each whole
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
         # that who lends sessions need not ask all the way down to the socket.
@@ -198,8 +200,9 @@ class AvatarSession:
     async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
         """Send audio of the current request, or begin one; return its request id.
 
-        Cancelling stops between two pieces of at most 128 kB: the request is then
-        half-sent, and `interrupt()` or a call with ``end=True`` ends it.
+        Calls side by side follow each other, each whole. Cancelling stops between two
+        pieces of at most 128 kB: the request is then half-sent, and `interrupt()` or a
+        call with ``end=True`` ends it.
 
         Args:
             audio: Samples or Ogg Opus bytes in the session's format, of any size.
@@ -211,6 +214,10 @@ class AvatarSession:
                 is still being answered.
             AvatarSDKError: The connection is closed, or the peer takes no data.
         """
+        async with self._sending:
+            return await self._send_audio(audio, end=end)
+
+    async def _send_audio(self, audio: bytes | bytearray | memoryview, *, end: bool) -> str:
         self._check_open()
         is_first = not self.requests.is_half_sent
         if is_first:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import sys
 from collections.abc import Awaitable
 from enum import Enum, auto
@@ -18,6 +17,7 @@ from avatarpool.exceptions import (
     SessionStateError,
 )
 from avatarpool.pool.connection import Connection, Owner
+from avatarpool.untrusted import copied
 
 
 class Lender(Owner, Protocol):
@@ -96,6 +96,7 @@ class PooledConnection:
         "_connection",
         "_lender",
         "_place",
+        "_pool",
         "_stage",
         "future",
         "holder",
@@ -105,8 +106,13 @@ class PooledConnection:
         "waits_since",
     )
 
-    def __init__(self, lender: Lender, timeout: float, priority: float) -> None:
+    came_at: float | None = None  # whose place in the queue it has; None: its own
+
+    def __init__(
+        self, lender: Lender, timeout: float, priority: float, pool: object = None
+    ) -> None:
         self._lender = lender
+        self._pool = pool  # not to be forgotten while it lends
         self.timeout = timeout
         self.priority = priority
         self._stage = _NEW
@@ -188,24 +194,25 @@ class PooledConnection:
             self._held()
             self._collector = AnimationCollector(EventWakeup, self._lender.limits)
             if self._stage is _RETURNED:
+                self._collector.is_closed = True
                 self._collector.finish(self._ended_early())
         return self._collector
 
     async def ready(self) -> Connection:
         """Return the connection to send on.
 
-        One that died between being lent and its first audio is exchanged for
-        another one: nothing was sent, so nothing can be doubled.
+        One that died before its first audio, or between two requests, is exchanged
+        for another one: nothing was sent, so nothing can be doubled.
         """
         self._check_lent()
-        while not self._connection.session.is_open and self.is_unused:
+        while not self._connection.session.is_open and self._is_between_requests:
             dead = self._connection
             async with dead.exchange:  # two tasks of a borrower could wait for each other
                 self._check_lent()
                 if self._connection is not dead:
                     continue  # the other task has exchanged it
                 self._lender.discard(dead)
-                successor = _Successor(self, self._lender)
+                successor = _Successor(self, self._lender, dead.since)
                 await successor.__aenter__()
                 found = successor.give_back()
                 if self._stage is not _LENT:  # the block was left
@@ -230,7 +237,7 @@ class PooledConnection:
     def fail(self, error: Exception) -> None:
         """Learn that none will come."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(copy.copy(error))
+            self.future.set_exception(copied(error))
 
     # --- Borrower ---------------------------------------------------------------------
 
@@ -251,14 +258,21 @@ class PooledConnection:
         """Whether nothing was sent in this borrow yet."""
         return self._collector is None or self._collector.req_id is None
 
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether nothing is under way that a new connection would tear apart."""
+        connection = self._connection
+        request = connection.request
+        return request is None or (request.is_over and not connection.session.requests.is_half_sent)
+
     def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
-        """The connection died under the borrower; an unused one may be exchanged.
+        """The connection died under the borrower; between requests it may be exchanged.
 
         Args:
             error: Why, if that is known.
             is_final: Whether there will be no other one.
         """
-        if self.is_unused and not is_final:
+        if self._is_between_requests and not is_final:
             return
         self._finish(
             error
@@ -283,8 +297,11 @@ class PooledConnection:
         self._stage = _RETURNED
         connection = self._connection
         connection.borrower = None
-        if self._collector is not None and not self._collector.is_done:
-            self._finish(self._ended_early())
+        collector = self._collector
+        if collector is not None:
+            collector.is_closed = True
+            if not collector.is_settled:
+                self._finish(self._ended_early())
         connection.left, connection.request = connection.request, None
         return connection
 
@@ -302,13 +319,14 @@ class PooledConnection:
 
 
 class _Successor(PooledConnection):
-    """A borrow for whose connection died unused."""
+    """A borrow for whose connection died in its hands: it comes before who came later."""
 
-    __slots__ = ("_predecessor",)
+    __slots__ = ("_predecessor", "came_at")
 
-    def __init__(self, predecessor: PooledConnection, lender: Lender) -> None:
-        super().__init__(lender, lender.timeout, 0.0)
+    def __init__(self, predecessor: PooledConnection, lender: Lender, lent_at: float) -> None:
+        super().__init__(lender, lender.timeout, predecessor.priority)
         self._predecessor = predecessor
+        self.came_at = lent_at
 
     @property
     def borrowed_at(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf, isnan
@@ -27,8 +26,13 @@ from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import DRAINING, IDLE, LENT, PoolState
+from avatarpool.untrusted import copied
 
 log = logging.getLogger("avatarpool.pool")
+
+_GRACE = 0.1  # seconds in which a check that is cancelled may end
+
+_A_MOMENT = 1e-6  # seconds; shorter than what event loops' clocks tell apart
 
 
 class Lender:
@@ -108,9 +112,11 @@ class Lender:
         Whoever has it calls `admit`, and whoever will not have it `withdraw`.
         """
         borrower.waits_since = self.meter.clock()
+        now = self.now()
+        came_at = now if borrower.came_at is None else borrower.came_at
         if self._check is None:
-            return self._enqueue(borrower, borrower.timeout)
-        return self._checked(self._check, borrower)
+            return self._enqueue(borrower, came_at, now + borrower.timeout)
+        return self._checked(self._check, borrower, came_at, now + borrower.timeout)
 
     def admit(self, borrower: PooledConnection, connection: Connection) -> None:
         """Count a borrower that waited and has its connection now; `put_back` returns it."""
@@ -176,22 +182,24 @@ class Lender:
             self._act()
         return connection
 
-    def _enqueue(self, borrower: PooledConnection, patience: float) -> asyncio.Future[Connection]:
-        """Put a borrower into the queue for so many seconds."""
-        state, now = self._state, self.now()
+    def _enqueue(
+        self, borrower: PooledConnection, came_at: float, deadline: float
+    ) -> asyncio.Future[Connection]:
+        """Put a borrower into the queue, at the place of who came then."""
+        state = self._state
         if not state.members:
             self._raise_refusal()
         self._counters.borrows_queued += 1
         assert self.loop is not None
-        state.enqueue(borrower, now, borrower.priority, patience)
+        state.enqueue(borrower, came_at, borrower.priority, deadline - came_at)
         borrower.future = future = self.loop.create_future()
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if state.draining_members:  # ... or to take what is as good as free
             for connection in list(state.draining_members):
                 self._look_at_fading(connection)
-        if now + patience < self._alarm_at:
-            self._set_alarm(now + patience)
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
         return future
 
     def _raise_refusal(self) -> None:
@@ -199,16 +207,16 @@ class Lender:
         assert self._keeper is not None
         refusal = self._keeper.policy.refusal
         if refusal is not None:
-            raise copy.copy(refusal)  # one per borrower: each has its own traceback
+            raise copied(refusal)
 
     # One alarm for all waiters: a timer for each would cost more than the lending.
 
     def _set_alarm(self, when: float) -> None:
-        assert self.loop is not None
+        assert self._keeper is not None
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = when
-        self._alarm = self.loop.call_at(when, self._send_overdue_away) if when < inf else None
+        self._alarm = self._keeper.at(when, self._send_overdue_away) if when < inf else None
 
     def _send_overdue_away(self) -> None:
         # uvloop counts whole milliseconds, so that it may be a bit early.
@@ -228,33 +236,69 @@ class Lender:
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
 
-    async def _checked(self, check: Hook, borrower: PooledConnection) -> Connection:
+    async def _checked(
+        self, check: Hook, borrower: PooledConnection, came_at: float, deadline: float
+    ) -> Connection:
         """Give the first connection that passes the user's check."""
-        assert self._keeper is not None
-        deadline = self.now() + borrower.timeout
         if isnan(deadline):  # it would disturb the event loop's timers
             raise ValueError(f"timeout {borrower.timeout} must be a number")
         while True:
             self.check_open()  # it may have been closed during the check
             connection = self._take()
             if connection is None:
-                connection = await self._enqueue(borrower, deadline - self.now())
+                connection = await self._enqueue(borrower, came_at, deadline)
                 borrower.future = None  # whatever comes, the connection goes back from here
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await hooks.call(check, "check", self, connection)
-            except AvatarSDKError as error:
-                self._state.retire(connection, "did not pass the check")
-                self._keeper.check_failed(error)
-                self._act()
-            except TimeoutError as error:
-                self._release(connection, self.now())
-                raise self._timed_out(borrower.timeout) from error
-            except BaseException:
-                self._release(connection, self.now())
-                raise
-            else:
+            if await self._passes(check, connection, borrower, deadline):
                 return connection
+            # Before those who came in the same moment, as it was.
+            came_at -= _A_MOMENT
+
+    async def _passes(
+        self, check: Hook, connection: Connection, borrower: PooledConnection, deadline: float
+    ) -> bool:
+        assert self._keeper is not None
+        checking = self._keeper.run(hooks.call(check, "check", self, connection))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.wait({checking})
+        except BaseException as error:
+            await self._break_off(checking, connection)
+            if isinstance(error, TimeoutError):
+                raise self._timed_out(borrower.timeout) from error
+            raise
+        if checking.cancelled():  # the pool closes
+            self._release(connection, self.now())
+            self.check_open()
+        unfit = checking.exception()
+        if isinstance(unfit, AvatarSDKError):
+            self._state.retire(connection, "did not pass the check")
+            self._keeper.check_failed(unfit)
+            self._act()
+        elif unfit is not None:
+            self._release(connection, self.now())
+            raise unfit
+        return unfit is None
+
+    async def _break_off(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """End a check whose borrower leaves, and take its connection back."""
+        checking.cancel()
+        try:
+            await asyncio.wait({checking}, timeout=_GRACE)
+        finally:
+            if checking.done():
+                self._release(connection, self.now())
+            else:
+                assert self._keeper is not None
+                self._keeper.have(self._release_after, checking, connection)
+
+    async def _release_after(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """Take a connection back whose check takes its time to be cancelled."""
+        await asyncio.wait({checking}, timeout=self._state.quarantine_timeout)
+        if checking.done():
+            self._release(connection, self.now())
+        else:  # a hook that takes no notice of being cancelled
+            self._state.retire(connection, "its check does not end")
+            self._act()
 
     # --- taking back ------------------------------------------------------------------------
 
@@ -329,9 +373,9 @@ class Lender:
             connection.session.requests.write_off()
             self.settled(connection)
         elif over_at < inf and not fading.is_due:
-            assert self.loop is not None
+            assert self._keeper is not None
             fading.is_due = True
-            self.loop.call_at(over_at, self._look_again, connection, fading)
+            self._keeper.at(over_at, self._look_again, connection, fading)
 
     def _look_again(self, connection: Connection, fading: Fading) -> None:
         fading.is_due = False

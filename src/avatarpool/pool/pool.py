@@ -454,7 +454,7 @@ class AvatarConnectionPool:
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
         self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
-        self._state.join(connection, now)
+        self._state.welcome(connection, now)
         self._lender.progress.set()
 
     def _opening_failed(self) -> None:

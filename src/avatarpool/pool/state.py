@@ -207,6 +207,18 @@ class PoolState(Generic[M, W]):
         self.recycle(member, now)
         self._retire_succeeded()
 
+    def welcome(self, member: M, now: float) -> None:
+        """Take in a connection that has just opened, if it is still of use.
+
+        One that was opened for borrowers who were served meanwhile goes at once: a
+        spike of short borrows is no reason to hold more sessions for `max_idle`.
+        """
+        if self._waiters or len(self.members) - self._aging < self.min_size:
+            self.join(member, now)
+        else:
+            member.why = "nobody waits for it any more"
+            self.to_close.append(member)
+
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""
         if self.is_closed:
