@@ -25,7 +25,7 @@ _IS_SECRET = re.compile(_NAME, re.IGNORECASE)
 # item of a mapping, as a header, as a JSON Web Token.
 _SHOWN = (
     (re.compile(r"(://)[^/\s@]+(?=@)"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i)\b({_NAME}=)[^\s&\"',;)\]}}]+"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i)\b({_NAME}=)(?!\[)[^\s&\"',;)\]}}]+"), rf"\1{HIDDEN}"),
     (re.compile(rf"(?i)\b({_NAME}[\"']?:\s*)([\"'])[^\"']*\2"), rf"\1\2{HIDDEN}\2"),
     (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), rf"\1 {HIDDEN}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),

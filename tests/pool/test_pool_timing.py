@@ -231,7 +231,7 @@ async def test_where_the_plan_has_no_room_for_a_successor_the_old_session_goes_f
 
     script.openings = [within_the_plan] * 1000
     pool = new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0)
-    pool._rng.seed(1)  # two lives may happen to end in the same second
+    pool._opener._rng.seed(1)  # two lives may happen to end in the same second
     async with pool:
         fewest = 2
         for _ in range(400):
@@ -339,7 +339,7 @@ async def test_a_borrower_with_a_wrong_priority_harms_nobody_else():
     async with new_pool(Script(), 1) as pool:
         wrong: Any = "high"
         async with pool.borrow():
-            with pytest.raises(TypeError):
+            with pytest.raises(ConfigurationError, match="priority 'high' must be a number"):
                 await hold(pool, 0.0, priority=wrong)
         assert await hold(pool, 0.0) == "scripted-0"
 

@@ -138,6 +138,10 @@ class Keeper:
         """Have work done that closing the pool cancels; its failure is logged."""
         self._own(self._workers, work, *args)
 
+    def finish(self, work: Callable[..., Coroutine[object, object, None]]) -> None:
+        """Have work done after the pool's end."""
+        self._own(self._closers, work)
+
     def run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Have work done that closing the pool cancels, for whoever waits for it."""
         task = self._loop.create_task(work, context=self._context)

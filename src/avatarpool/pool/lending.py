@@ -83,9 +83,9 @@ class Lender:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time
 
-    def close(self) -> None:
-        """Send all waiters away; what comes back is not lent again."""
-        self._state.close(PoolClosed(f"pool {self.name!r} was closed while waiting"))
+    def close(self, why: str) -> None:
+        """Send all waiters away with this reason; what comes back is not lent again."""
+        self._state.close(PoolClosed(why))
         if self._alarm is not None:
             self._alarm.cancel()
         self.progress.set()  # initialize() looks up
@@ -443,6 +443,11 @@ class Lender:
         if connection.phase in (IDLE, DRAINING):
             self._state.retire(connection, connection.why)
             self._act()
+
+    def opening_failed(self) -> None:
+        """No connection could be opened: who waits may have to be sent away."""
+        self.fail_waiters_if_refused()
+        self.progress.set()
 
     def fail_waiters_if_refused(self) -> None:
         """Send waiters away where nothing is open and the service refuses."""

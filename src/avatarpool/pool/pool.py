@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import random
+import warnings
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from math import isnan
 from types import TracebackType
 from typing import Self
 
@@ -17,15 +20,14 @@ from avatarpool.exceptions import (
     PoolClosed,
     PoolError,
 )
-from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
-from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.lending import Lender
+from avatarpool.pool.opener import SHORTEST_LIFE, Opener
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
@@ -33,13 +35,6 @@ from avatarpool.stats import PoolStats
 log = logging.getLogger("avatarpool.pool")
 
 _pool_numbers = itertools.count(1)
-
-# Seconds before a session is too old in which its successor is opened; a tenth
-# of short lives.
-_RENEWAL_LEAD = 30.0
-
-# Of max_lifetime: each session's own life is drawn between this part of it and all.
-_SHORTEST_LIFE = 0.9
 
 
 class AvatarConnectionPool:
@@ -58,7 +53,8 @@ class AvatarConnectionPool:
         pool_size: Sessions to keep open; sets ``min_size`` and ``max_size``.
         config_factory: Makes each session's configuration: a `SessionConfig`
             or a mapping of its fields. Called with a collector whose methods
-            may be wired to the session's callbacks, or without arguments.
+            may be wired to the session's callbacks, or without arguments; may be
+            a coroutine function.
         session_ttl_minutes: Lifetime of a session's token, and of the session
             unless ``max_lifetime`` says otherwise.
         min_size: Sessions to keep open.
@@ -85,7 +81,8 @@ class AvatarConnectionPool:
         reset: Called with each connection that comes back, before it is lent again.
         reconnect_timeout: Time of failing to open sessions after which
             ``reconnect_failed`` is called; the pool goes on trying.
-        reconnect_failed: Called with the pool, once per outage.
+        reconnect_failed: Called with the pool, once per outage; may be a coroutine
+            function.
         leak_warning: Time of being lent after which a connection is logged, with
             the place that borrowed it; None for never.
         on_event: Called with each `PoolEvent`, from the event loop; must not block.
@@ -133,8 +130,11 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
-        self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
-        problems = _negative(
+        problems = _negative(session_ttl_minutes=session_ttl_minutes, num_workers=num_workers)
+        if max_lifetime is None:
+            max_lifetime = 0.0 if problems else session_ttl_minutes * 60.0
+        self._max_lifetime = max_lifetime
+        problems += _negative(
             timeout=timeout,
             request_timeout=request_timeout,
             first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
@@ -142,13 +142,24 @@ class AvatarConnectionPool:
             max_frames=max_frames,
             max_frame_bytes=max_frame_bytes,
             max_waiting=max_waiting,
-            max_lifetime=self._max_lifetime,
+            max_lifetime=max_lifetime,
             max_idle=max_idle,
             quarantine_timeout=quarantine_timeout,
             reconnect_timeout=reconnect_timeout,
             leak_warning=leak_warning or 0.0,
         )
-        problems += _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
+        problems += _uncallable(
+            config_factory=config_factory,
+            configure=configure,
+            check=check,
+            reset=reset,
+            reconnect_failed=reconnect_failed,
+            session_factory=session_factory,
+        )
+        if not problems:
+            problems = _problems(
+                session_ttl_minutes, self._max_lifetime, request_timeout, num_workers
+            )
         if config_factory is None:
             problems.append("config_factory is missing")
         if problems or config_factory is None:
@@ -178,12 +189,17 @@ class AvatarConnectionPool:
         self.meter = self._lender.meter
         if on_event is not None:
             self.add_listener(on_event)
+        self._opener = Opener(
+            self._state,
+            self._lender,
+            self._sessions,
+            configure=configure,
+            max_lifetime=self._max_lifetime,
+            request_timeout=request_timeout,
+        )
         self._num_workers = num_workers
-        self._configure = configure
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
-        self._rng = random.Random()  # noqa: S311  # jitter, no secret
-        self._drains = 0  # calls of drain()
         self._keeper: Keeper | None = None  # from initialize() on
         self._is_open = False  # whether initialize() has done its work
         self._closed: asyncio.Future[None] | None = None  # from close() on
@@ -274,14 +290,14 @@ class AvatarConnectionPool:
             self.name,
             self._state,
             self.meter,
-            new_connection=self._open_connection,
-            joined=self._join,
-            opening_failed=self._opening_failed,
+            new_connection=self._opener.open,
+            joined=self._opener.join,
+            opening_failed=lender.opening_failed,
             swept=lender.look,
             tell=lender.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
-            reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
+            reconnect_failed=partial(_call_with, self._reconnect_failed, weakref.ref(self)),
             look_interval=_interval(self._max_lifetime, self._state.max_idle),
             drain_interval=_interval(
                 self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
@@ -326,7 +342,7 @@ class AvatarConnectionPool:
 
         Connections still lent after that are cut. Safe to call twice, and
         while `initialize` runs; whoever calls second waits for the first.
-        Cancelling cuts everything at once.
+        Cancelling cuts everything at once, and leaves no task and no socket.
 
         Raises:
             PoolError: It belongs to another event loop.
@@ -340,7 +356,7 @@ class AvatarConnectionPool:
         deadline = loop.time() + timeout
         self._closed = loop.create_future()
         try:
-            self._lender.close()
+            self._lender.close(f"pool {self.name!r} was closed while waiting")
             if self._keeper is not None:
                 self._keeper.stop()
                 self._keeper.act()
@@ -350,9 +366,28 @@ class AvatarConnectionPool:
         finally:
             try:
                 self._cut()
-                await self._sessions.console.close()
+                if self._keeper is not None:
+                    await self._keeper.cut()
             finally:
-                self._closed.set_result(None)
+                try:
+                    await self._sessions.console.close()
+                finally:
+                    self._closed.set_result(None)
+
+    def __del__(self) -> None:
+        keeper: Keeper | None = getattr(self, "_keeper", None)  # the constructor may have raised
+        loop = self._lender.loop if keeper is not None else None
+        if keeper is None or loop is None or self._closed is not None:
+            return
+        warnings.warn(
+            f"pool {self.name!r} was forgotten with {self.total_count} sessions open: "
+            "close it, or use it with async with",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._lender.progress
@@ -397,7 +432,7 @@ class AvatarConnectionPool:
         """
         self._lender.check_open()
         assert self._keeper is not None
-        self._drains += 1
+        self._opener.drains += 1
         self._state.expire(self._lender.now())
         self._keeper.act()
 
@@ -420,46 +455,21 @@ class AvatarConnectionPool:
             PoolTimeout: No connection came free in time.
             TooManyRequests: ``max_waiting`` borrowers wait already.
             PoolClosed: The pool is not open.
-            PoolError: The pool belongs to another event loop.
+            PoolError: The pool belongs to another event loop, or no session is open
+                and the user's own code refuses to open one.
             AvatarSDKError: No session is open, and the service refuses new ones.
+            ConfigurationError: An argument is no number; raised at once.
         """
-        return PooledConnection(
-            self._lender, self.timeout if timeout is None else timeout, priority
-        )
+        if timeout is None:
+            timeout = self.timeout
+        elif not _is_number(timeout):
+            raise self._cannot_lend(f"timeout {timeout!r} must be a number")
+        if priority != 0.0 and not _is_number(priority):
+            raise self._cannot_lend(f"priority {priority!r} must be a number")
+        return PooledConnection(self._lender, timeout, priority, self)
 
-    async def _open_connection(self) -> Connection:
-        while True:
-            drains = self._drains
-            connection = await self._configured_connection()
-            if drains == self._drains:
-                return connection
-            await connection.session.close()  # it may have been opened with the key of before
-
-    async def _configured_connection(self) -> Connection:
-        connection = Connection(self._lender)
-        await self._sessions.open(connection)
-        if self._configure is not None:
-            try:
-                await hooks.call(self._configure, "configure", self._lender, connection)
-            except BaseException:
-                await connection.session.close()
-                raise
-        return connection
-
-    def _join(self, connection: Connection, seconds: float) -> None:
-        now = self._lender.now()
-        connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
-        usable = max(life - self.request_timeout, 0.0)
-        connection.retire_at = now + usable
-        connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
-        self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
-        self._state.welcome(connection, now)
-        self._lender.progress.set()
-
-    def _opening_failed(self) -> None:
-        self._lender.fail_waiters_if_refused()
-        self._lender.progress.set()
+    def _cannot_lend(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"pool {self.name!r} cannot lend a connection", [problem])
 
 
 def _interval(*limits: float) -> float:
@@ -467,12 +477,42 @@ def _interval(*limits: float) -> float:
     return min(1.0, max(0.01, min(limits) / 20.0))
 
 
+def _call_with(
+    failed: Callable[[AvatarConnectionPool], object] | None,
+    pool: Callable[[], AvatarConnectionPool | None],
+) -> object:
+    """Tell a pool's user of an outage; nobody holds the pool for that."""
+    found = pool()
+    return failed(found) if failed is not None and found is not None else None
+
+
+def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -> None:
+    """Close what a forgotten pool had open."""
+    lender.close(f"pool {name!r} was forgotten")
+    keeper.stop()
+    keeper.act()
+    keeper.finish(sessions.console.close)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isnan(value)
+
+
 def _negative(**limits: float) -> list[str]:
     """Name the limits that cannot be kept."""
     return [
-        f"{name} {limit} is negative or no number"
+        f"{name} {limit!r} is negative or no number"
         for name, limit in limits.items()
-        if not limit >= 0  # NaN is not
+        if not (_is_number(limit) and limit >= 0)
+    ]
+
+
+def _uncallable(**given: object) -> list[str]:
+    """Name what was given for a function and is none."""
+    return [
+        f"{name} {value!r} cannot be called"
+        for name, value in given.items()
+        if not (value is None or callable(value))
     ]
 
 
@@ -480,7 +520,7 @@ def _problems(
     ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
 ) -> list[str]:
     problems = []
-    if max_lifetime * _SHORTEST_LIFE <= request_timeout:
+    if max_lifetime * SHORTEST_LIFE <= request_timeout:
         problems.append(
             f"sessions live {max_lifetime:.2f} s, less 10 %, which holds no request of "
             f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
