@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from math import inf, isnan
+from math import inf
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
@@ -112,11 +112,13 @@ class Lender:
         Whoever has it calls `admit`, and whoever will not have it `withdraw`.
         """
         borrower.waits_since = self.meter.clock()
-        now = self.now()
-        came_at = now if borrower.came_at is None else borrower.came_at
+        came_at, patience = self.now(), borrower.timeout
+        if borrower.came_at is not None:
+            patience += came_at - borrower.came_at
+            came_at = borrower.came_at
         if self._check is None:
-            return self._enqueue(borrower, came_at, now + borrower.timeout)
-        return self._checked(self._check, borrower, came_at, now + borrower.timeout)
+            return self._enqueue(borrower, came_at, patience)
+        return self._checked(self._check, borrower, came_at, patience)
 
     def admit(self, borrower: PooledConnection, connection: Connection) -> None:
         """Count a borrower that waited and has its connection now; `put_back` returns it."""
@@ -183,23 +185,23 @@ class Lender:
         return connection
 
     def _enqueue(
-        self, borrower: PooledConnection, came_at: float, deadline: float
+        self, borrower: PooledConnection, came_at: float, patience: float
     ) -> asyncio.Future[Connection]:
-        """Put a borrower into the queue, at the place of who came then."""
+        """Put a borrower into the queue, at the place of who came then, for so many seconds."""
         state = self._state
         if not state.members:
             self._raise_refusal()
         self._counters.borrows_queued += 1
         assert self.loop is not None
-        state.enqueue(borrower, came_at, borrower.priority, deadline - came_at)
+        state.enqueue(borrower, came_at, borrower.priority, patience)
         borrower.future = future = self.loop.create_future()
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if state.draining_members:  # ... or to take what is as good as free
             for connection in list(state.draining_members):
                 self._look_at_fading(connection)
-        if deadline < self._alarm_at:
-            self._set_alarm(deadline)
+        if came_at + patience < self._alarm_at:
+            self._set_alarm(came_at + patience)
         return future
 
     def _raise_refusal(self) -> None:
@@ -237,16 +239,15 @@ class Lender:
         )
 
     async def _checked(
-        self, check: Hook, borrower: PooledConnection, came_at: float, deadline: float
+        self, check: Hook, borrower: PooledConnection, came_at: float, patience: float
     ) -> Connection:
         """Give the first connection that passes the user's check."""
-        if isnan(deadline):  # it would disturb the event loop's timers
-            raise ValueError(f"timeout {borrower.timeout} must be a number")
+        deadline = came_at + patience
         while True:
             self.check_open()  # it may have been closed during the check
             connection = self._take()
             if connection is None:
-                connection = await self._enqueue(borrower, came_at, deadline)
+                connection = await self._enqueue(borrower, came_at, patience)
                 borrower.future = None  # whatever comes, the connection goes back from here
             if await self._passes(check, connection, borrower, deadline):
                 return connection
