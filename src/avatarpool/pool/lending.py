@@ -188,8 +188,7 @@ class Lender:
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if state.draining_members:  # ... or to take what is as good as free
-            for connection in list(state.draining_members):
-                self._look_at_fading(connection)
+            self.look_for_faded()
         if now + patience < self._alarm_at:
             self._set_alarm(now + patience)
         return future
@@ -318,6 +317,11 @@ class Lender:
         elif answered is not None:
             self._state.retire(connection, "its peer did not answer a ping")
             self._act()
+
+    def look_for_faded(self) -> None:
+        """Free what is as good as over for those who wait, now that they may have nothing else."""
+        for connection in list(self._state.draining_members):
+            self._look_at_fading(connection)
 
     def _look_at_fading(self, connection: Connection) -> None:
         """Free a connection whose request is as good as over, or look again when it may be."""

@@ -459,6 +459,7 @@ class AvatarConnectionPool:
 
     def _opening_failed(self) -> None:
         self._lender.fail_waiters_if_refused()
+        self._lender.look_for_faded()
         self._lender.progress.set()
 
 
