@@ -207,8 +207,8 @@ class ForeignSession:
         try:
             self._router.frame(frame)
         except AvatarSDKError as error:
+            self._observer.protocol_broken(error)  # first: the error may end what fades
             self.failed(error)
-            self._observer.protocol_broken(error)
         if frame.end:
             self._remember(frame.req_id)
 
