@@ -141,6 +141,52 @@ def test_a_timeout_without_a_request_says_that_none_was_sent(collector):
         waiting.throw(TimeoutError())
 
 
+@pytest.mark.parametrize("is_doubted", [True, False])
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_timeout_has_the_error_that_may_have_been_about_it_as_its_cause(
+    collector, *, is_doubted: bool, streams: bool
+):
+    collection = collector.begin("r-1")
+    waiting = anext(collector.stream(2.5)) if streams else collector.wait(2.5)
+    step(waiting)
+    if is_doubted:
+        collection.doubt = FAILURE
+    late = TimeoutError()
+    with pytest.raises(RequestTimeout) as caught:
+        waiting.throw(late)
+    assert caught.value.__cause__ is (FAILURE if is_doubted else late)
+
+
+def test_a_doubt_fails_nobody_whose_frames_come(collector):
+    collector.begin("r-1").doubt = FAILURE
+    waiting = collector.wait()
+    step(waiting)
+    add(collector, frame(0, end=True))
+    assert step(waiting) == [frame(0, end=True)]
+    assert collector.error is None
+
+
+def test_a_doubt_is_about_one_request_alone(collector):
+    collector.begin("r-1").doubt = FAILURE
+    assert collector.begin("r-2").doubt is None
+
+
+@pytest.mark.parametrize(("seen", "awaited"), [(0, "first frame"), (1, "next frame")])
+def test_a_watchdog_that_bites_has_the_doubted_error_as_its_cause_too(bells, seen, awaited):
+    limits = CollectionLimits(first_frame_timeout=1.0, frame_gap_timeout=1.0)
+    collector = AnimationCollector(bells, limits)
+    collection = collector.begin("r-1")
+    for number in range(seen):
+        add(collector, frame(number))
+    waiting = collector.wait()
+    step(waiting)
+    collection.doubt = FAILURE
+    with pytest.raises(RequestTimeout) as caught:
+        waiting.throw(TimeoutError())
+    assert caught.value.awaited == awaited
+    assert caught.value.__cause__ is FAILURE
+
+
 def test_a_last_frame_in_the_moment_of_the_timeout_counts(collector):
     collector.begin("r-1")
     waiting = collector.wait(1.0)

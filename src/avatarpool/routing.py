@@ -122,7 +122,7 @@ class Router:
         one may still be answered: a service may answer an interrupt with an
         error. Then it fails nobody, and is kept for the case that nothing follows.
         """
-        fading = self.log.fading if error.req_id is None else None
+        fading = None if error.req_id else self.log.fading
         req_id = error.req_id or fading or self.log.current
         wanted = req_id is not None and self.log.fail(req_id)
         if fading is not None:

@@ -74,6 +74,7 @@ class AvatarSession:
         "_encoder",
         "_failure",
         "_has_listener",
+        "_piece_bytes",
         "_reader",
         "_router",
         "_sending",
@@ -105,6 +106,7 @@ class AvatarSession:
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
         self._encoder = RequestEncoder(config)
+        self._piece_bytes = outgoing.PIECE_BYTES  # smaller to a peer that is slow
         self._sending = asyncio.Lock()  # one send after the other, each whole
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
@@ -225,22 +227,23 @@ class AvatarSession:
             if not audio:
                 raise AudioError("a request needs audio: its first piece is empty")
         check_audio(audio, self._encoder.takes, is_first=is_first)
-        req_id, rest = "", memoryview(audio).cast("B")
-        size = self._encoder.portion_bytes or outgoing.PIECE_BYTES
+        req_id, rest, is_fast = "", memoryview(audio).cast("B"), True
         while True:
             if req_id and self.requests.current != req_id:
                 raise SessionStateError(
                     f"request {req_id} was interrupted while its audio was being sent"
                 )
+            size = self._encoder.portion_bytes or self._piece_bytes
             portion, rest = rest[:size], rest[size:]
             is_last = end and not rest
             piece = self._encoder.encode(portion, end=is_last, is_first=is_first and not req_id)
             if piece or is_last:
                 req_id = self._put_audio(piece, end=is_last)
-                if await self._took_long(req_id):
-                    size = self._encoder.portion_bytes or outgoing.SLOW_PIECE_BYTES
+                is_fast = await self._left_at_once(req_id) and is_fast
             if not rest:
                 break
+        if is_fast:
+            self._piece_bytes = outgoing.PIECE_BYTES
         req_id = req_id or self.requests.last or ""
         if end and req_id == self.requests.last:  # the encoder is not the next one's already
             encoded = self._encoder.finish()
@@ -383,14 +386,14 @@ class AvatarSession:
         assert self._websocket is not None
         self._websocket.write(*parts)
 
-    async def _took_long(self, req_id: str) -> bool:
-        """Wait until the kernel has what was queued; return whether the peer is slow."""
+    async def _left_at_once(self, req_id: str) -> bool:
+        """Wait until the kernel has what was queued; return whether it took no waiting."""
         websocket = self._websocket
         assert websocket is not None
         if not websocket.is_held_back:
             if self._encoder.portion_bytes:
                 await asyncio.sleep(0)  # encoding takes time: others have their turn
-            return False
+            return True
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -405,7 +408,9 @@ class AvatarSession:
             )
             websocket.abort()
             raise self._failure from error
-        return loop.time() - began > outgoing.SLOW_SECONDS
+        if loop.time() - began > outgoing.SLOW_SECONDS:
+            self._piece_bytes = outgoing.SLOW_PIECE_BYTES
+        return False
 
     # --- receiving: called by the WebSocket ------------------------------------------
 

@@ -380,7 +380,7 @@ class LentSession:
 
         Raises:
             SessionStateError: The connection was returned, or there is no request.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
+            AvatarSDKError: The connection is closed.
         """
         lent = self._lent
         connection = await lent.ready()

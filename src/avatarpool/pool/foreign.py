@@ -169,8 +169,11 @@ class ForeignSession:
         return req_id
 
     async def interrupt(self) -> str:
+        last = self.requests.last
         if self.requests.is_half_sent and not self._is_torn:
             await self.send_audio(b"", end=True)
+        if last is not None and self.requests.last != last:
+            return last  # another task has begun the next one meanwhile
         self._remember(self.requests.interrupt())
         return await self._translated(self._session.interrupt(), "websocket_send")
 
@@ -202,6 +205,7 @@ class ForeignSession:
             return
         except AvatarSDKError as error:
             self.failed(error)
+            self._observer.protocol_broken(error)
             return
         if not isinstance(frame, AnimationFrame):
             return
@@ -213,8 +217,8 @@ class ForeignSession:
         try:
             self._router.frame(frame)
         except AvatarSDKError as error:
+            self._observer.protocol_broken(error)  # first: the error may end what fades
             self.failed(error)
-            self._observer.protocol_broken(error)
         if frame.end:
             self._remember(frame.req_id)
 

@@ -198,8 +198,7 @@ class Lender:
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if state.draining_members:  # ... or to take what is as good as free
-            for connection in list(state.draining_members):
-                self._look_at_fading(connection)
+            self.look_for_faded()
         if came_at + patience < self._alarm_at:
             self._set_alarm(came_at + patience)
         return future
@@ -339,7 +338,7 @@ class Lender:
                 asked_at=left.began_at if left else now,
                 has_frames=left is not None and left.has_frames,
                 patience=self._state.quarantine_timeout,
-                longest=self.limits.timeout or inf,
+                longest=inf if self.limits.timeout is None else self.limits.timeout,
             )
             self._clean(connection, session.abandon, self._interrupted)
         if self._state.to_close:
@@ -363,6 +362,11 @@ class Lender:
         elif answered is not None:
             self._state.retire(connection, "its peer did not answer a ping")
             self._act()
+
+    def look_for_faded(self) -> None:
+        """Free what is as good as over for those who wait, now that they may have nothing else."""
+        for connection in list(self._state.draining_members):
+            self._look_at_fading(connection)
 
     def _look_at_fading(self, connection: Connection) -> None:
         """Free a connection whose request is as good as over, or look again when it may be."""
@@ -448,6 +452,7 @@ class Lender:
     def opening_failed(self) -> None:
         """No connection could be opened: who waits may have to be sent away."""
         self.fail_waiters_if_refused()
+        self.look_for_faded()
         self.progress.set()
 
     def fail_waiters_if_refused(self) -> None:

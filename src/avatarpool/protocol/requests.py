@@ -28,7 +28,15 @@ class RequestLog:
             as soon as its audio is sent or interrupted.
     """
 
-    __slots__ = ("_open", "_past", "_written_off", "current", "expects_frames", "last")
+    __slots__ = (
+        "_is_answering",
+        "_open",
+        "_past",
+        "_written_off",
+        "current",
+        "expects_frames",
+        "last",
+    )
 
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
@@ -40,6 +48,7 @@ class RequestLog:
         self._past: OrderedDict[str, bool] = OrderedDict()
         # Those of them whose end was never seen, until a later request shows it.
         self._written_off: dict[str, None] = {}
+        self._is_answering = False  # whether the current request has a frame
 
     def __repr__(self) -> str:
         return f"<RequestLog current={self.current} open={len(self._open)}>"
@@ -57,7 +66,12 @@ class RequestLog:
 
     @property
     def fading(self) -> str | None:
-        """An interrupted request whose end has not been seen, written off or not."""
+        """An interrupted request that may still be answered, written off or not.
+
+        A service takes one at a time: once the current one has a frame, it is past them.
+        """
+        if self._is_answering:
+            return None
         if self._written_off:
             return next(iter(self._written_off))
         return next((r for r, state in self._open.items() if state is _INTERRUPTED), None)
@@ -77,6 +91,7 @@ class RequestLog:
         if is_new:
             self.check_free()
             self.current = self.last = req_id or new_request_id()
+            self._is_answering = False
             self._open[self.current] = _NEW
         assert self.current is not None
         current = self.current
@@ -104,6 +119,7 @@ class RequestLog:
         else:
             self._past[self.last] = True
         self.current = None
+        self._is_answering = False
         return self.last
 
     def frame(self, req_id: str, *, end: bool) -> bool:
@@ -118,6 +134,8 @@ class RequestLog:
                 self._written_off.pop(req_id, None)
             return False
         wanted = req_id == self.current
+        if wanted:
+            self._is_answering = True
         if end:  # any other frame leaves its request where it is
             self._advance(req_id, RequestEvent.LAST_FRAME)
             if wanted:
