@@ -13,6 +13,7 @@ import json
 import sys
 import traceback
 
+import case_misuse  # noqa: F401  # registers its cases
 import case_refusals  # noqa: F401  # registers its cases
 import case_requests  # noqa: F401  # registers its cases
 from judging import CASES, DEADLINE, Facts, Judge, NotExpressible

@@ -6,8 +6,8 @@ were given: the frames of every kind of request, and of every refusal the facts
 that *their* error objects carry. Our own client is put through the same table.
 
 They differ in what they can tell. ``avatarkit`` and ``spatius`` classify alike,
-by sentence, and know no word for a concurrency limit; codes in the way of
-gRPC's they take before the sentence. ``spatialreal`` goes by close codes and
+by sentence, and know no word for a concurrency limit; code 3, and gRPC's other
+codes, they take before the sentence. ``spatialreal`` goes by close codes and
 shows neither a refused upgrade's body nor titles. What a client cannot express
 at all, such as encoding Opus itself without libopus on the machine, is named in
 the table as well.
@@ -230,7 +230,7 @@ OPENING = {
         "invalidApiKey",
         "Invalid API key",
         "this service does not know the API key",
-        ("sessionTokenExpired", "sessionTokenInvalid", "sessionTokenInvalid"),
+        ("sessionTokenExpired", "sessionTokenInvalid", "sessionTokenExpired"),
     ),
     "expiry_too_far": token_refused(
         400,
@@ -286,9 +286,9 @@ OPENING = {
         "billingRequired",
     ),
     "unsupported_rate": server_error(
-        3,
+        0,
         "unsupported sample rate 11025: none of 8000, 16000, 22050, 24000, 32000, 44100, 48000",
-        ("invalidRequest", "serverError", ""),
+        ("unsupportedSampleRate", "serverError", ""),
     ),
     "concurrency": server_error(
         4003,
@@ -349,6 +349,15 @@ def test_a_refused_opening_is_heard_with_all_its_facts(given, client, case):
     assert same_facts(facts, said, client)
 
 
+def test_a_token_may_be_used_again_unless_the_service_is_strict(given):
+    assert given("token_used_again") == {"opened": True}
+
+
+def test_one_token_serves_a_process_that_prefetches_it(judgements):
+    given = judgements["spatius"]["prefetched_token"]
+    assert given == {"prefetched": True, "opened": True, "tokens_issued": 1}
+
+
 @pytest.mark.parametrize(
     "case", [case for case, said in OPENING.items() if said.phase == "websocket_connect"]
 )
@@ -364,9 +373,9 @@ def test_a_refused_upgrade_has_the_services_compact_body(given, client, case):
 RUNNING = {
     "idle_timeout": [
         server_error(
-            3,
+            0,
             "no audio input for 0.1 s",
-            ("invalidRequest", "serverError", "idleTimeout"),
+            ("idleTimeout", "serverError", "idleTimeout"),
             "websocket_runtime",
         ),
         closed(1000, "no audio input for 0.1 s", (None, None, "idleTimeout")),
@@ -406,6 +415,42 @@ def test_the_end_of_a_session_is_heard_with_all_its_facts(given, client, case):
     assert len(facts["errors"]) == len(said)
     for error, one in zip(facts["errors"], said, strict=True):
         assert same_facts({**error, "names_request": False}, one, client)
+
+
+def test_what_is_no_message_is_a_protocol_error(given, client):
+    facts = given("text_message")
+    if client == "avatarpool":
+        assert facts == {"not_expressible": True}
+        return
+    said = server_error(
+        0,
+        "unexpected message type: every message is one binary protobuf message",
+        ("protocolError", "serverError", ""),
+        "websocket_runtime",
+    )
+    assert same_facts(facts["errors"][0], said, client)
+    assert facts["closed"]
+
+
+# --- misuse --------------------------------------------------------------------------
+
+
+def test_what_a_session_forbids_is_a_value_error_for_every_client(given):
+    facts = given("forbidden_calls")
+    assert facts == dict.fromkeys(
+        (
+            "start before init",
+            "send before start",
+            "interrupt before start",
+            "start twice",
+            "interrupt nothing",
+            "send after the service has gone",
+            "interrupt after the service has gone",
+            "send after close",
+            "interrupt after close",
+        ),
+        True,
+    )
 
 
 @pytest.mark.parametrize("case", ["idle_timeout", "maximum_duration"])

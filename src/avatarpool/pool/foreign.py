@@ -15,6 +15,7 @@ from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
     ConfigurationError,
+    ConnectionGone,
 )
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
@@ -304,7 +305,9 @@ def _translate(error: Exception, phase: str) -> AvatarSDKError:
         # The SDKs raise ValueError on a session that has died.
         code = AvatarSDKErrorCode.connectionFailed
     facts = {fact: getattr(error, fact, None) for fact in _FACTS}
-    return AvatarSDKError(
+    is_gone = isinstance(error, ValueError) and phase == "websocket_send"
+    kind = ConnectionGone if is_gone else AvatarSDKError
+    return kind(
         code,
         str(getattr(error, "message", None) or error or type(error).__name__),
         phase=getattr(error, "phase", phase),
