@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.collector import AnimationCollector, Nowhere
 from avatarpool.config import SessionConfig
 from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import ConfigurationError
-from avatarpool.pool.borrowing import EventWakeup
 from avatarpool.pool.connection import Connection, PoolableSession
 from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
 from avatarpool.session import AvatarSession, new_avatar_session
+
+log = logging.getLogger("avatarpool.pool")
 
 ConfigFactory = (
     Callable[[AnimationCollector], SessionConfig | Mapping[str, object]]
@@ -44,6 +46,19 @@ class SessionMaker:
         self._session_factory = session_factory
         self._token_ttl = token_ttl
 
+    def rehearse(self, connection: Connection) -> None:
+        """Make a session that is never opened: it shows whether the configuration can work.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
+        try:
+            self._new_session(connection)
+        except ConfigurationError:
+            raise
+        except Exception:
+            log.exception("config_factory or session_factory failed")
+
     async def open(self, connection: Connection) -> None:
         """Open a session for a connection, or leave nothing behind.
 
@@ -64,13 +79,14 @@ class SessionMaker:
             raise
 
     def _new_session(self, connection: Connection) -> PoolableSession:
-        wiring = AnimationCollector(EventWakeup)
+        wiring = AnimationCollector()
         given = _call_factory(self._config_factory, wiring)
         expire_at = datetime.now(timezone.utc) + self._token_ttl
         if self._session_factory is not new_avatar_session:
             options = dict(given) if isinstance(given, Mapping) else _changed_fields(given)
             options.setdefault("expire_at", expire_at)
             return ForeignSession(self._session_factory, options, wiring, connection)
+        wiring.sink = Nowhere()  # what the user's callbacks pass on, we know already
         config = _without_wiring(_as_config(given), wiring)
         if config.expire_at is None:
             config = replace(config, expire_at=expire_at)

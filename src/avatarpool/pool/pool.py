@@ -12,12 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from avatarpool.collector import CollectionLimits
-from avatarpool.exceptions import (
-    ConfigurationError,
-    PoolClosed,
-    PoolError,
-)
-from avatarpool.pool import hooks
+from avatarpool.exceptions import ConfigurationError, PoolClosed
+from avatarpool.pool import hooks, numbers
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
@@ -26,6 +22,7 @@ from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.lending import Lender
+from avatarpool.pool.readiness import Readiness
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
@@ -37,9 +34,6 @@ _pool_numbers = itertools.count(1)
 # Seconds before a session is too old in which its successor is opened; a tenth
 # of short lives.
 _RENEWAL_LEAD = 30.0
-
-# Of max_lifetime: each session's own life is drawn between this part of it and all.
-_SHORTEST_LIFE = 0.9
 
 
 class AvatarConnectionPool:
@@ -134,7 +128,7 @@ class AvatarConnectionPool:
         self.timeout = timeout
         self.request_timeout = request_timeout
         self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
-        problems = _negative(
+        problems = numbers.negative(
             timeout=timeout,
             request_timeout=request_timeout,
             first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
@@ -148,7 +142,9 @@ class AvatarConnectionPool:
             reconnect_timeout=reconnect_timeout,
             leak_warning=leak_warning or 0.0,
         )
-        problems += _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
+        problems += numbers.problems(
+            session_ttl_minutes, self._max_lifetime, request_timeout, num_workers
+        )
         if config_factory is None:
             problems.append("config_factory is missing")
         if problems or config_factory is None:
@@ -158,6 +154,7 @@ class AvatarConnectionPool:
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
         self._state: PoolState[Connection, PooledConnection] = PoolState(
+            self.name,
             min_size=min(pool_size, max_size) if min_size is None else min_size,
             max_size=max_size,
             max_waiting=max_waiting,
@@ -198,6 +195,21 @@ class AvatarConnectionPool:
         )
 
     # --- what it holds -------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: not initialized yet, or closed."""
+        return self._keeper is None or self._closed is not None
+
+    @property
+    def min_size(self) -> int:
+        """Sessions to keep open; `resize` changes it."""
+        return self._state.min_size
+
+    @property
+    def max_size(self) -> int:
+        """Sessions to grow to while borrowers wait; `resize` changes it."""
+        return self._state.max_size
 
     @property
     def available_count(self) -> int:
@@ -247,7 +259,7 @@ class AvatarConnectionPool:
     ) -> None:
         await self.close()
 
-    async def initialize(self, timeout: float = 30.0) -> None:
+    async def initialize(self, timeout: float = 30.0, *, wait: bool = True) -> None:
         """Open ``min_size`` sessions, and keep them open from now on.
 
         Returns when they are up, or with fewer once ``timeout`` has passed or
@@ -256,19 +268,28 @@ class AvatarConnectionPool:
         that still opens it, this one waits for the same. Cancelling the first
         call closes the pool.
 
+        Args:
+            timeout: Seconds to wait for the sessions.
+            wait: False returns at once and opens all of them in the background,
+                whether or not the service is there; borrowers wait meanwhile, and
+                `wait` tells when all are up.
+
         Raises:
             ConfigurationError: The configuration cannot work.
             PoolError: No session could be opened; the message has the reason.
-                The pool is closed: make a new one to try again.
+                The pool is closed, if this call opened it: make a new one to try again.
             PoolClosed: It is closed already.
         """
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
             self._lender.check_loop()
-            if not self._is_open:
-                await self._first_connections(timeout)
+            if wait and not self._is_open:
+                await self._readiness().some(timeout)
+                self._is_open = True
             return
+        if not wait:
+            self._sessions.rehearse(Connection(self._lender))
         lender = self._lender
         self._keeper = Keeper(
             self.name,
@@ -282,44 +303,56 @@ class AvatarConnectionPool:
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
-            look_interval=_interval(self._max_lifetime, self._state.max_idle),
-            drain_interval=_interval(
+            look_interval=numbers.interval(self._max_lifetime, self._state.max_idle),
+            drain_interval=numbers.interval(
                 self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
             ),
         )
         lender.open(self._keeper)
         self._keeper.start()
+        if not wait:
+            return
         try:
-            await self._first_connections(timeout)
+            await self._readiness().some(timeout)
         except BaseException:
             await self.close(timeout=0.0)
             raise
         self._is_open = True
 
-    async def _first_connections(self, timeout: float) -> None:
-        keeper, state, progress = self._keeper, self._state, self._lender.progress
-        assert keeper is not None
-        try:
-            async with asyncio.timeout(timeout):
-                while len(state.members) < state.min_size:
-                    if self._closed is not None:
-                        why = f": {keeper.policy.error}" if keeper.policy.error else ""
-                        raise PoolClosed(f"pool {self.name!r} was closed while it opened{why}")
-                    if keeper.policy.refusal is not None and not state.opening:
-                        break
-                    await progress.wait()
-                    progress.clear()
-        except TimeoutError:
-            pass
-        if state.members or not state.min_size:
-            return
-        error = keeper.policy.error
-        if isinstance(error, ConfigurationError):
-            raise error
-        raise PoolError(
-            f"pool {self.name!r} could open none of its {state.min_size} connections: "
-            f"{error or f'no answer within {timeout:.2f} s'}"
-        ) from error
+    def _readiness(self) -> Readiness:
+        assert self._keeper is not None
+        return Readiness(self._state, self._keeper.policy, self._lender.progress)
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Wait until ``min_size`` sessions are open, lent or not: all of them, and no fewer.
+
+        For those who would rather not start than start with less. The pool stays
+        open, whatever comes. Cancelling ends the waiting alone.
+
+        Raises:
+            PoolTimeout: They are not open in time; its cause is why opening failed, if
+                that is known.
+            PoolClosed: The pool is not open, or was closed meanwhile.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._readiness().all(timeout)
+
+    async def check(self) -> None:
+        """Look at the idle sessions now: each is pinged and passes ``check``, or is replaced.
+
+        At most ``num_workers`` at a time, which are kept from borrowers meanwhile. An
+        official SDK's session has no ping. Returns when all were looked at; others in the
+        place of those that failed are opened in the background. Cancelling loses none.
+
+        Raises:
+            PoolClosed: The pool is not open.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._lender.verify_idle(self._num_workers)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the pool: waiters learn it at once, borrowers have ``timeout`` seconds.
@@ -438,6 +471,7 @@ class AvatarConnectionPool:
     async def _configured_connection(self) -> Connection:
         connection = Connection(self._lender)
         await self._sessions.open(connection)
+        connection.opened()
         if self._configure is not None:
             try:
                 await hooks.call(self._configure, "configure", self._lender, connection)
@@ -449,7 +483,7 @@ class AvatarConnectionPool:
     def _join(self, connection: Connection, seconds: float) -> None:
         now = self._lender.now()
         connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
+        life = self._max_lifetime * self._rng.uniform(numbers.SHORTEST_LIFE, 1.0)
         usable = max(life - self.request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
@@ -460,34 +494,3 @@ class AvatarConnectionPool:
     def _opening_failed(self) -> None:
         self._lender.fail_waiters_if_refused()
         self._lender.progress.set()
-
-
-def _interval(*limits: float) -> float:
-    """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
-    return min(1.0, max(0.01, min(limits) / 20.0))
-
-
-def _negative(**limits: float) -> list[str]:
-    """Name the limits that cannot be kept."""
-    return [
-        f"{name} {limit} is negative or no number"
-        for name, limit in limits.items()
-        if not limit >= 0  # NaN is not
-    ]
-
-
-def _problems(
-    ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
-) -> list[str]:
-    problems = []
-    if max_lifetime * _SHORTEST_LIFE <= request_timeout:
-        problems.append(
-            f"sessions live {max_lifetime:.2f} s, less 10 %, which holds no request of "
-            f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
-            "or lower request_timeout"
-        )
-    if not 0 < ttl_minutes <= 24 * 60:
-        problems.append(f"session_ttl_minutes {ttl_minutes} is not within the service's 24 h")
-    if num_workers < 1:
-        problems.append(f"num_workers {num_workers} is not at least 1")
-    return problems
