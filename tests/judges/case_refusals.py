@@ -188,7 +188,7 @@ def _base64(value: object) -> str:
 @case
 async def prefetched_token(judge: Judge) -> Facts:
     """One token for all sessions of the process, as its own prewarming has it."""
-    if judge.name != "spatius":
+    if not judge.is_javascript and judge.name != "spatius":
         raise NotExpressible
     async with LocalAvatarService() as service:
         access = service.config_factory()
