@@ -15,6 +15,8 @@ from avatarpool.exceptions import (
     AudioError,
     AvatarSDKError,
     AvatarSDKErrorCode,
+    ConnectionGone,
+    SessionNotReady,
     SessionStateError,
 )
 from avatarpool.protocol.codec import audio_parts, encode
@@ -181,11 +183,14 @@ class AvatarSession:
 
         Raises:
             AvatarSDKError: The ingress refused, failed, or did not answer in time.
-            SessionStateError: ``init()`` was not called, or the session was
-                started already.
+            SessionNotReady: ``init()`` was not called, or the session was started
+                already.
+            SessionStateError: It is closed.
         """
         if self._token is None and self._state is _NEW:
-            raise SessionStateError("the session has no token yet: call init() first")
+            raise SessionNotReady("the session has no token yet: call init() first")
+        if self._state in (_OPENING, _OPEN):
+            raise SessionNotReady(f"the session is {self._state.name.lower()} already")
         self._advance(SessionEvent.START)
         token, self._token = self._token, None  # a token opens one connection
         try:
@@ -212,9 +217,10 @@ class AvatarSession:
 
         Raises:
             AudioError: The audio is not what the session was opened for.
-            SessionStateError: The session is not open, or the previous request
-                is still being answered.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
+            SessionNotReady: The session is not open.
+            SessionStateError: The previous request is still being answered.
+            ConnectionGone: The connection has ended.
+            AvatarSDKError: The peer takes no data.
         """
         async with self._sending:
             return await self._send_audio(audio, end=end)
@@ -258,8 +264,8 @@ class AvatarSession:
         not left of its audio stays here. Nothing is waited for.
 
         Raises:
-            SessionStateError: There was no request, or the session is not open.
-            AvatarSDKError: The connection is closed.
+            SessionNotReady: There was no request, or the session is not open.
+            ConnectionGone: The connection has ended.
         """
         self._check_open()
         if self.requests.is_half_sent:
@@ -354,7 +360,7 @@ class AvatarSession:
             return
         why = self._failure
         if why is not None:
-            raise AvatarSDKError(
+            raise ConnectionGone(
                 why.code,
                 why.message,
                 phase="websocket_send",
@@ -363,13 +369,13 @@ class AvatarSession:
                 close_reason=why.close_reason,
             ) from why
         if self._state is _OPEN:  # a side hangs up: the end, with its cause, is near
-            raise AvatarSDKError(
+            raise ConnectionGone(
                 AvatarSDKErrorCode.connectionClosed,
                 "the connection is being closed",
                 phase="websocket_send",
                 connection_id=self._connection_id,
             )
-        raise SessionStateError(f"the session is {self._state.name.lower()}")
+        raise SessionNotReady(f"the session is {self._state.name.lower()}")
 
     def _put_audio(self, audio: bytes | memoryview, *, end: bool) -> str:
         """Queue one piece of the current request's audio; return its id."""

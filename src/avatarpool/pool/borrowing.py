@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable
+from datetime import datetime
 from enum import Enum, auto
 from types import CodeType, TracebackType
 from typing import Protocol, Self
@@ -14,6 +15,7 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
     AvatarSDKErrorCode,
+    SessionNotReady,
     SessionStateError,
 )
 from avatarpool.pool.connection import Connection, Owner
@@ -43,32 +45,6 @@ class Lender(Owner, Protocol):
 
     def put_back(self, connection: Connection) -> None:
         """Take a connection back."""
-
-
-class EventWakeup:
-    """A `Wakeup` of asyncio: one future per sleep."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def now(self) -> float:
-        """Return the event loop's time."""
-        return self._future.get_loop().time()
-
-    def notify(self) -> None:
-        """Wake whoever sleeps."""
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout: float | None) -> None:
-        """Sleep until notified; raise TimeoutError after ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._future
-        finally:  # a timeout has cancelled it
-            self._future = asyncio.get_running_loop().create_future()
 
 
 class _Stage(Enum):
@@ -167,6 +143,28 @@ class PooledConnection:
         return self._held().connection_id
 
     @property
+    def created_at(self) -> datetime:
+        """When the connection was opened, in UTC."""
+        return self._held().created_at
+
+    @property
+    def request_count(self) -> int:
+        """Requests that the connection has answered to the last frame, whoever made them."""
+        return self._held().request_count
+
+    def discard(self) -> None:
+        """Have the connection closed and replaced once it is returned: it is not lent again.
+
+        For whoever has reason to distrust it. In a hook, it fails the connection.
+
+        Raises:
+            SessionStateError: It was returned already.
+        """
+        self._held()
+        self._check_lent()
+        self._connection.why = self._connection.why or "discarded by its borrower"
+
+    @property
     def borrowed_at(self) -> str:
         """The place in the code that borrowed it."""
         if isinstance(self._place, str):
@@ -192,7 +190,7 @@ class PooledConnection:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
             self._held()
-            self._collector = AnimationCollector(EventWakeup, self._lender.limits)
+            self._collector = AnimationCollector(limits=self._lender.limits)
             if self._stage is _RETURNED:
                 self._collector.is_closed = True
                 self._collector.finish(self._ended_early())
@@ -379,13 +377,14 @@ class LentSession:
         """Stop the current request; its collection is over at once.
 
         Raises:
-            SessionStateError: The connection was returned, or there is no request.
+            SessionStateError: The connection was returned.
+            SessionNotReady: There is no request.
             AvatarSDKError: The connection is closed.
         """
         lent = self._lent
         connection = await lent.ready()
         if lent.is_unused:
-            raise SessionStateError("there is no request to interrupt")
+            raise SessionNotReady("there is no request to interrupt")
         if connection.request is not None:
             connection.request.end(reason="interrupted")
         return await connection.session.interrupt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Protocol
 
 from avatarpool.collector import AnimationCollector, CollectionLimits
@@ -109,6 +110,7 @@ class Connection(Member):
     __slots__ = (
         "_pool",
         "borrower",
+        "created_at",
         "exchange",
         "fading",
         "is_cleaning",
@@ -123,6 +125,7 @@ class Connection(Member):
         super().__init__(0.0, 0.0)
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
+        self.created_at: datetime  # wall time, for people: nothing is decided by it
         self.borrower: Borrower | None = None
         self.request: Request | None = None  # its latest
         self.left: Request | None = None  # what it left, until that is known to be over
@@ -140,6 +143,10 @@ class Connection(Member):
     @property
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
+
+    def opened(self) -> None:
+        """Note that the session is open from now on."""
+        self.created_at = datetime.now(timezone.utc)
 
     # --- SessionObserver --------------------------------------------------------------
 

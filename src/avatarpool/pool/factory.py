@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.collector import AnimationCollector, Nowhere
 from avatarpool.config import SessionConfig
 from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError, PoolError
-from avatarpool.pool.borrowing import EventWakeup
 from avatarpool.pool.connection import Connection, PoolableSession
 from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
@@ -20,6 +20,8 @@ from avatarpool.session import AvatarSession, new_avatar_session
 from avatarpool.untrusted import awaited, words
 
 Given = SessionConfig | Mapping[str, object]
+
+log = logging.getLogger("avatarpool.pool")
 
 ConfigFactory = (
     Callable[[AnimationCollector], Given | Awaitable[Given]]
@@ -47,6 +49,19 @@ class SessionMaker:
         self._session_factory = session_factory
         self._token_ttl = token_ttl
 
+    async def rehearse(self, connection: Connection) -> None:
+        """Make a session that is never opened: it shows whether the configuration can work.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
+        try:
+            await self._new_session(connection)
+        except ConfigurationError:
+            raise
+        except Exception:
+            log.exception("config_factory or session_factory failed")
+
     async def open(self, connection: Connection) -> None:
         """Open a session for a connection, or leave nothing behind.
 
@@ -67,7 +82,7 @@ class SessionMaker:
             raise
 
     async def _new_session(self, connection: Connection) -> PoolableSession:
-        wiring = AnimationCollector(EventWakeup)
+        wiring = AnimationCollector()
         try:
             given = await awaited(_call_factory(self._config_factory, wiring))
         except AvatarPoolError:
@@ -79,6 +94,7 @@ class SessionMaker:
             options = dict(given) if isinstance(given, Mapping) else _changed_fields(given)
             options.setdefault("expire_at", expire_at)
             return ForeignSession(self._session_factory, options, wiring, connection)
+        wiring.sink = Nowhere()  # what the user's callbacks pass on, we know already
         config = _without_wiring(_as_config(given), wiring)
         if config.expire_at is None:
             config = replace(config, expire_at=expire_at)

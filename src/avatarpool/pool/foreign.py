@@ -15,6 +15,7 @@ from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
     ConfigurationError,
+    ConnectionGone,
 )
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
@@ -277,9 +278,11 @@ class ForeignSession:
         # The SDKs raise ValueError on a session that has died.
         name = getattr(getattr(error, "code", None), "value", None)
         code = _CODES.get(name) if isinstance(name, str) else None
+        is_gone = isinstance(error, ValueError) and phase == "websocket_send"
+        kind = ConnectionGone if is_gone else AvatarSDKError
         message = getattr(error, "message", None) or error
         said = {fact: _text(error, fact) for fact in _SAID}
-        return AvatarSDKError(
+        return kind(
             code or AvatarSDKErrorCode.connectionFailed,
             hidden(str(message), self._secrets) or type(error).__name__,
             phase=_text(error, "phase") or phase,

@@ -36,6 +36,8 @@ async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> N
         inspected.give_back().left = None
     if not session.is_open:
         raise _failure(f"the connection was closed during {what}", connection)
+    if connection.why:
+        raise _failure(f"the connection was discarded during {what}", connection)
     if not session.is_settled:
         raise _failure(f"{what} left a request open", connection)
 

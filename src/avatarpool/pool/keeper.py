@@ -264,11 +264,14 @@ class Keeper:
             connection.is_cleaning = False
             done(connection)
 
-    def check_failed(self, error: Exception) -> None:
-        """A connection did not pass the user's check: open the next one after a while."""
+    def check_failed(self, error: Exception, step: int | None = None) -> None:
+        """A connection did not pass the user's check: open the next one after a while.
+
+        Several that fail in one step count once.
+        """
         log.warning("pool %r: %s", self._name, error)
         self._learn_of_service()
-        self.policy.unfit(error, now=self._loop.time())
+        self.policy.unfit(error, step=step, now=self._loop.time())
 
     def died(self, connection: Connection, error: Exception) -> None:
         """A connection ended by itself; the next one waits if this one was young and unused."""

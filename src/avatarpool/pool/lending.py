@@ -300,6 +300,43 @@ class Lender:
             self._state.retire(connection, "its check does not end")
             self._act()
 
+    # --- checking ---------------------------------------------------------------------------
+
+    async def verify_idle(self, at_once: int) -> None:
+        """Ping every idle connection and have the user check it; replace those that fail."""
+        assert self._keeper is not None
+        unverified, step = list(self._state.idle_members), self._keeper.policy.step
+
+        async def verify() -> None:
+            while unverified:
+                await self._verify(unverified.pop(), step)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(unverified))):
+                group.create_task(verify())
+
+    async def _verify(self, connection: Connection, step: int) -> None:
+        state, idle_since = self._state, connection.since
+        assert self._keeper is not None
+        if not state.take_out(connection, self.now()):
+            return  # lent meanwhile, or gone
+        try:
+            if await connection.session.proves_alive(PONG_TIMEOUT) is False:
+                state.retire(connection, "its peer did not answer a ping")
+            elif self._check is not None:
+                await hooks.call(self._check, "check", self, connection)
+        except AvatarSDKError as error:
+            state.retire(connection, "did not pass the check")
+            self._keeper.check_failed(error, step)
+        except BaseException:
+            self._release(connection, self.now())
+            raise
+        if connection.phase is LENT:
+            state.recycle(connection, self.now())
+        if connection.phase is IDLE:
+            connection.since = idle_since  # looking at it is no use of it
+        self._act()
+
     # --- taking back ------------------------------------------------------------------------
 
     def discard(self, dead: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from avatarpool.pool import hooks
+from avatarpool.pool import hooks, numbers
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEventKind as Kind
@@ -16,9 +16,6 @@ from avatarpool.pool.state import PoolState
 # Seconds before a session is too old in which its successor is opened; a tenth
 # of short lives.
 _RENEWAL_LEAD = 30.0
-
-SHORTEST_LIFE = 0.9
-"""Of ``max_lifetime``: each session's own life is drawn between this part of it and all."""
 
 
 class Opener:
@@ -68,6 +65,7 @@ class Opener:
     async def _configured(self) -> Connection:
         connection = Connection(self._lender)
         await self._sessions.open(connection)
+        connection.opened()
         if self._configure is not None:
             try:
                 await hooks.call(self._configure, "configure", self._lender, connection)
@@ -80,7 +78,7 @@ class Opener:
         """Take in a connection that took so many seconds to open."""
         now = self._lender.now()
         connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(SHORTEST_LIFE, 1.0)
+        life = self._max_lifetime * self._rng.uniform(numbers.SHORTEST_LIFE, 1.0)
         usable = max(life - self._request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)

@@ -100,13 +100,16 @@ class OpeningPolicy:
         # Several that die together are one step.
         self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
 
-    def unfit(self, error: Exception, *, now: float) -> None:
+    def unfit(self, error: Exception, *, step: int | None, now: float) -> None:
         """A connection was opened, and the user's check would not have it.
 
         To open another one proves nothing either: what failed before counts on.
+        Several that are looked at in one step count once.
         """
         self._failures = max(self._failures, self._failures_of_late(now))
-        self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
+        if step is None:
+            step = self._step if now >= self.next_at else -1
+        self.failed(error, step=step, now=now)
 
     def _failures_of_late(self, now: float) -> int:
         return self._failures_before if now - self._failed_at <= 2.0 * MAX_DELAY else 0

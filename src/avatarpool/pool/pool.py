@@ -10,16 +10,12 @@ import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from math import isnan
 from types import TracebackType
 from typing import Self
 
 from avatarpool.collector import CollectionLimits
-from avatarpool.exceptions import (
-    ConfigurationError,
-    PoolClosed,
-    PoolError,
-)
+from avatarpool.exceptions import ConfigurationError, PoolClosed
+from avatarpool.pool import numbers
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
@@ -27,7 +23,8 @@ from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.lending import Lender
-from avatarpool.pool.opener import SHORTEST_LIFE, Opener
+from avatarpool.pool.opener import Opener
+from avatarpool.pool.readiness import Readiness
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
@@ -130,11 +127,13 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
-        problems = _negative(session_ttl_minutes=session_ttl_minutes, num_workers=num_workers)
+        problems = numbers.negative(
+            session_ttl_minutes=session_ttl_minutes, num_workers=num_workers
+        )
         if max_lifetime is None:
             max_lifetime = 0.0 if problems else session_ttl_minutes * 60.0
         self._max_lifetime = max_lifetime
-        problems += _negative(
+        problems += numbers.negative(
             timeout=timeout,
             request_timeout=request_timeout,
             first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
@@ -157,8 +156,8 @@ class AvatarConnectionPool:
             session_factory=session_factory,
         )
         if not problems:
-            problems = _problems(
-                session_ttl_minutes, self._max_lifetime, request_timeout, num_workers
+            problems = numbers.problems(
+                session_ttl_minutes, max_lifetime, request_timeout, num_workers
             )
         if config_factory is None:
             problems.append("config_factory is missing")
@@ -169,6 +168,7 @@ class AvatarConnectionPool:
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
         self._state: PoolState[Connection, PooledConnection] = PoolState(
+            self.name,
             min_size=min(pool_size, max_size) if min_size is None else min_size,
             max_size=max_size,
             max_waiting=max_waiting,
@@ -214,6 +214,21 @@ class AvatarConnectionPool:
         )
 
     # --- what it holds -------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: not initialized yet, or closed."""
+        return self._keeper is None or self._closed is not None
+
+    @property
+    def min_size(self) -> int:
+        """Sessions to keep open; `resize` changes it."""
+        return self._state.min_size
+
+    @property
+    def max_size(self) -> int:
+        """Sessions to grow to while borrowers wait; `resize` changes it."""
+        return self._state.max_size
 
     @property
     def available_count(self) -> int:
@@ -263,7 +278,7 @@ class AvatarConnectionPool:
     ) -> None:
         await self.close()
 
-    async def initialize(self, timeout: float = 30.0) -> None:
+    async def initialize(self, timeout: float = 30.0, *, wait: bool = True) -> None:
         """Open ``min_size`` sessions, and keep them open from now on.
 
         Returns when they are up, or with fewer once ``timeout`` has passed or
@@ -272,19 +287,28 @@ class AvatarConnectionPool:
         that still opens it, this one waits for the same. Cancelling the first
         call closes the pool.
 
+        Args:
+            timeout: Seconds to wait for the sessions.
+            wait: False returns at once and opens all of them in the background,
+                whether or not the service is there; borrowers wait meanwhile, and
+                `wait` tells when all are up.
+
         Raises:
             ConfigurationError: The configuration cannot work.
             PoolError: No session could be opened; the message has the reason.
-                The pool is closed: make a new one to try again.
+                The pool is closed, if this call opened it: make a new one to try again.
             PoolClosed: It is closed already.
         """
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
             self._lender.check_loop()
-            if not self._is_open:
-                await self._first_connections(timeout)
+            if wait and not self._is_open:
+                await self._readiness().some(timeout)
+                self._is_open = True
             return
+        if not wait:
+            await self._sessions.rehearse(Connection(self._lender))
         lender = self._lender
         self._keeper = Keeper(
             self.name,
@@ -298,44 +322,56 @@ class AvatarConnectionPool:
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
             reconnect_failed=partial(_call_with, self._reconnect_failed, weakref.ref(self)),
-            look_interval=_interval(self._max_lifetime, self._state.max_idle),
-            drain_interval=_interval(
+            look_interval=numbers.interval(self._max_lifetime, self._state.max_idle),
+            drain_interval=numbers.interval(
                 self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
             ),
         )
         lender.open(self._keeper)
         self._keeper.start()
+        if not wait:
+            return
         try:
-            await self._first_connections(timeout)
+            await self._readiness().some(timeout)
         except BaseException:
             await self.close(timeout=0.0)
             raise
         self._is_open = True
 
-    async def _first_connections(self, timeout: float) -> None:
-        keeper, state, progress = self._keeper, self._state, self._lender.progress
-        assert keeper is not None
-        try:
-            async with asyncio.timeout(timeout):
-                while len(state.members) < state.min_size:
-                    if self._closed is not None:
-                        why = f": {keeper.policy.error}" if keeper.policy.error else ""
-                        raise PoolClosed(f"pool {self.name!r} was closed while it opened{why}")
-                    if keeper.policy.refusal is not None and not state.opening:
-                        break
-                    await progress.wait()
-                    progress.clear()
-        except TimeoutError:
-            pass
-        if state.members or not state.min_size:
-            return
-        error = keeper.policy.error
-        if isinstance(error, ConfigurationError):
-            raise error
-        raise PoolError(
-            f"pool {self.name!r} could open none of its {state.min_size} connections: "
-            f"{error or f'no answer within {timeout:.2f} s'}"
-        ) from error
+    def _readiness(self) -> Readiness:
+        assert self._keeper is not None
+        return Readiness(self._state, self._keeper.policy, self._lender.progress)
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Wait until ``min_size`` sessions are open, lent or not: all of them, and no fewer.
+
+        For those who would rather not start than start with less. The pool stays
+        open, whatever comes. Cancelling ends the waiting alone.
+
+        Raises:
+            PoolTimeout: They are not open in time; its cause is why opening failed, if
+                that is known.
+            PoolClosed: The pool is not open, or was closed meanwhile.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._readiness().all(timeout)
+
+    async def check(self) -> None:
+        """Look at the idle sessions now: each is pinged and passes ``check``, or is replaced.
+
+        At most ``num_workers`` at a time, which are kept from borrowers meanwhile. An
+        official SDK's session has no ping. Returns when all were looked at; others in the
+        place of those that failed are opened in the background. Cancelling loses none.
+
+        Raises:
+            PoolClosed: The pool is not open.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._lender.verify_idle(self._num_workers)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the pool: waiters learn it at once, borrowers have ``timeout`` seconds.
@@ -462,19 +498,14 @@ class AvatarConnectionPool:
         """
         if timeout is None:
             timeout = self.timeout
-        elif not _is_number(timeout):
+        elif not numbers.is_number(timeout):
             raise self._cannot_lend(f"timeout {timeout!r} must be a number")
-        if priority != 0.0 and not _is_number(priority):
+        if priority != 0.0 and not numbers.is_number(priority):
             raise self._cannot_lend(f"priority {priority!r} must be a number")
         return PooledConnection(self._lender, timeout, priority, self)
 
     def _cannot_lend(self, problem: str) -> ConfigurationError:
         return ConfigurationError(f"pool {self.name!r} cannot lend a connection", [problem])
-
-
-def _interval(*limits: float) -> float:
-    """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
-    return min(1.0, max(0.01, min(limits) / 20.0))
 
 
 def _call_with(
@@ -494,19 +525,6 @@ def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -
     keeper.finish(sessions.console.close)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isnan(value)
-
-
-def _negative(**limits: float) -> list[str]:
-    """Name the limits that cannot be kept."""
-    return [
-        f"{name} {limit!r} is negative or no number"
-        for name, limit in limits.items()
-        if not (_is_number(limit) and limit >= 0)
-    ]
-
-
 def _uncallable(**given: object) -> list[str]:
     """Name what was given for a function and is none."""
     return [
@@ -514,20 +532,3 @@ def _uncallable(**given: object) -> list[str]:
         for name, value in given.items()
         if not (value is None or callable(value))
     ]
-
-
-def _problems(
-    ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
-) -> list[str]:
-    problems = []
-    if max_lifetime * SHORTEST_LIFE <= request_timeout:
-        problems.append(
-            f"sessions live {max_lifetime:.2f} s, less 10 %, which holds no request of "
-            f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
-            "or lower request_timeout"
-        )
-    if not 0 < ttl_minutes <= 24 * 60:
-        problems.append(f"session_ttl_minutes {ttl_minutes} is not within the service's 24 h")
-    if num_workers < 1:
-        problems.append(f"num_workers {num_workers} is not at least 1")
-    return problems

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from avatarpool.exceptions import SessionStateError
-from avatarpool.protocol.request_ids import new_request_id
+from avatarpool.exceptions import SessionNotReady, SessionStateError
+from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.protocol.state import RequestEvent, RequestState, Role, next_request_state
 
 _REMEMBERED = 64
@@ -90,7 +90,7 @@ class RequestLog:
         is_new = not self.is_half_sent
         if is_new:
             self.check_free()
-            self.current = self.last = req_id or new_request_id()
+            self.current = self.last = req_id or generate_log_id()
             self._is_answering = False
             self._open[self.current] = _NEW
         assert self.current is not None
@@ -110,10 +110,10 @@ class RequestLog:
         """Record an interrupt of the most recent request and return its id.
 
         Raises:
-            SessionStateError: There was no request yet.
+            SessionNotReady: There was no request yet.
         """
         if self.last is None:
-            raise SessionStateError("there is no request to interrupt")
+            raise SessionNotReady("there is no request to interrupt")
         if self.last in self._open:
             self._advance(self.last, RequestEvent.INTERRUPT)
         else:
