@@ -204,7 +204,8 @@ class AnimationCollector:
         self.sink: CallbackSink | None = None
         self._current = Collection(self._limits)
         self._next: Collection | None = None  # that somebody reads already
-        self.is_closed = False  # whether no request will follow
+        # Whether requests follow each other here, as on a borrowed connection until its return.
+        self.goes_on = False
         # Calls of the session callbacks below: whoever wraps a user's own
         # callback learns from it whether that one passed its call on.
         self.calls = 0
@@ -326,7 +327,7 @@ class AnimationCollector:
     def _unread(self) -> Collection:
         """The current request's collection, or the next one's where that was read."""
         current = self._current
-        if self.is_closed or not (current.is_done and current.was_read):
+        if not (self.goes_on and current.is_done and current.was_read):
             return current
         if self._next is None:
             self._next = Collection(self._limits)

@@ -192,8 +192,9 @@ class PooledConnection:
             self._held()
             self._collector = AnimationCollector(limits=self._lender.limits)
             if self._stage is _RETURNED:
-                self._collector.is_closed = True
                 self._collector.finish(self._ended_early())
+            else:
+                self._collector.goes_on = True
         return self._collector
 
     async def ready(self) -> Connection:
@@ -297,7 +298,7 @@ class PooledConnection:
         connection.borrower = None
         collector = self._collector
         if collector is not None:
-            collector.is_closed = True
+            collector.goes_on = False
             if not collector.is_settled:
                 self._finish(self._ended_early())
         connection.left, connection.request = connection.request, None

@@ -59,8 +59,8 @@ class SessionMaker:
             await self._new_session(connection)
         except ConfigurationError:
             raise
-        except Exception:
-            log.exception("config_factory or session_factory failed")
+        except Exception as error:  # noqa: BLE001  # it may be another one next time
+            log.warning("config_factory or session_factory failed: %s", words(error))
 
     async def open(self, connection: Connection) -> None:
         """Open a session for a connection, or leave nothing behind.
