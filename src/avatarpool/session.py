@@ -261,10 +261,14 @@ class AvatarSession:
         return req_id
 
     async def abandon(self) -> None:
-        """End whatever request is open, so that the connection comes clean."""
+        """End whatever request is open, so that the connection comes clean.
+
+        What was interrupted already is not interrupted again: each interrupt may be
+        answered, by an error that does not say whose it is.
+        """
         if self.requests.is_half_sent and self.is_open:
             self._put_audio(b"", end=True)
-        if not self.requests.is_settled and self.is_open:
+        if self.requests.current is not None and self.is_open:
             await self.interrupt()
 
     async def proves_alive(self, patience: float) -> bool:

@@ -28,7 +28,7 @@ class RequestLog:
             as soon as its audio is sent or interrupted.
     """
 
-    __slots__ = ("_open", "_past", "_written_off", "current", "expects_frames", "last")
+    __slots__ = ("_crossed", "_open", "_past", "_written_off", "current", "expects_frames", "last")
 
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
@@ -40,6 +40,8 @@ class RequestLog:
         self._past: OrderedDict[str, bool] = OrderedDict()
         # Those of them whose end was never seen, until a later request shows it.
         self._written_off: dict[str, None] = {}
+        # Those whose end was seen, and whose interrupt may have crossed it, until then.
+        self._crossed: dict[str, None] = {}
 
     def __repr__(self) -> str:
         return f"<RequestLog current={self.current} open={len(self._open)}>"
@@ -61,6 +63,11 @@ class RequestLog:
         if self._written_off:
             return next(iter(self._written_off))
         return next((r for r, state in self._open.items() if state is _INTERRUPTED), None)
+
+    @property
+    def crossed(self) -> str | None:
+        """A request that is over, and whose interrupt may still be answered."""
+        return next(iter(self._crossed), None)
 
     def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
         """Record a piece of audio; return its request id and whether it is a new one.
@@ -103,6 +110,8 @@ class RequestLog:
             self._advance(self.last, RequestEvent.INTERRUPT)
         else:
             self._past[self.last] = True
+            if self.expects_frames:  # otherwise no later request would show it
+                self._crossed[self.last] = None
         self.current = None
         return self.last
 
@@ -120,8 +129,11 @@ class RequestLog:
         wanted = req_id == self.current
         if end:  # any other frame leaves its request where it is
             self._advance(req_id, RequestEvent.LAST_FRAME)
-            if wanted:
-                self._written_off.clear()  # one at a time: the service is past them
+            if wanted:  # one at a time: the service is past the others
+                self._written_off.clear()
+                self._crossed.clear()
+            else:
+                self._crossed[req_id] = None
         return wanted
 
     def has_made(self, req_id: str) -> bool:
@@ -139,6 +151,7 @@ class RequestLog:
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
         self._written_off.pop(req_id, None)
+        self._crossed.pop(req_id, None)
         if self._open.get(req_id) in (None, _ANSWERED):
             return False
         wanted = req_id == self.current
@@ -163,5 +176,6 @@ class RequestLog:
             if len(self._past) > _REMEMBERED:
                 forgotten, _ = self._past.popitem(last=False)
                 self._written_off.pop(forgotten, None)
+                self._crossed.pop(forgotten, None)
         else:
             self._open[req_id] = state
