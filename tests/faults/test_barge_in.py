@@ -66,6 +66,64 @@ async def test_before_the_first_frame_a_session_is_lent_to_whoever_gets_no_other
         assert len(names) == 1
 
 
+async def test_an_answered_ping_of_long_ago_lends_nobody_a_half_open_peer():
+    async with talks(Manner.STOPS, size=1, quarantine_timeout=PATIENCE) as each:
+        each.peer.first_frame = NEVER
+        name = await leave(each)
+        await asyncio.sleep(1.5)
+        each.way.swallow()
+        each.peer.first_frame = 0.0
+        async with asyncio.timeout(SOON):
+            async with each.borrowed() as conn:
+                assert conn.connection_id != name
+                await each.hear(conn, await each.begin(conn))
+        assert each.outcome.failed == []
+
+
+async def test_a_peer_that_vanishes_while_frames_flow_on_is_not_taken_for_one_that_stopped():
+    async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
+        name = await leave(each, frames=1000, with_frame=True)
+        await asyncio.sleep(1.5)
+        assert each.pool.get_stats()["connections_draining"] == 1
+        each.way.swallow()
+        assert await until_idle(each) != name
+
+
+async def test_frames_that_come_after_the_pong_and_stop_are_no_reason_to_replace_a_session():
+    async with talks(Manner.STOPS, size=1, quarantine_timeout=PATIENCE) as each:
+        each.peer.first_frame = 0.2
+        each.peer.lag = 0.3
+        name = await leave(each)
+        assert await until_idle(each) == name
+        assert each.pool.get_stats()["frames_dropped"]
+
+
+async def test_frames_of_an_earlier_request_say_nothing_of_the_one_that_was_left():
+    async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
+        async with each.borrowed() as conn:
+            await each.begin(conn)
+            await until(lambda: conn.collector.frames)
+            await each.interrupt(conn)
+            each.peer.first_frame = 1.0  # of the next one, once this one is over
+            await each.begin(conn)
+        await until_idle(each)
+        stats = each.pool.get_stats()
+        assert stats["frames_received"] + stats["frames_dropped"] == 2 * FRAMES
+        assert stats["connections_retired"] == 0
+
+
+async def test_frames_between_an_interrupt_and_the_return_are_frames():
+    async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
+        async with each.borrowed() as conn:
+            await each.begin(conn)
+            await each.interrupt(conn)
+            await until(lambda: each.pool.get_stats()["frames_dropped"])
+            each.peer.manner = Manner.STOPS
+            await conn.session.interrupt()
+            name = conn.connection_id
+        assert await until_idle(each) == name
+
+
 async def test_what_its_borrower_has_interrupted_is_not_interrupted_again():
     async with talks(Manner.STOPS, size=1) as each:
         for is_last in (True, False):
