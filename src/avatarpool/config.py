@@ -71,11 +71,13 @@ class SessionConfig:
         token_request_timeout: Seconds for one token request.
         connect_timeout: Seconds for TCP, TLS and the WebSocket upgrade.
         handshake_timeout: Seconds for the service's answer to the configuration.
-        send_timeout: Seconds that a send may wait for a slow peer.
+        send_timeout: Seconds in which the peer may take nothing of what is sent; as
+            long as it takes something, a send may take any time.
         close_timeout: Seconds for the closing handshake before the socket is cut.
         ping_interval: Seconds of silence after which the peer is pinged; None
             pings never.
-        ping_timeout: Seconds for its answer; at most ``ping_interval``.
+        ping_timeout: Seconds without its answer, in which it neither takes nor
+            sends anything; at most ``ping_interval``.
         proxy: True asks the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``,
             ``ALL_PROXY`` and ``NO_PROXY``. False takes none. A URL is taken
             whatever the environment says: ``http``, ``https`` or ``socks5``, with

@@ -6,9 +6,9 @@ often. A number as its argument makes it as many. It takes some four minutes, as
 service that stops in silence is given 0.3 s each time.
 
 Guests talk with the sessions and leave them in the middle, each in another way. Marks
-in the audio tell whose a frame is. What a session that came back clean costs the next
-borrower is nothing, so that his wait beyond undisturbed is the time from a return to the
-next loan of the same session: somebody waits all the time.
+in the audio tell whose a frame is. Somebody waits all the time, and a session that comes
+back clean is lent on at once: so what the next borrower waits beyond undisturbed is the
+time from a return to the next loan of the same session.
 """
 
 from __future__ import annotations
