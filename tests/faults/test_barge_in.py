@@ -113,13 +113,13 @@ async def test_frames_of_an_earlier_request_say_nothing_of_the_one_that_was_left
 
 
 async def test_frames_between_an_interrupt_and_the_return_are_frames():
-    async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
+    async with talks(Manner.STOPS, size=1, quarantine_timeout=PATIENCE) as each:
+        each.peer.lag = 0.1
         async with each.borrowed() as conn:
             await each.begin(conn)
             await each.interrupt(conn)
             await until(lambda: each.pool.get_stats()["frames_dropped"])
-            each.peer.manner = Manner.STOPS
-            await conn.session.interrupt()
+            await asyncio.sleep(0.3)  # until it has stopped
             name = conn.connection_id
         assert await until_idle(each) == name
 
@@ -143,6 +143,17 @@ async def test_an_error_for_an_interrupt_that_came_too_late_fails_nobody_else():
                 await each.interrupt(conn)
         assert each.outcome.failed == []
         assert each.outcome.barge_ins == 0
+
+
+async def test_an_interrupt_that_is_asked_for_twice_is_sent_once_and_fails_nobody_else():
+    async with talks(Manner.FAILS, size=1) as each:
+        async with each.borrowed() as conn:
+            await each.begin(conn)
+            await each.interrupt(conn)
+            await conn.session.interrupt()
+            await each.hear(conn, await each.begin(conn))
+        assert each.outcome.failed == []
+        assert len(each.peer.interrupts) == 1
 
 
 async def test_an_error_for_an_interrupt_is_the_cause_if_the_next_request_times_out():

@@ -28,13 +28,23 @@ class RequestLog:
             as soon as its audio is sent or interrupted.
     """
 
-    __slots__ = ("_crossed", "_open", "_past", "_written_off", "current", "expects_frames", "last")
+    __slots__ = (
+        "_crossed",
+        "_open",
+        "_past",
+        "_written_off",
+        "current",
+        "expects_frames",
+        "is_interrupted",
+        "last",
+    )
 
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
         self._open: dict[str, RequestState] = {}
         self.current: str | None = None  # whose audio or frames are under way
         self.last: str | None = None  # the most recent one, over or not
+        self.is_interrupted = False  # whether that one was
         # Requests that are over, and whether they were cut short: of those, frames
         # may still be under way, an answer to an interrupt among them.
         self._past: OrderedDict[str, bool] = OrderedDict()
@@ -84,6 +94,7 @@ class RequestLog:
         if is_new:
             self.check_free()
             self.current = self.last = req_id or new_request_id()
+            self.is_interrupted = False
             self._open[self.current] = _NEW
         assert self.current is not None
         current = self.current
@@ -113,6 +124,7 @@ class RequestLog:
             if self.expects_frames:  # otherwise no later request would show it
                 self._crossed[self.last] = None
         self.current = None
+        self.is_interrupted = True
         return self.last
 
     def frame(self, req_id: str, *, end: bool) -> bool:
