@@ -261,7 +261,9 @@ class AvatarSession:
         """Stop the most recent request, sent or half-sent; return its id.
 
         Its frames are dropped from now on, the next request may begin, and what has
-        not left of its audio stays here. Nothing is waited for.
+        not left of its audio stays here. Nothing is waited for. A second call for the
+        same request sends nothing: each interrupt may be answered, by an error that
+        does not say whose it is.
 
         Raises:
             SessionNotReady: There was no request, or the session is not open.
@@ -271,16 +273,18 @@ class AvatarSession:
         if self.requests.is_half_sent:
             # A service may take an interrupt of an open request for a pause in the audio.
             self._put_audio(b"", end=True)
+        is_news = not self.requests.is_interrupted
         req_id = self.requests.interrupt()
         self._encoder.forget()
-        self._put(encode(Interrupt(req_id)))
+        if is_news:
+            self._put(encode(Interrupt(req_id)))
         return req_id
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
         if self.requests.is_half_sent and self.is_open:
             self._put_audio(b"", end=True)
-        if not self.requests.is_settled and self.is_open:
+        if self.requests.current is not None and self.is_open:
             await self.interrupt()
 
     async def proves_alive(self, patience: float) -> bool:

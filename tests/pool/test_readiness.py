@@ -146,9 +146,10 @@ async def test_a_factory_that_fails_otherwise_is_tried_again(
         return service.config_factory()
 
     pool = AvatarConnectionPool(1, factory)
-    with caplog.at_level(logging.ERROR, "avatarpool.pool"):
+    with caplog.at_level(logging.WARNING, "avatarpool.pool"):
         await pool.initialize(wait=False)
     assert "config_factory or session_factory failed" in caplog.text
+    assert "OSError('no vault')" in caplog.text
     await pool.wait(timeout=20)
     await pool.close()
 

@@ -294,6 +294,28 @@ def test_an_interrupt_of_a_finished_request_may_be_answered():
     assert log.breach(req_id) is None
 
 
+@pytest.mark.parametrize("ended_first", [True, False])
+def test_an_interrupt_that_crossed_the_end_may_be_answered_until_a_later_request_is(ended_first):
+    log = RequestLog()
+
+    def cross() -> str:
+        req_id, _ = log.audio(end=True)
+        steps = [lambda: log.frame(req_id, end=True), log.interrupt]
+        for step in steps if ended_first else reversed(steps):
+            step()
+        return req_id
+
+    crossed = cross()
+    assert (log.crossed, log.fading) == (crossed, None)
+    log.fail(crossed)
+    assert log.crossed is None
+    crossed = cross()
+    later, _ = log.audio(end=True)
+    assert log.crossed == crossed
+    log.frame(later, end=False)
+    assert log.crossed is None
+
+
 class RequestLogMachine(RuleBasedStateMachine):
     """Does to a log what borrowers and servers may do, and notes it."""
 

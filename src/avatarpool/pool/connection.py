@@ -29,6 +29,9 @@ class Owner(Teller, Protocol):
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
 
+    def went_on(self, connection: Connection) -> None:
+        """Learn that a frame came of what was left on a connection."""
+
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """Learn that a connection ended."""
 
@@ -174,11 +177,17 @@ class Connection(Member):
         if collection.add(frame):
             request.end(collection.error)
 
-    def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
+    def frame_dropped(self, frame: AnimationFrame) -> None:
         self._pool.meter.counters.frames_dropped += 1
-        if self.fading is not None:
-            self.fading.frame_came(self._pool.now())
-            self.drains_until = self.fading.give_up_at
+        request, fading = self.request, self.fading
+        if fading is not None:
+            is_its_own = frame.req_id == self.session.requests.last
+            fading.frame_came(self._pool.now(), is_its_own=is_its_own)
+            self.drains_until = fading.give_up_at
+            if not fading.has_alarm:
+                self._pool.went_on(self)
+        elif request is not None and request.collection.req_id == frame.req_id:
+            request.has_frames = True  # it was interrupted before they came
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
         self._pool.broken(self, error)

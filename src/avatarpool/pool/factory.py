@@ -60,7 +60,8 @@ class SessionMaker:
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001  # it may be another one next time
-            log.warning("config_factory or session_factory failed: %s", words(error))
+            said = str(error) if isinstance(error, AvatarPoolError) else words(error)
+            log.warning("config_factory or session_factory failed: %s", said)
 
     async def open(self, connection: Connection) -> None:
         """Open a session for a connection, or leave nothing behind.

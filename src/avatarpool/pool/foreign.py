@@ -180,7 +180,7 @@ class ForeignSession:
 
     async def abandon(self) -> None:
         self._check_whole()
-        if not self.requests.is_settled:
+        if self.requests.current is not None:
             await self.interrupt()
 
     async def proves_alive(self, patience: float) -> bool | None:  # noqa: ARG002

@@ -386,8 +386,12 @@ class Lender:
         """What a borrower left is interrupted: see whether its peer is alive, and stops."""
         self.settled(connection)
         if connection.phase is DRAINING and connection.fading is not None:
-            assert self._keeper is not None
-            self._keeper.have(self._prove_alive, connection, connection.fading)
+            self._ask_for_life(connection, connection.fading)
+
+    def _ask_for_life(self, connection: Connection, fading: Fading) -> None:
+        assert self._keeper is not None
+        fading.peer_asked()
+        self._keeper.have(self._prove_alive, connection, fading)
 
     async def _prove_alive(self, connection: Connection, fading: Fading) -> None:
         answered = await connection.session.proves_alive(PONG_TIMEOUT)
@@ -395,6 +399,7 @@ class Lender:
             return  # its request is over, or so is the connection
         if answered:
             fading.peer_answered()
+            fading.answered_at = self.now()
             self._look_at_fading(connection)
         elif answered is not None:
             self._state.retire(connection, "its peer did not answer a ping")
@@ -410,17 +415,21 @@ class Lender:
         fading, state = connection.fading, self._state
         if connection.phase is not DRAINING or fading is None:
             return
+        now = self.now()
         over_at = fading.over_at(is_wanted=state.waiting > state.opening)
-        if over_at <= self.now():
+        if over_at > now:
+            if over_at < inf and not fading.has_alarm:
+                assert self._keeper is not None
+                fading.has_alarm = True
+                self._keeper.at(over_at, self._look_again, connection, fading)
+        elif fading.is_stale(now):
+            self._ask_for_life(connection, fading)
+        else:
             connection.session.requests.write_off()
             self.settled(connection)
-        elif over_at < inf and not fading.is_due:
-            assert self._keeper is not None
-            fading.is_due = True
-            self._keeper.at(over_at, self._look_again, connection, fading)
 
     def _look_again(self, connection: Connection, fading: Fading) -> None:
-        fading.is_due = False
+        fading.has_alarm = False
         if connection.fading is fading:
             self._look_at_fading(connection)
 
@@ -458,6 +467,10 @@ class Lender:
         if connection.session.is_settled:
             self._free(connection, self.now())
             self._act()
+
+    def went_on(self, connection: Connection) -> None:
+        """What was left on a connection goes on: it may be over a moment after this."""
+        self._look_at_fading(connection)
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """A connection ended: replace it."""

@@ -69,8 +69,9 @@ class AvatarConnectionPool:
         max_lifetime: Age at which a session is replaced, less up to 10 %, so
             that sessions opened together do not expire together.
         max_idle: Time after which an idle session beyond ``min_size`` is closed.
-        quarantine_timeout: How long a session may take to finish a request
-            that its borrower left; then it is replaced.
+        quarantine_timeout: How long a request that its borrower left may bring no
+            frame, unless it had some and its service has stopped; then its
+            session is replaced.
         num_workers: Sessions opened at the same time, at the most.
         configure: Called with each new connection, before anybody borrows it.
         check: Called with a connection before it is lent; one that fails is

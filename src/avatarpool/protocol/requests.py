@@ -29,12 +29,14 @@ class RequestLog:
     """
 
     __slots__ = (
+        "_crossed",
         "_is_answering",
         "_open",
         "_past",
         "_written_off",
         "current",
         "expects_frames",
+        "is_interrupted",
         "last",
     )
 
@@ -43,11 +45,14 @@ class RequestLog:
         self._open: dict[str, RequestState] = {}
         self.current: str | None = None  # whose audio or frames are under way
         self.last: str | None = None  # the most recent one, over or not
+        self.is_interrupted = False  # whether that one was
         # Requests that are over, and whether they were cut short: of those, frames
         # may still be under way, an answer to an interrupt among them.
         self._past: OrderedDict[str, bool] = OrderedDict()
         # Those of them whose end was never seen, until a later request shows it.
         self._written_off: dict[str, None] = {}
+        # Those whose end was seen, and whose interrupt may have crossed it, until then.
+        self._crossed: dict[str, None] = {}
         self._is_answering = False  # whether the current request has a frame
 
     def __repr__(self) -> str:
@@ -76,6 +81,11 @@ class RequestLog:
             return next(iter(self._written_off))
         return next((r for r, state in self._open.items() if state is _INTERRUPTED), None)
 
+    @property
+    def crossed(self) -> str | None:
+        """A request that is over, and whose interrupt may still be answered."""
+        return None if self._is_answering else next(iter(self._crossed), None)
+
     def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
         """Record a piece of audio; return its request id and whether it is a new one.
 
@@ -91,7 +101,7 @@ class RequestLog:
         if is_new:
             self.check_free()
             self.current = self.last = req_id or generate_log_id()
-            self._is_answering = False
+            self.is_interrupted = self._is_answering = False
             self._open[self.current] = _NEW
         assert self.current is not None
         current = self.current
@@ -118,8 +128,11 @@ class RequestLog:
             self._advance(self.last, RequestEvent.INTERRUPT)
         else:
             self._past[self.last] = True
+            if self.expects_frames:  # otherwise no later request would show it
+                self._crossed[self.last] = None
         self.current = None
         self._is_answering = False
+        self.is_interrupted = True
         return self.last
 
     def frame(self, req_id: str, *, end: bool) -> bool:
@@ -138,8 +151,11 @@ class RequestLog:
             self._is_answering = True
         if end:  # any other frame leaves its request where it is
             self._advance(req_id, RequestEvent.LAST_FRAME)
-            if wanted:
-                self._written_off.clear()  # one at a time: the service is past them
+            if wanted:  # one at a time: the service is past the others
+                self._written_off.clear()
+                self._crossed.clear()
+            else:
+                self._crossed[req_id] = None
         return wanted
 
     def has_made(self, req_id: str) -> bool:
@@ -157,6 +173,7 @@ class RequestLog:
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
         self._written_off.pop(req_id, None)
+        self._crossed.pop(req_id, None)
         if self._open.get(req_id) in (None, _ANSWERED):
             return False
         wanted = req_id == self.current
@@ -181,5 +198,6 @@ class RequestLog:
             if len(self._past) > _REMEMBERED:
                 forgotten, _ = self._past.popitem(last=False)
                 self._written_off.pop(forgotten, None)
+                self._crossed.pop(forgotten, None)
         else:
             self._open[req_id] = state
