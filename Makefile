@@ -58,7 +58,7 @@ coverage: setup ## Branch coverage of the package, pool and protocol first
 	@touch $@
 
 .PHONY: bench
-bench: .venv-bench/.ready ## Measure it beside its peers: six minutes (BENCH_ARGS=--quick: a look)
+bench: .venv-bench/.ready ## Measure it beside its peers: some twelve minutes (BENCH_ARGS=--quick: a look)
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: format

@@ -11,7 +11,17 @@ from typing import TypeVar
 
 SIZES = (10, 100, 1000, 5000)  # of pools that grow, in connections
 
+LOOPS = ("asyncio", "uvloop")
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A wide-area link between client and service: see `wan`."""
+
+    rtt_ms: float
+    loss_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,9 @@ class Case:
         rounds: Rounds per peer and event loop; medians are taken over them.
         is_fresh: Whether every round has a process of its own.
         is_together: Whether all peers are measured at the same time.
+        is_secure: Whether the service speaks TLS.
+        link: What lies between; loopback alone without one.
+        loops: The event loops that all of them are measured on.
     """
 
     title: str
@@ -34,6 +47,9 @@ class Case:
     rounds: int = 5
     is_fresh: bool = False
     is_together: bool = False
+    is_secure: bool = False
+    link: Link | None = None
+    loops: tuple[str, ...] = LOOPS
 
 
 class Stopwatch:
@@ -51,25 +67,45 @@ class Stopwatch:
 
 
 def at_sizes(figure: str, sizes: Iterable[int]) -> dict[str, str]:
-    """Return a figure's names and headings at each size, for `Case.figures`."""
-    return {f"{figure}@{size}": f"{size:,}: CPU µs" for size in sizes}
+    """Return a figure's names and headings at each size, for `Case.figures`.
+
+    Each is CPU time, and has its wall time beside it under `wall_of` its name.
+    """
+    return {f"{figure}@{size}": f"{size:,}: CPU, wall µs" for size in sizes}
+
+
+def wall_of(name: str) -> str:
+    """Return the name of the wall time that belongs to a figure of CPU time."""
+    return f"wall_{name}"
+
+
+def sized(figure: str, size: int, rounds: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the medians of what `Stopwatch.per` gave at a size, under its figures' names."""
+    name, taken = f"{figure}@{size}", list(rounds)
+    return {
+        name: statistics.median(each["cpu_us"] for each in taken),
+        wall_of(name): statistics.median(each["wall_us"] for each in taken),
+    }
 
 
 async def as_it_grows(
     figure: str,
     pool_of: Callable[[int], AbstractAsyncContextManager[T]],
-    cost: Callable[[T], Awaitable[float]],
+    cost: Callable[[T], Awaitable[dict[str, float]]],
     *,
     rounds: int,
 ) -> dict[str, float]:
     """Open pools of all `SIZES`, measure one after the other round by round; return medians."""
     async with AsyncExitStack() as stack:
         pools = {size: await stack.enter_async_context(pool_of(size)) for size in SIZES}
-        taken: dict[int, list[float]] = {size: [] for size in SIZES}
+        taken: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
         for _ in range(rounds):
             for size, pool in pools.items():
                 taken[size].append(await cost(pool))
-    return {f"{figure}@{size}": statistics.median(costs) for size, costs in taken.items()}
+    figures: dict[str, float] = {}
+    for size, costs in taken.items():
+        figures |= sized(figure, size, costs)
+    return figures
 
 
 def resident_kb() -> float:

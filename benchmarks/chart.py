@@ -9,10 +9,14 @@ from html import escape
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 PANELS = (
-    ("CPU per request, ms", "request", "cpu_us", 1000.0),
-    ("CPU to open a connection, ms", "opening", "cpu_us", 1000.0),
-    ("Memory per idle connection, kB", "memory", "opened_kb", 1.0),
-    ("Memory after a request each, kB", "memory", "served_kb", 1.0),
+    ("wss, 80 ms away: wall per request, ms", "link_wss", "single_ms", 1.0),
+    ("wss, 80 ms away: CPU per request, ms", "link_wss", "single_cpu_ms", 1.0),
+    ("wss on loopback: wall per request, ms", "request_single_wss", "wall_us", 1000.0),
+    ("wss on loopback: CPU per request, ms", "request_single_wss", "cpu_us", 1000.0),
+    ("wss: memory per idle connection, kB", "memory_wss", "opened_kb", 1.0),
+    ("wss: memory after a request each, kB", "memory_wss", "served_kb", 1.0),
+    ("wss: CPU to open a connection, ms", "opening_wss", "cpu_us", 1000.0),
+    ("Plain on loopback: wall per request, ms", "request_single", "wall_us", 1000.0),
     ("Borrow and return, µs", "borrow", "cpu_us", 1.0),
     ("500 tasks on 10 connections, µs", "borrow_contended", "cpu_us", 1.0),
 )
@@ -61,7 +65,8 @@ def _panel(x: int, y: int, title: str, values: Mapping[str, float]) -> Iterable[
             f'<rect x="{x + LABEL}" y="{top}" width="{length:.1f}" height="{BAR}" '
             f'rx="2" fill="{color}"/>'
         )
-        yield _text(x + LABEL + length + 6, top + 12, f"{value:.3g}")
+        shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        yield _text(x + LABEL + length + 6, top + 12, shown)
 
 
 def curves(results: Results) -> str:

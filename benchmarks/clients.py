@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
@@ -19,7 +25,7 @@ import avatarkit
 import picows
 from naive import NaivePool
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
-from upstream import COPY_ANSWER_BYTES, FRAMES
+from upstream import copy_answer_bytes, copy_request
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 
@@ -27,13 +33,15 @@ from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.console import ConsoleClient
 from avatarpool.protocol.codec import decode, encode, encode_audio
 from avatarpool.protocol.messages import AnimationFrame
-from avatarpool.protocol.request_ids import new_request_id
+from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.transport import outgoing
 
 Request = Callable[[bytes], Awaitable[int]]
 """Sends audio; returns how many frames came."""
 
 OPENING_AT_ONCE = 16
+
+_COPY_BUFFER = bytearray(256 * 1024)
 
 T = TypeVar("T")
 
@@ -45,16 +53,23 @@ class Ports:
     ingress: int
     console: int
     copier: int
+    host: str = "127.0.0.1"
+    is_secure: bool = False  # all three speak TLS
 
     def config(self, avatar_id: str) -> SessionConfig:
         """Return a configuration for sessions that are answered as the avatar id says."""
+        scheme = "https" if self.is_secure else "http"
         return SessionConfig(
             avatar_id=avatar_id,
             api_key="key",
             app_id="app",
-            console_endpoint_url=f"http://127.0.0.1:{self.console}",
-            ingress_endpoint_url=f"http://127.0.0.1:{self.ingress}",
+            console_endpoint_url=f"{scheme}://{self.host}:{self.console}",
+            ingress_endpoint_url=f"{scheme}://{self.host}:{self.ingress}",
         )
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return a context for connections to share, where they need one."""
+        return ssl.create_default_context() if self.is_secure else None
 
 
 def our_pool(config: SessionConfig, size: int) -> AvatarConnectionPool:
@@ -115,13 +130,18 @@ async def tuned_websockets(ports: Ports, avatar_id: str, size: int) -> AsyncIter
     One message per request goes up, framed by hand as ours is; those that come
     down are read by our decoder. A deque hands the connections on.
     """
-    config = ports.config(avatar_id)
+    config, context = ports.config(avatar_id), ports.tls()
     idle: deque[ClientConnection] = deque()
 
     async def open_one(console: ConsoleClient) -> ClientConnection:
         url, headers = outgoing.ingress_target(config, await console.request_token(config))
         connection = await websockets_connect(
-            url, additional_headers=headers, compression=None, max_queue=None, proxy=None
+            url,
+            additional_headers=headers,
+            compression=None,
+            max_queue=None,
+            proxy=None,
+            ssl=context,
         )
         await connection.send(encode(outgoing.configuration(config)))
         await connection.recv(decode=False)
@@ -129,7 +149,7 @@ async def tuned_websockets(ports: Ports, avatar_id: str, size: int) -> AsyncIter
 
     async def request(audio: bytes) -> int:
         connection = idle.popleft()
-        await connection.send(encode_audio(new_request_id(), audio, end=True))
+        await connection.send(encode_audio(generate_log_id(), audio, end=True))
         frames = []
         while True:
             frame = decode(await connection.recv(decode=False))
@@ -139,11 +159,12 @@ async def tuned_websockets(ports: Ports, avatar_id: str, size: int) -> AsyncIter
                 idle.append(connection)
                 return len(frames)
 
-    async with ConsoleClient() as console, AsyncExitStack() as stack:
+    async with ConsoleClient() as console:
         await _open_all(size, lambda: open_one(console), idle)
-        for connection in idle:
-            stack.push_async_callback(connection.close)
-        yield request
+        try:
+            yield request
+        finally:
+            await asyncio.gather(*(connection.close() for connection in idle))
 
 
 class PicowsListener(WSListener):
@@ -169,11 +190,16 @@ class PicowsListener(WSListener):
         if not self.left:
             self.done.set_result(None)
 
+    def pause_writing(self) -> None:
+        """Go on: picows buffers, and a request waits for its answer anyway."""
+
+    resume_writing = pause_writing
+
     async def request(self, audio: bytes) -> int:
         """Send audio and wait for as many frames as must come."""
         self.left = self._frames
         self.done = asyncio.get_running_loop().create_future()
-        message = encode_audio(new_request_id(), audio, end=True)
+        message = encode_audio(generate_log_id(), audio, end=True)
         self.transport.send(WSMsgType.BINARY, message)
         await self.done
         return self._frames
@@ -184,11 +210,17 @@ class PicowsListener(WSListener):
         await self.transport.wait_disconnected()
 
 
-async def open_picows(config: SessionConfig, console: ConsoleClient, frames: int) -> PicowsListener:
+async def open_picows(
+    config: SessionConfig, console: ConsoleClient, frames: int, context: ssl.SSLContext | None
+) -> PicowsListener:
     """Open one connection: token, upgrade, handshake."""
     url, headers = outgoing.ingress_target(config, await console.request_token(config))
     _, listener = await picows.ws_connect(
-        lambda: PicowsListener(frames), url, extra_headers=headers, read_buffer_init_size=1024
+        lambda: PicowsListener(frames),
+        url,
+        ssl_context=context,
+        extra_headers=headers,
+        read_buffer_init_size=1024,
     )
     assert isinstance(listener, PicowsListener)
     listener.transport.send(WSMsgType.BINARY, encode(outgoing.configuration(config)))
@@ -199,7 +231,7 @@ async def open_picows(config: SessionConfig, console: ConsoleClient, frames: int
 @asynccontextmanager
 async def raw_picows(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Request]:
     """Picows alone: frames are counted and never read, no pool, no session."""
-    config = ports.config(avatar_id)
+    config, context = ports.config(avatar_id), ports.tls()
     frames = int(avatar_id.partition("-")[2])
     idle: deque[PicowsListener] = deque()
 
@@ -209,28 +241,38 @@ async def raw_picows(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[R
         idle.append(listener)
         return count
 
-    async with ConsoleClient() as console, AsyncExitStack() as stack:
-        await _open_all(size, lambda: open_picows(config, console, frames), idle)
-        for listener in idle:
-            stack.push_async_callback(listener.close)
-        yield request
+    async with ConsoleClient() as console:
+        await _open_all(size, lambda: open_picows(config, console, frames, context), idle)
+        try:
+            yield request
+        finally:
+            await asyncio.gather(*(listener.close() for listener in idle))
 
 
 @asynccontextmanager
-async def tcp_copy(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Request]:
-    """The bytes of a request and its answer through one blocking socket: the physical limit."""
-    del avatar_id, size
-    buffer = bytearray(256 * 1024)
+async def bare_copy(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Request]:
+    """The bytes of a request and its answer through blocking sockets: the physical limit."""
+    context = ports.tls()
+    frames = int(avatar_id.partition("-")[2])
+    answer_bytes = copy_answer_bytes(avatar_id)
+    idle: deque[socket.socket] = deque()
 
-    with socket.create_connection(("127.0.0.1", ports.copier)) as peer:
+    async def request(audio: bytes) -> int:
+        peer = idle.popleft()
+        peer.sendall(copy_request(avatar_id, len(audio)))
+        missing = answer_bytes
+        while missing:
+            missing -= peer.recv_into(_COPY_BUFFER, min(missing, len(_COPY_BUFFER)))
+        idle.append(peer)
+        return frames
 
-        async def request(audio: bytes) -> int:
-            peer.sendall(audio)
-            missing = COPY_ANSWER_BYTES
-            while missing:
-                missing -= peer.recv_into(buffer, min(missing, len(buffer)))
-            return FRAMES
-
+    with ExitStack() as stack:
+        for _ in range(size):
+            peer = socket.create_connection((ports.host, ports.copier))
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                peer = context.wrap_socket(peer, server_hostname=ports.host)
+            idle.append(stack.enter_context(peer))
         yield request
 
 
@@ -251,19 +293,29 @@ CLIENTS: dict[str, Callable[[Ports, str, int], AbstractAsyncContextManager[Reque
     "naive": naive,
     "websockets": tuned_websockets,
     "picows": raw_picows,
-    "tcp": tcp_copy,
+    "tcp": bare_copy,
+    "ssl": bare_copy,
 }
 
 
-async def make(request: Request, audio: bytes, *, total: int, at_once: int, frames: int) -> None:
-    """Make requests, so many at once, and see that each gets all its frames."""
+async def make(
+    request: Request, audio: bytes, *, total: int, at_once: int, frames: int
+) -> list[float]:
+    """Make requests, so many at once, and see that each gets all its frames.
+
+    Returns how many seconds each took, from the caller's asking to its last frame.
+    """
     left = iter(range(total))
+    taken: list[float] = []
 
     async def one_after_another() -> None:
         for _ in left:
+            began = time.perf_counter()
             count = await request(audio)
+            taken.append(time.perf_counter() - began)
             assert count == frames, f"{count} frames of {frames} came"
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(one_after_another())
+    return taken

@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import ssl
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from case import Case
+from case import LOOPS, Case, wall_of
 from chart import bars, curves
 
 Results = dict[str, dict[str, dict[str, float]]]
 """Case, then ``peer loop``, then figure: the median over the rounds."""
-
-LOOPS = ("asyncio", "uvloop")
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -25,6 +24,7 @@ PEERS = {
     "websockets": "`websockets`, tuned",
     "picows": "raw picows",
     "tcp": "bare TCP copy",
+    "ssl": "bare `ssl` copy",
     "psycopg": "psycopg_pool",
     "asyncpg": "asyncpg",
     "sqlalchemy": "SQLAlchemy",
@@ -35,26 +35,72 @@ PEERS = {
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One line of the summary: a figure and what it is to reach."""
+    """One line of the summary: a figure and what it is to reach, all on asyncio.
+
+    Attributes:
+        what: The figure in words.
+        case: Where it is measured.
+        figure: Its name there.
+        unit: What the table shows it in.
+        most: What it is to be at most, in that unit.
+        of_naive: The same, as a share of the naive pool's.
+        of_picows: The same, as a share of raw picows's.
+    """
 
     what: str
     case: str
     figure: str
     unit: str
-    limit: float
-    scale: float = 1.0  # what one of the unit is in the figure's own
+    most: float | None = None
+    of_naive: float | None = None
+    of_picows: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """What one of the unit is in the figure's own, which ends its name."""
+        return 1000.0 if self.unit == "ms" and self.figure.endswith("_us") else 1.0
+
+    def __str__(self) -> str:
+        shares = {"naive": self.of_naive, "picows": self.of_picows}
+        limits = [f"{share:g} x {whose}" for whose, share in shares.items() if share is not None]
+        if self.most is not None:
+            limits.append(f"{self.most:g}")
+        return ", ".join(limits)
 
 
 GOALS = (
-    Goal("CPU per request", "request", "cpu_us", "ms", 1.5, 1000.0),
-    Goal("memory per pooled idle connection", "memory", "opened_kb", "kB", 20.0),
-    Goal("the same after a 558 kB request each", "memory", "served_kb", "kB", 60.0),
-    Goal("CPU to open a connection", "opening", "cpu_us", "ms", 0.7, 1000.0),
-    Goal("borrow and return, uncontended", "borrow", "cpu_us", "µs", 3.0),
-    Goal("borrow and return, 500 tasks on 10", "borrow_contended", "cpu_us", "µs", 6.0),
-    Goal("first frame later than raw picows'", "first_frame", "added_us", "µs", 50.0),
-    Goal("CPU of 2,000 idle connections", "idle", "core_percent", "% of a core", 1.0),
-    Goal("errors with 5,000 connections", "many", "errors", "", 0.0),
+    Goal("wss, 80 ms away: a request, one by one", "link_wss", "single_ms", "ms", of_naive=1.05),
+    Goal("wss, 80 ms away: a request, in a burst", "link_wss", "burst_ms", "ms", of_naive=1.05),
+    Goal("wss, 80 ms away: first frame", "link_wss", "first_ms", "ms", of_naive=1),
+    Goal("wss, 80 ms away: of 558 kB", "link_wss", "clip_first_ms", "ms", of_naive=1),
+    Goal("plain, 80 ms away: a request, one by one", "link", "single_ms", "ms", of_naive=1.05),
+    Goal("plain, 80 ms away: a request, in a burst", "link", "burst_ms", "ms", of_naive=1.05),
+    Goal("plain, 80 ms away: first frame", "link", "first_ms", "ms", of_naive=1),
+    Goal("plain, 80 ms away: of 558 kB", "link", "clip_first_ms", "ms", of_naive=1),
+    Goal("wss: wall per request, one by one", "request_single_wss", "wall_us", "ms", of_naive=0.8),
+    Goal("wss: CPU per request, one by one", "request_single_wss", "cpu_us", "ms", of_naive=0.6),
+    Goal("wss: wall per request, in a burst", "request_wss", "wall_us", "ms", of_naive=0.8),
+    Goal("wss: CPU per request, in a burst", "request_wss", "cpu_us", "ms", of_naive=0.6),
+    Goal("wss: memory per pooled idle connection", "memory_wss", "opened_kb", "kB", 45),
+    Goal("wss: the same after a 558 kB request each", "memory_wss", "served_kb", "kB", 100),
+    Goal("wss: CPU to open a connection", "opening_wss", "cpu_us", "ms", of_naive=0.7),
+    Goal(
+        "wall per request, one by one",
+        "request_single",
+        "wall_us",
+        "ms",
+        of_naive=0.7,
+        of_picows=1.3,
+    ),
+    Goal("CPU per request, in a burst", "request", "cpu_us", "ms", 1.5),
+    Goal("memory per pooled idle connection", "memory", "opened_kb", "kB", 20),
+    Goal("the same after a 558 kB request each", "memory", "served_kb", "kB", 60),
+    Goal("CPU to open a connection", "opening", "cpu_us", "ms", 0.7),
+    Goal("borrow and return, uncontended", "borrow", "cpu_us", "µs", 3),
+    Goal("borrow and return, 500 tasks on 10", "borrow_contended", "cpu_us", "µs", 6),
+    Goal("first frame later than raw picows'", "first_frame", "added_us", "µs", 50),
+    Goal("CPU of 2,000 idle connections", "idle", "core_percent", "% of a core", 1),
+    Goal("errors with 5,000 connections", "many", "errors", "", 0),
 )
 
 
@@ -78,16 +124,16 @@ def summary(results: Results) -> str:
     for goal in GOALS:
         if goal.case not in results:
             continue
-        ours, on_uvloop, naive = (
+        naive, picows, ours, on_uvloop = (
             found[goal.figure] / goal.scale if (found := results[goal.case].get(who)) else None
-            for who in ("ours asyncio", "ours uvloop", "naive asyncio")
+            for who in ("naive asyncio", "picows asyncio", "ours asyncio", "ours uvloop")
         )
-        ratio = f"{ours / naive:.2f}" if ours is not None and naive else ""
         what = f"{goal.what}, {goal.unit}" if goal.unit else goal.what
-        cells = [number(value) for value in (naive, ours, on_uvloop)]
-        lines.append([what, *cells, ratio, f"{goal.limit:g}"])
-    head = ["", "naive pool, official SDK", "avatarpool", "on uvloop", "ratio", "goal, at most"]
-    return table_of(head, lines)
+        values = [number(value) for value in (naive, picows, ours, on_uvloop)]
+        ratios = [f"{ours / other:.2f}" if ours and other else "" for other in (naive, picows)]
+        lines.append([what, *values, *ratios, str(goal)])
+    head = ["", "naive pool, official SDK", "raw picows", "avatarpool", "on uvloop"]
+    return table_of([*head, "to naive", "to picows", "goal, at most"], lines)
 
 
 def details(name: str, found: dict[str, dict[str, float]]) -> str:
@@ -121,12 +167,20 @@ def loops_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
     lines = [
         [
             f"{PEERS[peer]}, {loop}",
-            *(number(found[f"{peer} {loop}"][name]) for name in case.figures),
+            *(with_wall(found[f"{peer} {loop}"], name) for name in case.figures),
         ]
         for peer in case.peers
-        for loop in LOOPS
+        for loop in case.loops
     ]
     return table_of(["", *case.figures.values()], lines)
+
+
+def with_wall(figures: dict[str, float], name: str) -> str:
+    """Return a figure, and its wall time where it has one beside it."""
+    cells = [number(figures[name])]
+    if (wall := wall_of(name)) in figures:
+        cells.append(number(figures[wall]))
+    return ", ".join(cells)
 
 
 def figures_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
@@ -150,9 +204,10 @@ def surroundings() -> str:
         "sqlalchemy",
     )
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii")
     return (
-        f"Python {platform.python_version()}, {platform.system()} on {platform.machine()}, "
-        f"{os.cpu_count()} cores; {versions}."
+        f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, {platform.system()} on "
+        f"{platform.machine()}, {os.cpu_count()} cores, TCP with {congestion.strip()}; {versions}."
     )
 
 

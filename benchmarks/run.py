@@ -1,6 +1,6 @@
 """Measures avatarpool and its peers side by side: ``make bench``.
 
-    python benchmarks/run.py                      # everything, six to eight minutes
+    python benchmarks/run.py                      # everything, some twelve minutes
     python benchmarks/run.py --quick              # a look, a minute or two
     python benchmarks/run.py --only request --only borrow
     python benchmarks/run.py --publish            # and renew docs/performance.md
@@ -8,7 +8,8 @@
 Each peer has a process of its own on each event loop; they take turns, round by
 round, on the same work, and the medians of the rounds are what counts. The
 service is a further process. CPU time is the client's alone; on a busy machine
-it is to be trusted, wall time is not.
+it is to be trusted, wall time is not. What is measured over a wide-area link needs
+root and TUN devices, and is left out where they are not to be had.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import statistics
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from case import Case
-from report import LOOPS, Results, publish, tables
+import certificate
+import wan
+from case import Case, Link
+from report import Results, publish, tables
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -33,7 +40,16 @@ RESULTS = HERE.parent / "build" / "bench"
 
 # In the order of the tables; the names are those of the modules in cases/.
 CASES = (
+    "link_wss",
+    "link",
+    "link_loss",
+    "request_wss",
+    "request_single_wss",
+    "request_natural_wss",
+    "memory_wss",
+    "opening_wss",
     "request",
+    "request_single",
     "request_paced",
     "memory",
     "opening",
@@ -49,6 +65,8 @@ CASES = (
 )
 
 ROUND_TIMEOUT = 180.0
+
+LOOPBACK = "127.0.0.1"
 
 
 class BenchmarkError(Exception):
@@ -103,7 +121,7 @@ class Turns:
         self._ports = ports
         self._options = ["--quick"] if is_quick else []
         self.rounds = min(case.rounds, 2) if is_quick else case.rounds
-        self.keys = [(peer, loop) for peer in case.peers for loop in LOOPS]
+        self.keys = [(peer, loop) for peer in case.peers for loop in case.loops]
         self.figures: dict[tuple[str, str], list[dict[str, float]]] = {k: [] for k in self.keys}
 
     async def run(self, progress: Progress) -> None:
@@ -143,14 +161,58 @@ class Turns:
         return await answer(worker, f"{self._name} of {key[0]} on {key[1]}")
 
 
-async def measure(names: list[str], *, is_quick: bool, console: Console) -> Results:
-    """Run the cases one after the other; return the medians of their rounds."""
+class Upstreams:
+    """Starts the service where a case wants it.
+
+    Args:
+        folder: Where its certificate is kept.
+        network: The addresses of the wide-area link.
+    """
+
+    def __init__(self, folder: Path, network: str) -> None:
+        self._network = network
+        _, self._far = wan.ends_of(network)
+        trusted, self._certificate = certificate.issue(folder, LOOPBACK, self._far)
+        os.environ["SSL_CERT_FILE"] = str(trusted)  # for the workers
+
+    @cached_property
+    def no_link(self) -> str | None:
+        """Why there is no wide-area link here."""
+        command = [sys.executable, *self._link(Link(0.0)), "true"]
+        trial = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        return trial.stderr.strip().rpartition("\n")[2] if trial.returncode else None
+
+    def start(self, case: Case) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+        """Run one, which says where it listens."""
+        command = [str(HERE / "upstream.py"), LOOPBACK if case.link is None else self._far]
+        if case.is_secure:
+            command.append(str(self._certificate))
+        if case.link is not None:
+            command = [*self._link(case.link), sys.executable, *command]
+        return child(*command)
+
+    def _link(self, link: Link) -> list[str]:
+        loss = ["--loss", str(link.loss_percent)]
+        return [str(HERE / "wan.py"), *loss, "--network", self._network, str(link.rtt_ms)]
+
+
+async def measure(
+    names: list[str], upstreams: Upstreams, *, is_quick: bool, console: Console
+) -> tuple[Results, str]:
+    """Run the cases one after the other; return the medians of their rounds.
+
+    What had to be left out is the second answer: a sentence, if anything.
+    """
     results: Results = {}
+    left_out: list[str] = []
     columns = (TextColumn("{task.description:18}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         for name in names:
             case: Case = importlib.import_module(f"cases.{name}").CASE
-            async with child(str(HERE / "upstream.py")) as upstream:
+            if case.link is not None and upstreams.no_link is not None:
+                left_out.append(name)
+                continue
+            async with upstreams.start(case) as upstream:
                 ports = json.dumps(await answer(upstream, "the upstream"))
                 turns = Turns(name, case, ports, is_quick=is_quick)
                 await turns.run(progress)
@@ -159,7 +221,9 @@ async def measure(names: list[str], *, is_quick: bool, console: Console) -> Resu
             results[name] = {
                 f"{peer} {loop}": medians(rounds) for (peer, loop), rounds in turns.figures.items()
             }
-    return results
+    if not left_out:
+        return results, ""
+    return results, f"Left out: {', '.join(left_out)}, for {upstreams.no_link}."
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -179,14 +243,20 @@ def main() -> None:
         "--only", action="append", choices=CASES, metavar="CASE", help="/".join(CASES)
     )
     parser.add_argument("--publish", action="store_true", help="renew docs/performance.md")
+    parser.add_argument("--network", default=wan.own_network(), help="of the link")
     options = parser.parse_args()
     if options.publish and (options.only or options.quick):
         parser.error("--publish needs all figures: leave --only and --quick out")
     console = Console(stderr=True)
     try:
-        results = asyncio.run(
-            measure(options.only or list(CASES), is_quick=options.quick, console=console)
-        )
+        with TemporaryDirectory() as folder:
+            upstreams = Upstreams(Path(folder), options.network)
+            if options.publish and upstreams.no_link is not None:
+                parser.error(f"--publish needs all figures: {upstreams.no_link}")
+            names = options.only or list(CASES)
+            results, left_out = asyncio.run(
+                measure(names, upstreams, is_quick=options.quick, console=console)
+            )
     except BenchmarkError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -196,6 +266,8 @@ def main() -> None:
     text = tables(results)
     if options.quick:
         text = f"A quick look, with smaller numbers than the titles say.\n\n{text}"
+    if left_out:
+        text = f"{left_out}\n\n{text}"
     (RESULTS / "results.md").write_text(text, encoding="utf-8")
     print(text)
     if options.publish:

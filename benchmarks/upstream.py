@@ -1,12 +1,14 @@
 """A service that costs next to nothing: true protocol, prepared frames, a process of its own.
 
-It stands in for the avatar service where lip-sync would drown what is measured.
-The avatar id says how requests are answered: ``burst-436`` with 436 frames in
-one write, ``paced-436`` with one every 2 ms, each in a write of its own. A third
-port copies: it answers `REQUEST_BYTES` bytes with the bytes of 436 frames, as
-plain TCP.
+    upstream.py [HOST [CERTIFICATE]]
 
-Runs until its standard input ends; prints its ports as one line of JSON.
+It stands in for the avatar service where lip-sync would drown what is measured.
+The avatar id says how requests are answered, see `RHYTHMS`: ``burst-436`` with 436
+frames in one write, ``single-436`` with 436 writes. A third port copies: it answers
+so many bytes with the bytes of as many frames, and no protocol in between.
+
+With a certificate, a file of a key and its chain, all three speak TLS. Runs until
+its standard input ends; prints where it listens as one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import ssl
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,8 +44,33 @@ REQUEST_BYTES = 558_000
 
 FRAMES = 436
 
+COPY_REQ_ID = "0" * 28
+
 PACE = 0.002
-"""Seconds between two frames of a paced answer: 20 times as fast as speech."""
+"""Seconds of a paced frame: 20 times as fast as speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How an answer leaves whose frames have a write of their own each.
+
+    Attributes:
+        step: Frames that follow one another without a pause.
+        pause: Seconds from one step to the next.
+    """
+
+    step: int
+    pause: float
+
+
+RHYTHMS = {
+    # As fast as it goes: a write for each turn of the loop.
+    "single": Rhythm(1, 0.0),
+    "paced": Rhythm(1, PACE),
+    # A lip-sync's: the local service works out 160 ms of speech at a time.
+    "natural": Rhythm(4, 4 * PACE),
+}
+"""All but ``burst``, which is one write."""
 
 # 116 floats, so that a whole message has about 500 bytes.
 _ANIMATION = encode_keyframes(
@@ -65,13 +95,48 @@ def answer(req_id: str, count: int) -> list[bytes]:
     return [frame] * (count - 1) + [last]
 
 
+class Style:
+    """How the requests of a connection are answered, as its avatar id says."""
+
+    def __init__(self, avatar_id: str) -> None:
+        style, _, count = avatar_id.partition("-")
+        self._rhythm = RHYTHMS.get(style)
+        self._count = int(count)
+        self._loop = asyncio.get_running_loop()
+
+    def answer(self, transport: asyncio.WriteTransport, req_id: str) -> None:
+        """Send a request's frames, now or in time."""
+        frames = answer(req_id, self._count)
+        if self._rhythm is None:
+            transport.write(b"".join(frames))
+        else:
+            left = enumerate(frames, 1)
+            self._send_next(transport, left, self._rhythm, self._loop.time())
+
+    def _send_next(
+        self,
+        transport: asyncio.WriteTransport,
+        left: Iterator[tuple[int, bytes]],
+        rhythm: Rhythm,
+        due: float,
+    ) -> None:
+        number, frame = next(left, (0, b""))
+        if not frame or transport.is_closing():
+            return
+        transport.write(frame)
+        if rhythm.pause and number % rhythm.step == 0:
+            due += rhythm.pause
+            self._loop.call_at(due, self._send_next, transport, left, rhythm, due)
+        else:
+            self._loop.call_soon(self._send_next, transport, left, rhythm, due)
+
+
 class Session(WSListener):
     """One session: confirms itself and answers finished requests."""
 
-    def __init__(self, style: str, count: int) -> None:
+    def __init__(self, style: Style) -> None:
         super().__init__()
-        self._is_paced = style == "paced"
-        self._count = count
+        self._style = style
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one message; clients of benchmarks do not fragment them."""
@@ -84,34 +149,18 @@ class Session(WSListener):
                 confirmation = encode(ConfirmSession(f"upstream-{id(self):x}"))
                 transport.send(WSMsgType.BINARY, confirmation)
             elif message.end:
-                self._answer(transport, answer(message.req_id, self._count))
+                self._style.answer(transport.underlying_transport, message.req_id)
 
-    def _answer(self, transport: WSTransport, frames: list[bytes]) -> None:
-        if self._is_paced:
-            loop = asyncio.get_running_loop()
-            self._answer_paced(loop, transport, iter(frames), loop.time())
-        else:
-            transport.underlying_transport.write(b"".join(frames))
+    def pause_writing(self) -> None:
+        """Go on: a slow client's answers wait in memory."""
 
-    def _answer_paced(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        transport: WSTransport,
-        frames: Iterator[bytes],
-        due: float,
-    ) -> None:
-        frame = next(frames, None)
-        if frame is not None and not transport.is_disconnected:
-            transport.underlying_transport.write(frame)
-            due += PACE
-            loop.call_at(due, self._answer_paced, loop, transport, frames, due)
+    resume_writing = pause_writing
 
 
 def new_session(request: WSUpgradeRequest) -> Session:
     """Make the session that an upgrade asks for."""
     query = parse_qs(urlsplit(request.path.decode()).query)
-    style, _, count = query["id"][0].partition("-")
-    return Session(style, int(count))
+    return Session(Style(query["id"][0]))
 
 
 class TokenDesk(asyncio.Protocol):
@@ -142,25 +191,34 @@ class TokenDesk(asyncio.Protocol):
             self._transport.write(self._ANSWER)
 
 
+@cache
+def copy_request(avatar_id: str, size: int) -> bytes:
+    """Return so many bytes for the copier, the first of which say how to answer."""
+    return f"{avatar_id} {size} ".encode().ljust(size, b"\0")
+
+
+def copy_answer_bytes(avatar_id: str) -> int:
+    """Return how many bytes the copier answers with."""
+    return sum(map(len, answer(COPY_REQ_ID, int(avatar_id.partition("-")[2]))))
+
+
 class Copier(asyncio.Protocol):
     """The physical limit's peer: as many bytes in and out, and nothing else."""
-
-    _ANSWER = b"".join(answer("0" * 28, FRAMES))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._received = 0
+        self._missing = 0
 
     def data_received(self, data: bytes) -> None:
-        """Count, and answer what is whole."""
-        self._received += len(data)
-        while self._received >= REQUEST_BYTES:
-            self._received -= REQUEST_BYTES
-            self._transport.write(self._ANSWER)
-
-
-COPY_ANSWER_BYTES = len(Copier._ANSWER)  # noqa: SLF001  # both ends must agree
+        """Count, and answer what is whole; one request comes at a time."""
+        if not self._missing:
+            avatar_id, size, _ = data.split(b" ", 2)
+            self._style = Style(avatar_id.decode())
+            self._missing = int(size)
+        self._missing -= len(data)
+        if not self._missing:
+            self._style.answer(self._transport, COPY_REQ_ID)
 
 
 def allow_many_sockets() -> None:
@@ -169,22 +227,32 @@ def allow_many_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def main() -> None:
+async def main(host: str = "127.0.0.1", certificate: str | None = None) -> None:
     """Serve until standard input ends."""
     allow_many_sockets()
     loop = asyncio.get_running_loop()
-    host, backlog = "127.0.0.1", 4096
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    backlog = 4096
     servers = {
         "ingress": await ws_create_server(
-            new_session, host, 0, backlog=backlog, websocket_handshake_timeout=60
+            new_session,
+            host,
+            0,
+            ssl=context,
+            backlog=backlog,
+            websocket_handshake_timeout=60,
         ),
-        "console": await loop.create_server(TokenDesk, host, 0, backlog=backlog),
-        "copier": await loop.create_server(Copier, host, 0, backlog=backlog),
+        "console": await loop.create_server(TokenDesk, host, 0, ssl=context, backlog=backlog),
+        "copier": await loop.create_server(Copier, host, 0, ssl=context, backlog=backlog),
     }
     ports = {name: server.sockets[0].getsockname()[1] for name, server in servers.items()}
-    print(json.dumps(ports), flush=True)
+    where = {"host": host, "is_secure": context is not None, **ports}
+    print(json.dumps(where), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(main(*sys.argv[1:]))

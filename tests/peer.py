@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -28,6 +32,39 @@ def stop_reading(websocket: web.WebSocketResponse) -> asyncio.Transport:
     assert transport is not None
     transport.pause_reading()
     return transport
+
+
+@asynccontextmanager
+async def slow_line(config: SessionConfig, bytes_per_second: int) -> AsyncIterator[SessionConfig]:
+    """Lead to a configuration's ingress over a line with a small window and little bandwidth."""
+    target = urlsplit(config.ingress_endpoint_url)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate: int | None = None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(2048):
+                writer.write(data)
+                await writer.drain()
+                await asyncio.sleep(len(data) / rate if rate else 0)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection(target.hostname, target.port)
+        writers.extend((writer, downstream))
+        await asyncio.gather(pump(reader, downstream, bytes_per_second), pump(upstream, writer))
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        async with await asyncio.start_server(relay, sock=listening, limit=2048):
+            try:
+                yield replace(config, ingress_endpoint_url=f"ws://127.0.0.1:{port}{target.path}")
+            finally:
+                for writer in writers:
+                    writer.transport.abort()
 
 
 @asynccontextmanager

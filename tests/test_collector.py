@@ -1,4 +1,4 @@
-"""No event loop here: a hand-made `Wakeup`, and coroutines stepped by hand."""
+"""Mostly without an event loop: a hand-made `Wakeup`, and coroutines stepped by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from avatarpool.collector import AnimationCollector, CollectionLimits
+from avatarpool.collector import AnimationCollector, CollectionLimits, Nowhere
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -15,7 +15,7 @@ from avatarpool.exceptions import (
     SessionStateError,
 )
 from avatarpool.protocol.codec import decode, encode
-from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.messages import AnimationFrame, ServerError
 
 
 class Bell:
@@ -139,6 +139,52 @@ def test_a_timeout_without_a_request_says_that_none_was_sent(collector):
     step(waiting)
     with pytest.raises(RequestTimeout, match=r"no request was sent within 0\.00 s"):
         waiting.throw(TimeoutError())
+
+
+@pytest.mark.parametrize("is_doubted", [True, False])
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_timeout_has_the_error_that_may_have_been_about_it_as_its_cause(
+    collector, *, is_doubted: bool, streams: bool
+):
+    collection = collector.begin("r-1")
+    waiting = anext(collector.stream(2.5)) if streams else collector.wait(2.5)
+    step(waiting)
+    if is_doubted:
+        collection.doubt = FAILURE
+    late = TimeoutError()
+    with pytest.raises(RequestTimeout) as caught:
+        waiting.throw(late)
+    assert caught.value.__cause__ is (FAILURE if is_doubted else late)
+
+
+def test_a_doubt_fails_nobody_whose_frames_come(collector):
+    collector.begin("r-1").doubt = FAILURE
+    waiting = collector.wait()
+    step(waiting)
+    add(collector, frame(0, end=True))
+    assert step(waiting) == [frame(0, end=True)]
+    assert collector.error is None
+
+
+def test_a_doubt_is_about_one_request_alone(collector):
+    collector.begin("r-1").doubt = FAILURE
+    assert collector.begin("r-2").doubt is None
+
+
+@pytest.mark.parametrize(("seen", "awaited"), [(0, "first frame"), (1, "next frame")])
+def test_a_watchdog_that_bites_has_the_doubted_error_as_its_cause_too(bells, seen, awaited):
+    limits = CollectionLimits(first_frame_timeout=1.0, frame_gap_timeout=1.0)
+    collector = AnimationCollector(bells, limits)
+    collection = collector.begin("r-1")
+    for number in range(seen):
+        add(collector, frame(number))
+    waiting = collector.wait()
+    step(waiting)
+    collection.doubt = FAILURE
+    with pytest.raises(RequestTimeout) as caught:
+        waiting.throw(TimeoutError())
+    assert caught.value.awaited == awaited
+    assert caught.value.__cause__ is FAILURE
 
 
 def test_a_last_frame_in_the_moment_of_the_timeout_counts(collector):
@@ -322,7 +368,8 @@ def test_callbacks_lead_to_the_sink_and_are_counted(collector):
     assert collector.calls == 3
 
 
-def test_callbacks_without_a_sink_do_nothing(collector):
+def test_callbacks_that_lead_nowhere_do_nothing_but_count(collector):
+    collector.sink = Nowhere()
     collector.transport_frame(b"message", True)
     collector.on_error(FAILURE)
     collector.on_close()
@@ -365,3 +412,125 @@ def test_whole_messages_count_among_a_requests_bytes(bells):
     add(collector, unknown)
     assert len(collector.frames) == 1
     assert collector.is_done
+
+
+# --- wired by hand -------------------------------------------------------------------
+
+
+def of(req_id: str, number: int = 0, *, end: bool = False) -> AnimationFrame:
+    return AnimationFrame(req_id, end, animation=bytes([number]))
+
+
+def pass_on(collector: AnimationCollector, *frames: AnimationFrame) -> None:
+    for each in frames:
+        collector.transport_frame(bytes(each), each.end)
+
+
+async def test_a_collector_without_arguments_collects_what_its_callbacks_are_told():
+    collector = AnimationCollector()
+    assert not collector.last
+    waiting = asyncio.create_task(collector.wait(timeout=20))
+    await asyncio.sleep(0)
+    pass_on(collector, of("a", 1))
+    assert not collector.last
+    pass_on(collector, of("a", 2, end=True))
+    assert collector.last
+    assert await waiting == collector.frames == [of("a", 1), of("a", 2, end=True)]
+    assert [frame async for frame in collector] == collector.frames
+    assert collector.error is None
+
+
+async def test_a_collector_wired_by_hand_waits_no_longer_than_it_is_told():
+    with pytest.raises(TimeoutError):
+        await AnimationCollector().wait(timeout=0.01)
+
+
+def test_after_a_reset_the_next_requests_frames_are_collected_and_late_ones_dropped():
+    collector = AnimationCollector()
+    collector.reset()  # of nothing
+    pass_on(collector, of("a"), of("a", 1))
+    collector.reset()
+    assert (collector.frames, collector.last, collector.is_done) == ([], False, False)
+    pass_on(collector, of("a", 2), of("b", 3), of("a", 4, end=True), of("b", 5, end=True))
+    assert collector.frames == [of("b", 3), of("b", 5, end=True)]
+    assert collector.last
+
+
+def test_a_frame_of_another_request_begins_a_collection_of_its_own():
+    collector = AnimationCollector()
+    pass_on(collector, of("a", end=True), of("b"))
+    assert collector.frames == [of("b")]
+    pass_on(collector, of("c"), of("b", 1, end=True), of("c", 2, end=True))
+    assert collector.frames == [of("c"), of("c", 2, end=True)]
+
+
+def test_only_the_latest_of_those_that_were_left_are_remembered():
+    collector = AnimationCollector()
+    for number in range(200):
+        pass_on(collector, of(f"r-{number}"))
+        collector.reset()
+    assert len(collector._left) == 64
+
+
+async def test_whoever_waits_as_a_collector_is_reset_is_told():
+    collector = AnimationCollector()
+    pass_on(collector, of("a"))
+    waiting = asyncio.create_task(collector.wait())
+    await asyncio.sleep(0)
+    collector.reset()
+    with pytest.raises(SessionStateError, match="reset before the last frame"):
+        await waiting
+
+
+async def test_the_first_error_is_kept_and_raised_even_a_foreign_one():
+    collector = AnimationCollector()
+    foreign = RuntimeError("a vendor's")
+    collector.on_error(foreign)
+    collector.on_close()
+    assert collector.error is foreign
+    with pytest.raises(RuntimeError, match="a vendor's"):
+        await collector.wait()
+    collector.reset()
+    assert collector.error is None
+
+
+def test_an_error_of_another_request_is_not_the_current_ones():
+    collector = AnimationCollector()
+    pass_on(collector, of("a"))
+    collector.on_error(AvatarSDKError(AvatarSDKErrorCode.invalidRequest, "", req_id="b"))
+    assert collector.error is None
+    collector.reset()
+    collector.on_error(AvatarSDKError(AvatarSDKErrorCode.invalidRequest, "", req_id="a"))
+    assert collector.error is None
+    mine = AvatarSDKError(AvatarSDKErrorCode.invalidRequest, "", req_id="c")
+    collector.on_error(mine)
+    assert collector.error is mine
+
+
+def test_the_end_of_the_session_fails_what_is_not_complete_and_nothing_else():
+    collector = AnimationCollector()
+    pass_on(collector, of("a", end=True))
+    collector.on_close()
+    assert collector.error is None
+    collector.reset()
+    collector.on_close()
+    assert isinstance(collector.error, AvatarSDKError)
+    assert collector.error.code is AvatarSDKErrorCode.connectionClosed
+
+
+def test_bytes_that_are_no_message_fail_and_other_messages_are_no_frames():
+    collector = AnimationCollector()
+    pass_on(collector, of("a"))
+    collector.transport_frame(encode(ServerError(3, "no")), False)
+    assert collector.frames == [of("a")]
+    collector.transport_frame(b"\xff", False)
+    assert isinstance(collector.error, AvatarSDKError)
+    assert collector.error.code is AvatarSDKErrorCode.protocolError
+
+
+def test_the_pool_knows_of_its_requests_so_that_a_reset_changes_nothing_there(collector):
+    collector.begin("r-1")
+    add(collector, frame(0))
+    collector.reset()
+    assert collector.frames == [frame(0)]
+    assert collector.req_id == "r-1"

@@ -227,3 +227,47 @@ def test_secrets_are_never_shown():
 def test_a_configuration_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         GOOD.avatar_id = "other"  # type: ignore[misc]
+
+
+# --- regions -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("region", "console", "ingress"),
+    [
+        (
+            "us-west",
+            "https://console.us-west.spatius.ai/v1/console",
+            "wss://api.us-west.spatius.ai/v2/driveningress",
+        ),
+        (
+            " cn-beijing ",
+            "https://console.cn-beijing.spatialwalk.top/v1/console",
+            "wss://api.cn-beijing.spatialwalk.top/v2/driveningress",
+        ),
+    ],
+)
+def test_a_region_stands_for_the_endpoints_that_are_left_out(region, console, ingress):
+    config = SessionConfig(avatar_id="a", api_key="k", app_id="app", region=region)
+    config.validate()
+    assert (config.console_endpoint_url, config.ingress_endpoint_url) == (console, ingress)
+    mine = SessionConfig(region=region, console_endpoint_url="https://mine.example")
+    assert mine.console_endpoint_url == "https://mine.example"
+    assert mine.ingress_endpoint_url == ingress
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"region": "auto"}, "region 'auto' is not resolved here: name a region, or both"),
+        ({"region": "evil.example/#"}, "region 'evil.example/#' is no name such as 'us-west'"),
+        ({"region": "us--west"}, "region 'us--west' is no name such as"),
+        ({"environment": "us-west"}, "environment 'us-west' is not looked up here: name both"),
+    ],
+)
+def test_what_names_no_endpoints_says_so_where_they_are_missing(options, problem):
+    without = problems(console_endpoint_url="", ingress_endpoint_url="", **options)
+    assert without[:2] == ("console_endpoint_url is missing", "ingress_endpoint_url is missing")
+    assert len(without) == 3
+    assert without[2].startswith(problem)
+    assert problems(**options) == ()

@@ -196,7 +196,7 @@ async def test_the_local_service_refuses_a_wrong_key(
     config = replace(service.config_factory(), api_key="hush-wrong")
     error = await refusal(client, config)
     assert error.http_status == 401
-    assert error.code is AvatarSDKErrorCode.sessionTokenInvalid
+    assert error.code is AvatarSDKErrorCode.sessionTokenExpired
 
 
 async def test_the_local_service_refuses_an_expiry_beyond_a_day(

@@ -14,8 +14,10 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     CloseCode,
     ConfigurationError,
+    ConnectionGone,
     PoolTimeout,
     RequestTimeout,
+    SessionNotReady,
     SessionTokenError,
 )
 
@@ -85,6 +87,27 @@ def test_a_token_error_speaks_of_the_token_phase():
     error = SessionTokenError("refused")
     assert error.phase == "session_token"
     assert error.code is Code.invalidRequest
+
+
+def test_a_token_error_takes_the_sdks_keywords():
+    facts = {
+        "phase": "prewarm",
+        "connection_id": "c-1",
+        "req_id": "r-1",
+        "close_code": 4010,
+        "close_reason": "no",
+    }
+    error = SessionTokenError("refused", code=Code.sessionTokenExpired, **facts)
+    assert {name: getattr(error, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize(
+    "error", [SessionNotReady("not open"), ConnectionGone(Code.connectionClosed, "gone")]
+)
+def test_what_the_sdks_call_a_value_error_is_one_copied_and_pickled_too(error):
+    for each in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
+        assert isinstance(each, ValueError)
+        assert str(each) == str(error)
 
 
 CLOSE = [

@@ -9,11 +9,13 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
-from peer import confirm, peer, stop_reading
+from peer import confirm, peer, slow_line, stop_reading
+from proxying import Authority, port_of, tls_in_front_of
 from raw_frames import Frame, close
 from raw_server import SWITCHING, answering
 
@@ -39,7 +41,7 @@ from avatarpool.console import ConsoleClient
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AudioInput, ConfirmSession, Interrupt, ServerError
 from avatarpool.service import LocalAvatarService
-from avatarpool.transport.outgoing import PIECE_BYTES, ingress_target
+from avatarpool.transport.outgoing import PIECE_BYTES, SLOW_PIECE_BYTES, ingress_target
 
 Code = AvatarSDKErrorCode
 SILENCE = b"\0\0" * 640
@@ -151,6 +153,43 @@ async def test_a_borrowers_frames_are_the_very_messages_that_came(
             assert all(frame is other for frame, other in zip(frames, played, strict=True))
             got.clear()
             played.clear()
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["given context", "SSL_CERT_FILE"])
+async def test_an_answer_of_many_frames_comes_whole_over_tls(
+    service: LocalAvatarService,
+    speech: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_ours: bool,
+):
+    authority = Authority(tmp_path)
+    context = authority.trusting() if is_ours else None
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    tls = authority.serving("127.0.0.1")
+    async with (
+        tls_in_front_of(port_of(service.ingress_url), tls) as port,
+        AvatarConnectionPool(
+            1,
+            lambda: service.config_factory(
+                ingress_endpoint_url=service.ingress_url.replace(
+                    f"ws://127.0.0.1:{port_of(service.ingress_url)}", f"wss://127.0.0.1:{port}"
+                ),
+                ssl_context=context,
+            ),
+        ) as pool,
+    ):
+        async with pool.borrow() as conn:
+            for _ in range(2):
+                await conn.session.send_audio(speech * 20, end=True)
+                frames = await conn.collector.wait()
+                assert [frame.end for frame in frames] == [False] * 1494 + [True]
+            await conn.session.send_audio(speech)
+        async with pool.borrow() as conn:  # the same one, once its end was seen
+            await conn.session.send_audio(speech, end=True)
+            assert len(await conn.collector.wait()) == 75
+        assert pool.get_stats()["connections_num"] == 1
 
 
 async def test_fields_of_a_later_version_are_kept_in_a_frames_bytes(heard: Heard):
@@ -818,6 +857,112 @@ async def test_a_peer_that_takes_no_data_holds_the_sender_and_then_costs_the_ses
         stop.set()
 
 
+def takes_all(got: list[object]) -> Callable[[web.WebSocketResponse], Awaitable[None]]:
+    """Confirm, take every message, and answer each request once its audio has ended."""
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        async for data in websocket:
+            message = decode(data.data)
+            got.append(message)
+            if isinstance(message, AudioInput) and message.end:
+                await websocket.send_bytes(encode(AnimationFrame(message.req_id, end=True)))
+
+    return behave
+
+
+async def test_a_peer_that_steadily_takes_audio_is_slow_and_not_cut(heard: Heard):
+    got: list[object] = []
+    audio = bytes(250_000)
+    async with peer(takes_all(got)) as there, slow_line(there, 100_000) as slow:
+        # Less than the first piece takes alone, and than a ping behind it takes.
+        config = replace(slow, send_timeout=0.4, ping_interval=0.6, ping_timeout=0.6)
+        async with AvatarSession(heard.wire(config)) as session:
+            await session.send_audio(audio, end=True)
+            await heard.ended.wait()
+            assert session.is_open
+    assert heard.errors == []
+    pieces = [message.audio for message in got if isinstance(message, AudioInput)]
+    assert b"".join(pieces) == audio
+    # An interrupt would wait for the rest of a piece: a slow peer gets smaller ones.
+    assert [len(piece) for piece in pieces[:3]] == [PIECE_BYTES, SLOW_PIECE_BYTES, SLOW_PIECE_BYTES]
+
+
+async def test_an_interrupt_overtakes_the_audio_that_has_not_left(heard: Heard):
+    got: list[object] = []
+    async with peer(takes_all(got)) as there, slow_line(there, 400_000) as slow:
+        async with AvatarSession(heard.wire(slow)) as session:
+            sending = asyncio.create_task(session.send_audio(bytes(8_000_000), end=True))
+            while not (session._websocket and session._websocket.is_held_back):
+                await asyncio.sleep(0)
+            interrupted = await session.interrupt()
+            with pytest.raises(SessionStateError, match="interrupted while its audio was being"):
+                await sending
+            followed_by = await session.send_audio(SILENCE, end=True)
+            while not heard.frames:
+                await asyncio.sleep(0.001)
+    assert got == [
+        AudioInput(interrupted, bytes(PIECE_BYTES)),
+        AudioInput(interrupted, b"", end=True),
+        Interrupt(interrupted),
+        AudioInput(followed_by, SILENCE, end=True),
+    ]
+    assert {frame.req_id for frame in heard.frames} == {followed_by}
+
+
+async def test_an_interrupt_waits_for_nothing_though_the_peer_takes_nothing():
+    stop = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        transport = stop_reading(websocket)
+        await stop.wait()
+        transport.abort()
+
+    async with peer(behave) as config, AvatarSession(config) as session:
+        sending = asyncio.create_task(session.send_audio(bytes(64 << 20), end=True))
+        async with asyncio.timeout(10):
+            while not (session._websocket and session._websocket.is_held_back):
+                await asyncio.sleep(0)
+        with pytest.raises(StopIteration):
+            session.interrupt().send(None)
+        stop.set()
+        with pytest.raises((AvatarSDKError, SessionStateError)):
+            await sending
+
+
+async def test_an_interrupt_of_audio_that_has_all_been_sent_says_no_second_end():
+    got: list[object] = []
+    async with peer(takes_all(got)) as config, AvatarSession(config) as session:
+        req_id = await session.send_audio(SILENCE, end=True)
+        await session.interrupt()
+        while len(got) < 2:
+            await asyncio.sleep(0.001)
+    assert got == [AudioInput(req_id, SILENCE, end=True), Interrupt(req_id)]
+
+
+async def test_encoding_gives_others_their_turn(service: LocalAvatarService, speech: bytes):
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    config = service.config_factory(
+        audio_format=AudioFormat.OGG_OPUS, ogg_opus_encoder=OggOpusEncoderConfig()
+    )
+    async with AvatarSession(config) as session:
+        others = asyncio.create_task(take_turns())
+        await asyncio.sleep(0)
+        turns = 0
+        await session.send_audio(speech)
+        assert turns >= len(speech) // 16000  # one for each half second of it
+        others.cancel()
+        await asyncio.wait([others])
+
+
 async def test_cancelling_a_send_leaves_whole_messages():
     resume = asyncio.Event()
     got: list[AudioInput] = []
@@ -890,6 +1035,28 @@ async def test_an_unanswered_ping_ends_the_session(heard: Heard):
         assert heard.errors[0].code is Code.connectionClosed
         assert "ping" in heard.errors[0].message
         assert heard.errors[0].retryable
+        stop.set()
+
+
+async def test_a_service_that_answers_a_ping_proves_that_it_lives(service: LocalAvatarService):
+    session = AvatarSession(service.config_factory(ping_interval=None))
+    assert not await session.proves_alive(5.0)
+    async with session:
+        assert await session.proves_alive(5.0)
+        assert await session.proves_alive(5.0)
+    assert not await session.proves_alive(5.0)
+
+
+async def test_a_service_that_answers_no_ping_does_not_prove_that_it_lives():
+    stop = asyncio.Event()
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        await stop.wait()  # nobody reads
+
+    async with peer(behave, autoping=False) as config, AvatarSession(config) as session:
+        assert not await session.proves_alive(0.05)
+        assert session.is_open  # who asked decides what follows
         stop.set()
 
 

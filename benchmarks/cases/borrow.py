@@ -11,7 +11,7 @@ from handoffs import HANDOFFS
 CASE = Case(
     "Borrow and return, uncontended, through `async with`",
     ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "bare", "none"),
-    {"cpu_us": "CPU µs"},
+    {"cpu_us": "CPU µs", "wall_us": "wall µs"},
 )
 
 CONNECTIONS = 10

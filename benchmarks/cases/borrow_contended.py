@@ -11,7 +11,7 @@ from handoffs import HANDOFFS, lend
 CASE = Case(
     "Borrow and return, 500 tasks on 10 connections",
     ("ours", "naive", "psycopg", "asyncpg", "sqlalchemy", "bare", "none"),
-    {"cpu_us": "CPU µs"},
+    {"cpu_us": "CPU µs", "wall_us": "wall µs"},
 )
 
 CONNECTIONS = 10

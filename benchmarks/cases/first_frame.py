@@ -9,10 +9,9 @@ holding the frames.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import AsyncIterator
 
-from case import Case
+from case import Case, Stopwatch
 from clients import Ports, Request, ours, raw_picows
 
 CASE = Case(
@@ -22,6 +21,8 @@ CASE = Case(
         "added_us": "added by ours, µs",
         "ours_us": "ours, µs",
         "picows_us": "raw picows, µs",
+        "ours_cpu_us": "CPU of ours, µs",
+        "picows_cpu_us": "CPU of raw picows, µs",
         "large_added_us": "added with 558 kB of audio, µs",
     },
 )
@@ -33,7 +34,7 @@ CLIP = bytes(558_000)
 async def measure(
     peer: str, ports: Ports, *, is_quick: bool = False
 ) -> AsyncIterator[dict[str, float]]:
-    """Yield medians of wall time per request."""
+    """Yield medians of wall and CPU time per request."""
     del peer
     count = 50 if is_quick else 300
     async with ours(ports, "burst-1", 1) as by_us, raw_picows(ports, "burst-1", 1) as by_picows:
@@ -41,20 +42,25 @@ async def measure(
             small = await _medians(by_us, by_picows, CHUNK, count)
             large = await _medians(by_us, by_picows, CLIP, count // 3)
             yield {
-                "ours_us": small[0],
-                "picows_us": small[1],
-                "added_us": small[0] - small[1],
-                "large_added_us": large[0] - large[1],
+                "ours_us": small[0]["wall_us"],
+                "picows_us": small[1]["wall_us"],
+                "added_us": small[0]["wall_us"] - small[1]["wall_us"],
+                "ours_cpu_us": small[0]["cpu_us"],
+                "picows_cpu_us": small[1]["cpu_us"],
+                "large_added_us": large[0]["wall_us"] - large[1]["wall_us"],
             }
 
 
 async def _medians(
     first: Request, second: Request, audio: bytes, count: int
-) -> tuple[float, float]:
-    seconds: tuple[list[float], list[float]] = ([], [])
+) -> list[dict[str, float]]:
+    taken: tuple[list[dict[str, float]], ...] = ([], [])
     for _ in range(count):
-        for request, taken in zip((first, second), seconds, strict=True):
-            began = time.perf_counter()
+        for request, times in zip((first, second), taken, strict=True):
+            watch = Stopwatch()
             await request(audio)
-            taken.append(time.perf_counter() - began)
-    return 1e6 * statistics.median(seconds[0]), 1e6 * statistics.median(seconds[1])
+            times.append(watch.per(1))
+    return [
+        {name: statistics.median(each[name] for each in times) for name in ("wall_us", "cpu_us")}
+        for times in taken
+    ]

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from case import Case
+from case import Case, Stopwatch
 from clients import Ports, make, our_pool, through
 
 CASE = Case(
@@ -17,6 +17,7 @@ CASE = Case(
         "open_s": "opened in, s",
         "serve_s": "a request on each, s",
         "close_s": "closed in, s",
+        "cpu_s": "CPU of all three, s",
     },
     rounds=1,
     is_fresh=True,
@@ -36,6 +37,7 @@ async def measure(
     pool = our_pool(ports.config(f"burst-{FRAMES}"), size)
     figures: dict[str, float] = {}
     sockets = _sockets()
+    watch = Stopwatch()
 
     try:
         began = time.perf_counter()
@@ -52,6 +54,7 @@ async def measure(
         began = time.perf_counter()
         await pool.close(timeout=30)
     figures["close_s"] = time.perf_counter() - began
+    figures["cpu_s"] = watch.per(1)["cpu_us"] / 1e6
     figures["errors"] += abs(_sockets() - sockets)
     yield figures
 

@@ -28,9 +28,9 @@ async def measure(
     yield await as_it_grows("borrow_us", pool_of, _borrowing, rounds=3 if is_quick else 15)
 
 
-async def _borrowing(borrow: Borrow) -> float:
+async def _borrowing(borrow: Borrow) -> dict[str, float]:
     watch = Stopwatch()
     for _ in range(BORROWS):
         async with borrow():
             pass
-    return watch.per(BORROWS)["cpu_us"]
+    return watch.per(BORROWS)

@@ -29,7 +29,7 @@ async def measure(
     yield await as_it_grows("request_us", pool_of, _requesting, rounds=3 if is_quick else 15)
 
 
-async def _requesting(request: Request) -> float:
+async def _requesting(request: Request) -> dict[str, float]:
     watch = Stopwatch()
     await make(request, bytes(3200), total=REQUESTS, at_once=AT_ONCE, frames=FRAMES)
-    return watch.per(REQUESTS)["cpu_us"]
+    return watch.per(REQUESTS)

@@ -23,14 +23,14 @@ AT_ONCE = 8
 
 
 async def measure(
-    peer: str, ports: Ports, *, is_quick: bool = False
+    peer: str, ports: Ports, *, is_quick: bool = False, connections: int = CONNECTIONS
 ) -> AsyncIterator[dict[str, float]]:
     """Yield the memory per connection.
 
     Each of the two is a difference of its own: what the first connections and the
     first large requests cost once and for all, a few of them pay for beforehand.
     """
-    count = 100 if is_quick else CONNECTIONS
+    count = 100 if is_quick else connections
     audio, avatar_id = bytes(REQUEST_BYTES), f"burst-{FRAMES}"
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(CLIENTS[peer](ports, avatar_id, AT_ONCE))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 from collections.abc import AsyncIterator
 
-from case import Case, Stopwatch, at_sizes
+from case import Case, Stopwatch, at_sizes, sized
 from clients import Ports
 from handoffs import HANDOFFS, Borrow
 
@@ -28,27 +27,27 @@ async def measure(
 ) -> AsyncIterator[dict[str, float]]:
     """Yield the time per borrow at each number of waiters."""
     async with HANDOFFS[peer](ports, CONNECTIONS) as borrow:
-        figures = {}
+        figures: dict[str, float] = {}
         for count in COUNTS:
             taken = [
                 await _borrowing(borrow, count, 20_000 if is_quick else 30_000)
                 for _ in range(2 if is_quick else REPEATS)
             ]
-            figures[f"borrow_us@{count}"] = statistics.median(taken)
+            figures |= sized("borrow_us", count, taken)
         yield figures
 
 
-async def _borrowing(borrow: Borrow, waiters: int, total: int) -> float:
-    """Return the CPU time of a borrow, from when all of them wait until the first has to stop."""
+async def _borrowing(borrow: Borrow, waiters: int, total: int) -> dict[str, float]:
+    """Return the time of a borrow, from when all of them wait until the first has to stop."""
     left = iter(range(total))
-    taken: list[float] = []
+    taken: list[dict[str, float]] = []
 
     async def one_after_another() -> None:
         for _ in left:
             async with borrow():
                 await asyncio.sleep(0)
         if not taken:
-            taken.append(watch.per(total)["cpu_us"])
+            taken.append(watch.per(total))
 
     tasks = [asyncio.create_task(one_after_another()) for _ in range(CONNECTIONS + waiters)]
     await asyncio.sleep(0)

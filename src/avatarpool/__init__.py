@@ -11,10 +11,12 @@ from avatarpool.exceptions import (
     AvatarSDKErrorCode,
     CloseCode,
     ConfigurationError,
+    ConnectionGone,
     PoolClosed,
     PoolError,
     PoolTimeout,
     RequestTimeout,
+    SessionNotReady,
     SessionStateError,
     SessionTokenError,
     TooManyRequests,
@@ -28,6 +30,7 @@ from avatarpool.pool import (
 )
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.service import LocalAvatarService
 from avatarpool.session import AvatarSession, new_avatar_session
@@ -48,6 +51,7 @@ __all__ = [
     "AvatarSession",
     "CloseCode",
     "ConfigurationError",
+    "ConnectionGone",
     "Keyframe",
     "LentSession",
     "LiveKitEgressConfig",
@@ -63,9 +67,11 @@ __all__ = [
     "PooledConnection",
     "RequestTimeout",
     "SessionConfig",
+    "SessionNotReady",
     "SessionStateError",
     "SessionTokenError",
     "TooManyRequests",
     "__version__",
+    "generate_log_id",
     "new_avatar_session",
 ]

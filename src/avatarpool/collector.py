@@ -1,6 +1,6 @@
 """The frames of one request after another, as a borrower sees them.
 
-No event loop is known here: whoever owns one hands in a `Wakeup` per waiter.
+What sleeps is a `Wakeup` per waiter; all else here is plain data.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ from math import inf
 from typing import Protocol
 
 from avatarpool.exceptions import (
+    AvatarSDKError,
+    AvatarSDKErrorCode,
     RequestTimeout,
     SessionStateError,
 )
+from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
+from avatarpool.wakeup import EventWakeup
+
+# Requests that `AnimationCollector.reset` left before their last frame and whose late
+# frames are known; of older ones none are to be expected.
+_REMEMBERED = 64
 
 
 class Wakeup(Protocol):
@@ -76,6 +84,7 @@ class Collection:
         "frames",
         "is_done",
         "req_id",
+        "was_read",
     )
 
     def __init__(self, limits: CollectionLimits) -> None:
@@ -86,6 +95,7 @@ class Collection:
         self.error: Exception | None = None
         self.doubt: Exception | None = None  # an error that may be this request's
         self.is_done = False
+        self.was_read = False  # whether somebody was given its end
         # Two lists, so that waiting for the end wakes up once and not per frame.
         self.done_waiters: list[Wakeup] = []
         self.frame_waiters: list[Wakeup] = []
@@ -167,9 +177,15 @@ class Collection:
 class AnimationCollector:
     """Collects the frames of a borrower's current request.
 
-    Each new request starts a fresh collection; `frames`, `error` and `wait()`
+    Each new request starts a fresh collection; `frames`, `last`, `error` and `wait()`
     speak of the current one. ``async for frame in collector`` gives frames as
-    they arrive and ends with the request; it may start before the request does.
+    they arrive and ends with the request; it may start before the request does:
+    once the current one has been read to its end, it is about the next.
+
+    Without a pool, ``AnimationCollector()`` is wired to a session by hand, ours or an
+    official SDK's: `transport_frame`, `on_error` and `on_close` go into its
+    callbacks. Such a collector hears of frames and not of requests: call `reset`
+    before the next one.
 
     Args:
         new_wakeup: Makes a `Wakeup` for each waiter.
@@ -177,17 +193,23 @@ class AnimationCollector:
     """
 
     def __init__(
-        self, new_wakeup: Callable[[], Wakeup], limits: CollectionLimits | None = None
+        self,
+        new_wakeup: Callable[[], Wakeup] = EventWakeup,
+        limits: CollectionLimits | None = None,
     ) -> None:
         self._new_wakeup = new_wakeup
         self._limits = limits or CollectionLimits()
-        # Where the callbacks below lead, for sessions that have no other way
-        # to report; ours has, and needs none.
+        # Where the callbacks below lead in a pool, for sessions that have no other
+        # way to report; None: here.
         self.sink: CallbackSink | None = None
         self._current = Collection(self._limits)
+        self._next: Collection | None = None  # that somebody reads already
+        # Whether requests follow each other here, as on a borrowed connection until its return.
+        self.goes_on = False
         # Calls of the session callbacks below: whoever wraps a user's own
         # callback learns from it whether that one passed its call on.
         self.calls = 0
+        self._left: dict[str, None] = {}  # requests whose late frames are unwanted
 
     def __repr__(self) -> str:
         current = self._current
@@ -198,6 +220,12 @@ class AnimationCollector:
     def frames(self) -> list[AnimationFrame]:
         """The current request's frames so far, in order of arrival."""
         return self._current.frames
+
+    @property
+    def last(self) -> bool:
+        """Whether the current request's last frame has come."""
+        frames = self._current.frames
+        return bool(frames) and frames[-1].end
 
     @property
     def error(self) -> Exception | None:
@@ -214,6 +242,11 @@ class AnimationCollector:
         """Whether the current request is over, well or badly."""
         return self._current.is_done
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody waits for anything that has not come."""
+        return self._current.is_done and self._next is None
+
     async def wait(self, timeout: float | None = None) -> list[AnimationFrame]:
         """Wait for the current request's last frame and return all its frames.
 
@@ -223,7 +256,8 @@ class AnimationCollector:
         request goes on.
 
         Args:
-            timeout: Seconds; left out, the pool's ``request_timeout``.
+            timeout: Seconds; left out, the pool's ``request_timeout``, and without a
+                pool no limit.
 
         Raises:
             RequestTimeout: The last frame did not come in time, or a watchdog
@@ -242,6 +276,7 @@ class AnimationCollector:
             else:
                 async for _ in self.stream(timeout):
                     pass
+        collection.was_read = True
         if collection.error is not None:
             raise collection.error
         return collection.frames
@@ -268,7 +303,7 @@ class AnimationCollector:
             RequestTimeout: A frame did not come in time.
             AvatarSDKError, SessionStateError, PoolClosed: As `wait` does.
         """
-        limits, collection, wakeup = self._limits, self._current, self._new_wakeup()
+        limits, collection, wakeup = self._limits, self._unread(), self._new_wakeup()
         timeout = _first_of(timeout, limits.timeout)
         first = _first_of(patience, limits.first_frame_timeout)
         gap = _first_of(patience, limits.frame_gap_timeout)
@@ -285,8 +320,32 @@ class AnimationCollector:
                 await collection.until_more(wakeup, seen, gap if seen else first, timeout, deadline)
         finally:
             collection.frame_waiters.remove(wakeup)
+        collection.was_read = True
         if collection.error is not None:
             raise collection.error
+
+    def _unread(self) -> Collection:
+        """The current request's collection, or the next one's where that was read."""
+        current = self._current
+        if not (self.goes_on and current.is_done and current.was_read):
+            return current
+        if self._next is None:
+            self._next = Collection(self._limits)
+        return self._next
+
+    def reset(self) -> None:
+        """Forget what was collected: what comes from now on is the next request's.
+
+        Whoever still waits has a `SessionStateError`, and late frames of a request that
+        was not over are dropped. In a pool this does nothing, as each new request
+        starts afresh by itself.
+        """
+        if not self.calls:
+            return
+        self._leave_current()
+        self._current.finish(SessionStateError("the collector was reset before the last frame"))
+        self._current = self._next or Collection(self._limits)
+        self._next = None
 
     # --- the session's callbacks, under the official SDKs' names --------------------
 
@@ -295,18 +354,60 @@ class AnimationCollector:
         self.calls += 1
         if self.sink is not None:
             self.sink.message(data)
+        else:
+            self._take(data)
 
     def on_error(self, error: Exception) -> None:
         """Take an error; goes into ``on_error``."""
         self.calls += 1
         if self.sink is not None:
             self.sink.failed(error)
+        else:
+            self._fail(error)
 
     def on_close(self) -> None:
         """Take the end of the session; goes into ``on_close``."""
         self.calls += 1
         if self.sink is not None:
             self.sink.ended()
+        elif not self.is_done:
+            self.finish(
+                AvatarSDKError(
+                    AvatarSDKErrorCode.connectionClosed,
+                    "the session was closed before the last frame",
+                    phase="websocket_runtime",
+                    req_id=self.req_id,
+                )
+            )
+
+    def _take(self, data: bytes) -> None:
+        try:
+            frame = decode(bytes(data))
+        except AvatarSDKError as error:
+            self._fail(error)
+            return
+        if not isinstance(frame, AnimationFrame):
+            return
+        if frame.req_id in self._left:
+            if frame.end:
+                del self._left[frame.req_id]
+            return
+        if frame.req_id != self.req_id:
+            self._leave_current()
+            self.begin(frame.req_id)
+        self._current.add(frame)
+
+    def _fail(self, error: Exception) -> None:
+        req_id = getattr(error, "req_id", None) or None  # one SDK has "" there
+        if req_id is None or (req_id not in self._left and self.req_id in (None, req_id)):
+            self.finish(error)
+
+    def _leave_current(self) -> None:
+        """Remember whose late frames are unwanted, unless its last one has come."""
+        if self.req_id is not None and not self.last:
+            self._left[self.req_id] = None
+            if len(self._left) > _REMEMBERED:
+                del self._left[next(iter(self._left))]
 
     # --- called by the pool ----------------------------------------------------------
 
@@ -317,13 +418,29 @@ class AnimationCollector:
             previous.finish(
                 SessionStateError(f"request {previous.req_id} was followed by {req_id}")
             )
-            self._current = Collection(self._limits)
+            self._current = self._next or Collection(self._limits)
+            self._next = None
         self._current.req_id = req_id
         return self._current
 
     def finish(self, error: Exception | None = None) -> None:
-        """End the current collection; without an error, with what has come."""
+        """End the current collection, and a reader's hope for another one."""
         self._current.finish(error)
+        if self._next is not None:
+            self._next.finish(error)
+
+
+class Nowhere:
+    """A `CallbackSink` for a session that has other ways to report."""
+
+    def message(self, data: bytes) -> None:
+        """Take one raw message."""
+
+    def failed(self, error: Exception) -> None:
+        """Take an error that no call raised."""
+
+    def ended(self) -> None:
+        """Take the end of the session."""
 
 
 def _first_of(told: float | None, limit: float | None) -> float:

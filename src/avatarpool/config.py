@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,11 @@ from avatarpool.protocol.settings import (
     LiveKitEgressConfig,
 )
 from avatarpool.proxies import parse_proxy
+
+# What stands in a host name; a slash or a dot would lead the API key elsewhere.
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+_ANY_REGION = "auto"  # the official SDK asks the vendor's scheduler, over the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,13 @@ class SessionConfig:
         token_request_timeout: Seconds for one token request.
         connect_timeout: Seconds for TCP, TLS and the WebSocket upgrade.
         handshake_timeout: Seconds for the service's answer to the configuration.
-        send_timeout: Seconds that a send may wait for a slow peer.
+        send_timeout: Seconds without any progress after which a peer that is sent to
+            is given up; who takes audio slowly is not.
         close_timeout: Seconds for the closing handshake before the socket is cut.
         ping_interval: Seconds of silence after which the peer is pinged; None
             pings never.
-        ping_timeout: Seconds for its answer; at most ``ping_interval``.
+        ping_timeout: Seconds for its answer, from when it takes nothing of what was
+            sent before and sends nothing; at most ``ping_interval``.
         proxy: True asks the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``,
             ``ALL_PROXY`` and ``NO_PROXY``. False takes none. A URL is taken
             whatever the environment says: ``http``, ``https`` or ``socks5``, with
@@ -83,8 +91,12 @@ class SessionConfig:
             machine's own addresses are always reached directly.
         ssl_context: Verifies the console, the ingress and ``https`` proxies. Left
             out: the machine's authorities, or those that ``SSL_CERT_FILE`` names.
-        region: Accepted for compatibility; endpoints are always explicit here.
-        environment: Accepted for compatibility, as ``region``.
+        region: Names the endpoints that are left out, as `spatius` does:
+            ``us-west`` stands for ``https://console.us-west.spatius.ai/v1/console`` and
+            ``wss://api.us-west.spatius.ai/v2/driveningress``; regions in ``cn-`` are in
+            ``spatialwalk.top``. ``auto`` is not resolved here.
+        environment: Accepted, and not used: `spatialreal` looks its endpoints up
+            over the network, and here they are to be given.
     """
 
     avatar_id: str = ""
@@ -120,6 +132,19 @@ class SessionConfig:
     region: str = ""
     environment: str = ""
 
+    def __post_init__(self) -> None:
+        """Fill in the endpoints that the region stands for."""
+        region = self.region.strip()
+        if region == _ANY_REGION or not _REGION.fullmatch(region):
+            return  # `validate` has more to say
+        domain = "spatialwalk.top" if region.startswith("cn-") else "spatius.ai"
+        for name, url in (
+            ("console_endpoint_url", f"https://console.{region}.{domain}/v1/console"),
+            ("ingress_endpoint_url", f"wss://api.{region}.{domain}/v2/driveningress"),
+        ):
+            if not getattr(self, name):
+                object.__setattr__(self, name, url)
+
     @property
     def has_egress(self) -> bool:
         """Whether frames go to a room and none will come back here."""
@@ -131,15 +156,20 @@ class SessionConfig:
         if problems:
             raise ConfigurationError("session configuration cannot work", problems)
 
-    def _missing(self) -> list[str]:
-        required = (
-            "avatar_id",
-            "api_key",
-            "app_id",
-            "console_endpoint_url",
-            "ingress_endpoint_url",
-        )
-        return [f"{name} is missing" for name in required if not getattr(self, name)]
+    def _missing(self) -> Iterator[str]:
+        for name in ("avatar_id", "api_key", "app_id"):
+            if not getattr(self, name):
+                yield f"{name} is missing"
+        endpoints = ("console_endpoint_url", "ingress_endpoint_url")
+        missing = [name for name in endpoints if not getattr(self, name)]
+        yield from (f"{name} is missing" for name in missing)
+        region = self.region.strip()
+        if missing and region == _ANY_REGION:
+            yield "region 'auto' is not resolved here: name a region, or both endpoints"
+        elif missing and region:
+            yield f"region {region!r} is no name such as 'us-west'"
+        elif missing and self.environment:
+            yield f"environment {self.environment!r} is not looked up here: name both endpoints"
 
     def _wrong(self) -> Iterator[str]:
         yield from self._wrong_access()

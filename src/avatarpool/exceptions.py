@@ -6,9 +6,11 @@
     ├── ConfigurationError (ValueError)    before any network use
     ├── AudioError (ValueError)            audio that must not be sent
     ├── SessionStateError (RuntimeError)   a call that the session's state forbids
+    │   └── SessionNotReady (ValueError)   ... which the official SDKs forbid as well
     ├── RequestTimeout (TimeoutError)      a request gave no last frame in time
     ├── AvatarSDKError                     the service or the network refused or failed
-    │   └── SessionTokenError              ... while a session token was requested
+    │   ├── SessionTokenError              ... while a session token was requested
+    │   └── ConnectionGone (ValueError)    ... before this call: nothing was sent
     └── PoolError
         ├── PoolClosed                     not open (yet, or any more)
         ├── PoolTimeout (TimeoutError)     no connection within the borrower's timeout
@@ -58,6 +60,13 @@ class AudioError(AvatarPoolError, ValueError):
 
 class SessionStateError(AvatarPoolError, RuntimeError):
     """A call that the session's or the request's state forbids; nothing was sent."""
+
+
+class SessionNotReady(SessionStateError, ValueError):
+    """The session is not open, was started before, or has no request to interrupt.
+
+    The official SDKs raise ``ValueError`` for these.
+    """
 
 
 class RequestTimeout(AvatarPoolError, TimeoutError):
@@ -221,24 +230,41 @@ class SessionTokenError(AvatarSDKError):
         message: str,
         *,
         code: AvatarSDKErrorCode = AvatarSDKErrorCode.invalidRequest,
+        phase: str = "session_token",
         http_status: int | None = None,
         server_code: str | None = None,
         server_title: str | None = None,
         server_detail: str | None = None,
+        connection_id: str | None = None,
+        req_id: str | None = None,
         raw_body: str | None = None,
+        close_code: int | None = None,
+        close_reason: str | None = None,
         proxy: str | None = None,
     ) -> None:
         super().__init__(
             code,
             message,
-            phase="session_token",
+            phase=phase,
             http_status=http_status,
             server_code=server_code,
             server_title=server_title,
             server_detail=server_detail,
+            connection_id=connection_id,
+            req_id=req_id,
             raw_body=raw_body,
+            close_code=close_code,
+            close_reason=close_reason,
             proxy=proxy,
         )
+
+
+class ConnectionGone(AvatarSDKError, ValueError):
+    """The connection had ended before this call, with which nothing was sent.
+
+    Its code, close code and cause say why. The official SDKs raise ``ValueError``
+    once they know of the end.
+    """
 
 
 class PoolError(AvatarPoolError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from avatarpool.exceptions import AvatarSDKError
+from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
@@ -121,8 +121,14 @@ class Router:
         One that names no request is about the current one, unless an interrupted
         one may still be answered: a service may answer an interrupt with an
         error. Then it fails nobody, and is kept for the case that nothing follows.
+        Where the interrupted one's end was seen, that is so for an invalid request
+        alone: the end may have crossed the interrupt, which had nothing to stop.
         """
-        fading = self.log.fading if error.req_id is None else None
+        fading = None
+        if not error.req_id:
+            fading = self.log.fading
+            if fading is None and error.code is AvatarSDKErrorCode.invalidRequest:
+                fading = self.log.crossed
         req_id = error.req_id or fading or self.log.current
         wanted = req_id is not None and self.log.fail(req_id)
         if fading is not None:

@@ -15,6 +15,8 @@ from avatarpool.exceptions import (
     AudioError,
     AvatarSDKError,
     AvatarSDKErrorCode,
+    ConnectionGone,
+    SessionNotReady,
     SessionStateError,
 )
 from avatarpool.protocol.codec import audio_parts, encode
@@ -74,8 +76,10 @@ class AvatarSession:
         "_encoder",
         "_failure",
         "_has_listener",
+        "_piece_bytes",
         "_reader",
         "_router",
+        "_sending",
         "_state",
         "_token",
         "_websocket",
@@ -104,6 +108,8 @@ class AvatarSession:
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
         self._encoder = RequestEncoder(config)
+        self._piece_bytes = outgoing.PIECE_BYTES  # smaller to a peer that is slow
+        self._sending = asyncio.Lock()  # one send after the other, each whole
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
         # that who lends sessions need not ask all the way down to the socket.
@@ -177,11 +183,14 @@ class AvatarSession:
 
         Raises:
             AvatarSDKError: The ingress refused, failed, or did not answer in time.
-            SessionStateError: ``init()`` was not called, or the session was
-                started already.
+            SessionNotReady: ``init()`` was not called, or the session was started
+                already.
+            SessionStateError: It is closed.
         """
         if self._token is None and self._state is _NEW:
-            raise SessionStateError("the session has no token yet: call init() first")
+            raise SessionNotReady("the session has no token yet: call init() first")
+        if self._state in (_OPENING, _OPEN):
+            raise SessionNotReady(f"the session is {self._state.name.lower()} already")
         self._advance(SessionEvent.START)
         token, self._token = self._token, None  # a token opens one connection
         try:
@@ -198,8 +207,9 @@ class AvatarSession:
     async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
         """Send audio of the current request, or begin one; return its request id.
 
-        Cancelling stops between two pieces of at most 128 kB: the request is then
-        half-sent, and `interrupt()` or a call with ``end=True`` ends it.
+        Calls side by side follow each other, each whole. Cancelling stops between two
+        pieces of at most 128 kB: the request is then half-sent, and `interrupt()` or a
+        call with ``end=True`` ends it.
 
         Args:
             audio: Samples or Ogg Opus bytes in the session's format, of any size.
@@ -207,10 +217,15 @@ class AvatarSession:
 
         Raises:
             AudioError: The audio is not what the session was opened for.
-            SessionStateError: The session is not open, or the previous request
-                is still being answered.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
+            SessionNotReady: The session is not open.
+            SessionStateError: The previous request is still being answered.
+            ConnectionGone: The connection has ended.
+            AvatarSDKError: The peer takes no data.
         """
+        async with self._sending:
+            return await self._send_audio(audio, end=end)
+
+    async def _send_audio(self, audio: bytes | bytearray | memoryview, *, end: bool) -> str:
         self._check_open()
         is_first = not self.requests.is_half_sent
         if is_first:
@@ -218,22 +233,23 @@ class AvatarSession:
             if not audio:
                 raise AudioError("a request needs audio: its first piece is empty")
         check_audio(audio, self._encoder.takes, is_first=is_first)
-        req_id, rest = "", memoryview(audio).cast("B")
-        size = self._encoder.portion_bytes or outgoing.PIECE_BYTES
+        req_id, rest, is_fast = "", memoryview(audio).cast("B"), True
         while True:
             if req_id and self.requests.current != req_id:
                 raise SessionStateError(
                     f"request {req_id} was interrupted while its audio was being sent"
                 )
+            size = self._encoder.portion_bytes or self._piece_bytes
             portion, rest = rest[:size], rest[size:]
             is_last = end and not rest
             piece = self._encoder.encode(portion, end=is_last, is_first=is_first and not req_id)
             if piece or is_last:
                 req_id = self._put_audio(piece, end=is_last)
-                if await self._took_long(req_id):
-                    size = self._encoder.portion_bytes or outgoing.SLOW_PIECE_BYTES
+                is_fast = await self._left_at_once(req_id) and is_fast
             if not rest:
                 break
+        if is_fast:
+            self._piece_bytes = outgoing.PIECE_BYTES
         req_id = req_id or self.requests.last or ""
         if end and req_id == self.requests.last:  # the encoder is not the next one's already
             encoded = self._encoder.finish()
@@ -245,26 +261,30 @@ class AvatarSession:
         """Stop the most recent request, sent or half-sent; return its id.
 
         Its frames are dropped from now on, the next request may begin, and what has
-        not left of its audio stays here. Nothing is waited for.
+        not left of its audio stays here. Nothing is waited for. A second call for the
+        same request sends nothing: each interrupt may be answered, by an error that
+        does not say whose it is.
 
         Raises:
-            SessionStateError: There was no request, or the session is not open.
-            AvatarSDKError: The connection is closed.
+            SessionNotReady: There was no request, or the session is not open.
+            ConnectionGone: The connection has ended.
         """
         self._check_open()
         if self.requests.is_half_sent:
             # A service may take an interrupt of an open request for a pause in the audio.
             self._put_audio(b"", end=True)
+        is_news = not self.requests.is_interrupted
         req_id = self.requests.interrupt()
         self._encoder.forget()
-        self._put(encode(Interrupt(req_id)))
+        if is_news:
+            self._put(encode(Interrupt(req_id)))
         return req_id
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
         if self.requests.is_half_sent and self.is_open:
             self._put_audio(b"", end=True)
-        if not self.requests.is_settled and self.is_open:
+        if self.requests.current is not None and self.is_open:
             await self.interrupt()
 
     async def proves_alive(self, patience: float) -> bool:
@@ -345,7 +365,7 @@ class AvatarSession:
             return
         why = self._failure
         if why is not None:
-            raise AvatarSDKError(
+            raise ConnectionGone(
                 why.code,
                 why.message,
                 phase="websocket_send",
@@ -354,13 +374,13 @@ class AvatarSession:
                 close_reason=why.close_reason,
             ) from why
         if self._state is _OPEN:  # a side hangs up: the end, with its cause, is near
-            raise AvatarSDKError(
+            raise ConnectionGone(
                 AvatarSDKErrorCode.connectionClosed,
                 "the connection is being closed",
                 phase="websocket_send",
                 connection_id=self._connection_id,
             )
-        raise SessionStateError(f"the session is {self._state.name.lower()}")
+        raise SessionNotReady(f"the session is {self._state.name.lower()}")
 
     def _put_audio(self, audio: bytes | memoryview, *, end: bool) -> str:
         """Queue one piece of the current request's audio; return its id."""
@@ -377,14 +397,14 @@ class AvatarSession:
         assert self._websocket is not None
         self._websocket.write(*parts)
 
-    async def _took_long(self, req_id: str) -> bool:
-        """Wait until the kernel has what was queued; return whether the peer is slow."""
+    async def _left_at_once(self, req_id: str) -> bool:
+        """Wait until the kernel has what was queued; return whether it took no waiting."""
         websocket = self._websocket
         assert websocket is not None
         if not websocket.is_held_back:
             if self._encoder.portion_bytes:
                 await asyncio.sleep(0)  # encoding takes time: others have their turn
-            return False
+            return True
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -399,7 +419,9 @@ class AvatarSession:
             )
             websocket.abort()
             raise self._failure from error
-        return loop.time() - began > outgoing.SLOW_SECONDS
+        if loop.time() - began > outgoing.SLOW_SECONDS:
+            self._piece_bytes = outgoing.SLOW_PIECE_BYTES
+        return False
 
     # --- receiving: called by the WebSocket ------------------------------------------
 

@@ -131,7 +131,7 @@ def test_a_key_that_the_console_refuses_fails_every_connection_with_the_reason(
 ):
     result = command("run", env={**running_service, "AVATAR_API_KEY": "wrong-key"})
     assert result.returncode == 1
-    assert "  Connection 2: FAILED (sessionTokenInvalid: " in result.stdout
+    assert "  Connection 2: FAILED (sessionTokenExpired: " in result.stdout
     assert "Pool initialized with 0/3 connections\n" in result.stdout
     assert result.stdout.endswith("Connection pool closed\n")
     assert "could open none of its 3 connections" in result.stderr

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from aiohttp import WSMsgType, web
 from echo import EchoDriver
@@ -119,7 +120,16 @@ def _frames(req_id: str, audio: bytes) -> list[AnimationFrame]:
 @asynccontextmanager
 async def scripted(*answers: Answer) -> AsyncIterator[ScriptedPeer]:
     """Serve; at its end every session must have been closed by the pool."""
-    peer = ScriptedPeer(answers=list(answers))
+    async with served(ScriptedPeer(answers=list(answers))) as peer:
+        yield peer
+
+
+Peer = TypeVar("Peer", bound=ScriptedPeer)
+
+
+@asynccontextmanager
+async def served(peer: Peer) -> AsyncIterator[Peer]:
+    """Serve as a peer does; at its end every session must have been closed by the pool."""
     peer.token_gate.set()
     application = web.Application()
     application.router.add_post("/session-tokens", peer.token)

@@ -8,7 +8,7 @@ import socket
 import time
 from datetime import timedelta
 
-from judging import Facts, Judge, case, in_, seen, speech
+from judging import Facts, Judge, NotExpressible, case, in_, seen, speech
 
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
@@ -49,9 +49,18 @@ async def ingress_unreachable(judge: Judge) -> Facts:
 
 
 @case
+async def token_used_again(judge: Judge) -> Facts:
+    return await _with_the_same_token(judge, ServiceLimits())
+
+
+@case
 async def used_token(judge: Judge) -> Facts:
+    return await _with_the_same_token(judge, ServiceLimits(single_use_tokens=True))
+
+
+async def _with_the_same_token(judge: Judge, limits: ServiceLimits) -> Facts:
     async with (
-        LocalAvatarService() as service,
+        LocalAvatarService(limits=limits) as service,
         judge.talk(service) as first,
         judge.talk(service) as second,
     ):
@@ -176,6 +185,28 @@ def _base64(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
+@case
+async def prefetched_token(judge: Judge) -> Facts:
+    """One token for all sessions of the process, as its own prewarming has it."""
+    if not judge.is_javascript and judge.name != "spatius":
+        raise NotExpressible
+    async with LocalAvatarService() as service:
+        access = service.config_factory()
+        warmed = await judge.module.prewarm(
+            app_id=access.app_id,
+            api_key=access.api_key,
+            console_endpoint_url=access.console_endpoint_url,
+            ingress_endpoint_url=access.ingress_endpoint_url,
+            prefetch_session_token=True,
+        )
+        opened = [await judge.refusal(service) for _ in range(3)]
+        return {
+            "prefetched": warmed.session_token_prefetched,
+            "opened": opened == [{"opened": True}] * 3,
+            "tokens_issued": service.counters.tokens_issued,
+        }
+
+
 # --- the running session -------------------------------------------------------------
 
 
@@ -212,6 +243,18 @@ async def credits_run_out(judge: Judge) -> Facts:
 @case
 async def message_too_large(judge: Judge) -> Facts:
     return await _ended(judge, ServiceLimits(max_message_bytes=1024), speech()[:4096])
+
+
+@case
+async def text_message(judge: Judge) -> Facts:
+    """What no client sends by itself, through the socket of one."""
+    if judge.is_ours:
+        raise NotExpressible
+    async with LocalAvatarService() as service, judge.talk(service) as talk:
+        await talk.open()
+        await talk.session._connection.send("no protobuf")
+        await talk.until(lambda: bool(talk.closes))
+        return {"errors": [seen(error) for error in talk.errors], "closed": bool(talk.closes)}
 
 
 @case

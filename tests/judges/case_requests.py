@@ -103,6 +103,8 @@ async def one_request_after_another(judge: Judge) -> Facts:
 
 
 async def _interrupted(judge: Judge, *, end: bool) -> Facts:
+    if judge.is_javascript:
+        raise NotExpressible  # it interrupts where frames go to a room, and nowhere else
     async with LocalAvatarService() as service, judge.talk(service) as talk:
         await talk.open()
         sent = await talk.session.send_audio(speech(), end=end)

@@ -1,8 +1,8 @@
 """Puts one client through every case and prints what it gave, as JSON.
 
-Run as ``python -W error judge.py NAME``: the official packages register the
-same protobuf file and cannot be imported together, so each judges in a process
-of its own, next to the local service that it judges. What a client gave is told
+Run as ``python -W error judge.py NAME``, or ``javascript=DIRECTORY``: the official
+packages register the same protobuf file and cannot be imported together, so each judges
+in a process of its own, next to the local service that it judges. What a client gave is told
 as plain facts; what it should have given stands in test_judges.py.
 """
 
@@ -13,6 +13,7 @@ import json
 import sys
 import traceback
 
+import case_misuse  # noqa: F401  # registers its cases
 import case_refusals  # noqa: F401  # registers its cases
 import case_requests  # noqa: F401  # registers its cases
 from judging import CASES, DEADLINE, Facts, Judge, NotExpressible
@@ -30,6 +31,7 @@ async def judge(client: str) -> dict[str, Facts]:
             given[name] = {"not_expressible": True}
         except Exception:  # noqa: BLE001  # told to the test of this case alone
             given[name] = {"failed": traceback.format_exc()}
+    await the_judge.close()
     return given
 
 

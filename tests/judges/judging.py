@@ -13,6 +13,8 @@ from datetime import datetime, timedelta, timezone
 from types import ModuleType
 from typing import Any
 
+from javascript_client import JavaScriptClient
+
 from avatarpool.audio import read_audio
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
@@ -135,14 +137,26 @@ class Judge:
     """A client, and how to use it on a service."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.module: ModuleType = importlib.import_module(name)
+        self.name, _, directory = name.partition("=")
+        self.module: ModuleType | JavaScriptClient
+        if self.is_javascript:
+            self.module = JavaScriptClient(directory)
+        else:
+            self.module = importlib.import_module(name)
         if name == "spatius":
             self.module.configure_telemetry("")
+
+    async def close(self) -> None:
+        if isinstance(self.module, JavaScriptClient):
+            await self.module.close()
 
     @property
     def is_ours(self) -> bool:
         return self.name == "avatarpool"
+
+    @property
+    def is_javascript(self) -> bool:
+        return self.name == "javascript"
 
     @asynccontextmanager
     async def talk(self, service: LocalAvatarService, **options: Any) -> AsyncIterator[Talk]:

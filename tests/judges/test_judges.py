@@ -1,13 +1,13 @@
 """The official clients, unmodified, judge the local service; ours does too.
 
-``avatarkit``, ``spatius`` (its telemetry switched off) and ``spatialreal`` run
-against `LocalAvatarService`, each in a process of its own, and tell what they
+``avatarkit``, ``spatius``, its twin for Node.js (their telemetry switched off) and
+``spatialreal`` run against `LocalAvatarService`, each in a process of its own, and tell what they
 were given: the frames of every kind of request, and of every refusal the facts
 that *their* error objects carry. Our own client is put through the same table.
 
-They differ in what they can tell. ``avatarkit`` and ``spatius`` classify alike,
-by sentence, and know no word for a concurrency limit; codes in the way of
-gRPC's they take before the sentence. ``spatialreal`` goes by close codes and
+They differ in what they can tell. ``avatarkit`` and the two of ``spatius`` classify alike,
+by sentence, and know no word for a concurrency limit; code 3, and gRPC's other
+codes, they take before the sentence. ``spatialreal`` goes by close codes and
 shows neither a refused upgrade's body nor titles. What a client cannot express
 at all, such as encoding Opus itself without libopus on the machine, is named in
 the table as well.
@@ -23,19 +23,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from javascript_client import install
 from judging import SECONDS
 
 from avatarpool.protocol.settings import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
 
-CLIENTS = ("avatarkit", "spatius", "spatialreal", "avatarpool")
+PYTHON_CLIENTS = ("avatarkit", "spatius", "spatialreal", "avatarpool")
+CLIENTS = (*PYTHON_CLIENTS, "javascript")
 DEADLINE = 50.0
 
 
 @pytest.fixture(scope="session")
 def judgements():
     """What each client gave, case by case; all of them judge at the same time."""
-    with ThreadPoolExecutor(len(CLIENTS)) as threads:
-        return dict(zip(CLIENTS, threads.map(_judge, CLIENTS), strict=True))
+    with ThreadPoolExecutor(len(PYTHON_CLIENTS)) as threads:
+        return dict(zip(PYTHON_CLIENTS, threads.map(_judge, PYTHON_CLIENTS), strict=True))
+
+
+@pytest.fixture(scope="session")
+def javascript_judgements(pytestconfig):
+    """What the SDK for Node.js gave, where npm can install it."""
+    directory = pytestconfig.cache.mkdir("javascript")
+    if problem := install(directory):
+        pytest.skip(problem)
+    return _judge(f"javascript={directory}")
 
 
 def _judge(client):
@@ -61,9 +72,12 @@ def client(request):
 
 
 @pytest.fixture
-def given(judgements, client):
+def given(request, client):
+    is_javascript = client == "javascript"
+    judgements = request.getfixturevalue("javascript_judgements" if is_javascript else "judgements")
+
     def by_case(case):
-        facts = judgements[client][case]
+        facts = judgements[case] if is_javascript else judgements[client][case]
         assert "failed" not in facts, facts["failed"]
         return facts
 
@@ -129,6 +143,9 @@ def test_requests_one_after_another_get_the_same_answer_each(given):
 @pytest.mark.parametrize("case", ["interrupt_half_sent", "interrupt_after_end"])
 def test_an_interrupted_request_ends_and_the_next_one_is_answered(given, client, case):
     facts = given(case)
+    if client == "javascript":
+        assert facts == {"not_expressible": True}
+        return
     assert is_answered(facts)
     assert facts["same_id"]
     assert facts["errors"] == 0
@@ -137,9 +154,9 @@ def test_an_interrupted_request_ends_and_the_next_one_is_answered(given, client,
     assert facts["ends_of_the_interrupted"] == (0 if client == "avatarpool" else 1)
 
 
-def test_every_client_gets_the_same_face_for_the_same_audio(judgements):
-    digests = {judgements[client]["pcm_16000"]["digest"] for client in CLIENTS}
-    assert len(digests) == 1
+def test_every_client_gets_the_same_face_for_the_same_audio(given, judgements):
+    digests = {judgements[client]["pcm_16000"]["digest"] for client in PYTHON_CLIENTS}
+    assert digests == {given("pcm_16000")["digest"]}
 
 
 def test_endpoints_may_be_written_in_several_ways(given, client):
@@ -207,7 +224,7 @@ def heard(said, client):
     facts["names_connection"] = said.server_code is not None and said.http_status is None
     if said.server_code is not None and said.server_code.startswith("4"):
         # The close-code contract holds for a ServerError's code as well.
-        older = client in ("avatarkit", "spatius")
+        older = client in ("avatarkit", "spatius", "javascript")
         facts["close_code"] = None if older else int(said.server_code)
     if client == "spatialreal":
         facts["server_title"] = None
@@ -230,7 +247,7 @@ OPENING = {
         "invalidApiKey",
         "Invalid API key",
         "this service does not know the API key",
-        ("sessionTokenExpired", "sessionTokenInvalid", "sessionTokenInvalid"),
+        ("sessionTokenExpired", "sessionTokenInvalid", "sessionTokenExpired"),
     ),
     "expiry_too_far": token_refused(
         400,
@@ -286,9 +303,9 @@ OPENING = {
         "billingRequired",
     ),
     "unsupported_rate": server_error(
-        3,
+        0,
         "unsupported sample rate 11025: none of 8000, 16000, 22050, 24000, 32000, 44100, 48000",
-        ("invalidRequest", "serverError", ""),
+        ("unsupportedSampleRate", "serverError", ""),
     ),
     "concurrency": server_error(
         4003,
@@ -349,6 +366,16 @@ def test_a_refused_opening_is_heard_with_all_its_facts(given, client, case):
     assert same_facts(facts, said, client)
 
 
+def test_a_token_may_be_used_again_unless_the_service_is_strict(given):
+    assert given("token_used_again") == {"opened": True}
+
+
+@pytest.mark.parametrize("client", ["spatius", "javascript"])
+def test_one_token_serves_a_process_that_prefetches_it(given):
+    facts = given("prefetched_token")
+    assert facts == {"prefetched": True, "opened": True, "tokens_issued": 1}
+
+
 @pytest.mark.parametrize(
     "case", [case for case, said in OPENING.items() if said.phase == "websocket_connect"]
 )
@@ -364,9 +391,9 @@ def test_a_refused_upgrade_has_the_services_compact_body(given, client, case):
 RUNNING = {
     "idle_timeout": [
         server_error(
-            3,
+            0,
             "no audio input for 0.1 s",
-            ("invalidRequest", "serverError", "idleTimeout"),
+            ("idleTimeout", "serverError", "idleTimeout"),
             "websocket_runtime",
         ),
         closed(1000, "no audio input for 0.1 s", (None, None, "idleTimeout")),
@@ -406,6 +433,43 @@ def test_the_end_of_a_session_is_heard_with_all_its_facts(given, client, case):
     assert len(facts["errors"]) == len(said)
     for error, one in zip(facts["errors"], said, strict=True):
         assert same_facts({**error, "names_request": False}, one, client)
+
+
+def test_what_is_no_message_is_a_protocol_error(given, client):
+    facts = given("text_message")
+    if client == "avatarpool":
+        assert facts == {"not_expressible": True}
+        return
+    said = server_error(
+        0,
+        "unexpected message type: every message is one binary protobuf message",
+        ("protocolError", "serverError", ""),
+        "websocket_runtime",
+    )
+    assert same_facts(facts["errors"][0], said, client)
+    assert facts["closed"]
+
+
+# --- misuse --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", PYTHON_CLIENTS)
+def test_what_a_session_forbids_is_a_value_error_for_every_client_in_python(given):
+    facts = given("forbidden_calls")
+    assert facts == dict.fromkeys(
+        (
+            "start before init",
+            "send before start",
+            "interrupt before start",
+            "start twice",
+            "interrupt nothing",
+            "send after the service has gone",
+            "interrupt after the service has gone",
+            "send after close",
+            "interrupt after close",
+        ),
+        True,
+    )
 
 
 @pytest.mark.parametrize("case", ["idle_timeout", "maximum_duration"])

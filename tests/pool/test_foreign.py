@@ -23,6 +23,7 @@ from avatarpool import (
     LiveKitEgressConfig,
     PlaybackState,
     PoolError,
+    RequestTimeout,
     SessionConfig,
     SessionStateError,
 )
@@ -108,6 +109,23 @@ async def test_a_frame_of_a_request_that_was_never_made_fails_the_current_one():
         async with pool.borrow() as conn:
             assert conn.connection_id == "scripted-1"
         assert pool.get_stats()["protocol_errors"] == 1
+
+
+async def test_a_session_that_such_a_frame_reaches_in_quarantine_is_not_lent():
+    script = Script()
+    async with new_pool(script) as pool:
+        script.sessions[0].answers_abandoned = False
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(SILENCE, end=True)
+        waiting = pool.borrow()
+        entering = asyncio.create_task(waiting.__aenter__())
+        while not script.sessions[0].interrupted:
+            await asyncio.sleep(0)
+        script.sessions[0].frame("of nobody")
+        async with asyncio.timeout(10):
+            await entering
+        assert waiting.connection_id == "scripted-1"
+        await waiting.__aexit__(None, None, None)
 
 
 async def test_frames_after_the_last_one_cost_a_vendors_session_and_no_request():
@@ -309,10 +327,10 @@ async def test_a_send_that_is_cancelled_costs_a_vendors_session():
         async with pool.borrow() as conn:
             assert conn.connection_id == "scripted-1"
             with pytest.raises(AvatarSDKError, match="a send was cut off"):
-                await torn(script).abandon()
+                await adapter(script).abandon()
 
 
-def torn(script: Script) -> Any:
+def adapter(script: Script) -> Any:
     return script.sessions[0].options["on_close"].__self__.sink
 
 
@@ -327,6 +345,63 @@ async def test_a_return_during_a_vendors_first_send_keeps_the_session_from_other
         async with pool.borrow() as conn:
             assert script.sessions[0].sent[-1][1:] == (b"", True)
             assert script.sessions[0].interrupted == [conn.connection_id + "/1"]
+
+
+@pytest.mark.parametrize("is_half_sent", [True, False])
+async def test_half_sent_audio_of_a_vendors_session_is_ended_before_its_interrupt(
+    *, is_half_sent: bool
+):
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        [session] = script.sessions
+        sent_before: list[tuple[bytes, bool]] = []
+        interrupt = session.interrupt
+
+        async def noted() -> str:
+            sent_before.extend((audio, end) for _, audio, end in session.sent)
+            return await interrupt()
+
+        session.interrupt = noted  # type: ignore[method-assign]
+        req_id = await conn.session.send_audio(SILENCE, end=not is_half_sent)
+        assert await conn.session.interrupt() == req_id
+        assert sent_before == (
+            [(SILENCE, False), (b"", True)] if is_half_sent else [(SILENCE, True)]
+        )
+        assert await conn.session.send_audio(SILENCE) != req_id
+
+
+async def test_a_vendors_error_that_names_nobody_while_one_fades_fails_nobody():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        [session] = script.sessions
+        session.answers_abandoned = False
+        await conn.session.send_audio(SILENCE, end=True)
+        await conn.session.interrupt()
+        req_id = await conn.session.send_audio(SILENCE, end=True)
+        session.fail(doubted := VendorError())
+        assert not conn.collector.is_done
+        with pytest.raises(RequestTimeout) as caught:
+            await conn.collector.wait(0.0)
+        assert str(doubted) in str(caught.value.__cause__)
+        session.frame(req_id, end=True)
+        assert len(await conn.collector.wait()) == 1
+
+
+async def test_an_error_that_names_nobody_fails_a_vendors_request_if_none_fades():
+    script = Script()
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        await conn.session.send_audio(SILENCE, end=True)
+        await conn.session.interrupt()  # which the session answers
+        await conn.session.send_audio(SILENCE, end=True)
+        script.sessions[0].fail(VendorError())
+        with pytest.raises(AvatarSDKError, match="driven server"):
+            await conn.collector.wait()
+
+
+async def test_whether_a_vendors_peer_lives_is_not_known():
+    script = Script()
+    async with new_pool(script):
+        assert await adapter(script).proves_alive(1.0) is None
 
 
 async def test_an_error_that_ends_a_request_makes_room_for_the_next():

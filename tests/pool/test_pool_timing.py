@@ -26,6 +26,7 @@ from avatarpool import (
     ConfigurationError,
     LiveKitEgressConfig,
     PoolClosed,
+    PooledConnection,
     PoolError,
     PoolEvent,
     PoolEventKind,
@@ -34,6 +35,7 @@ from avatarpool import (
     SessionStateError,
     TooManyRequests,
 )
+from avatarpool.collector import Collection
 
 Code = AvatarSDKErrorCode
 DOWN = refused(Code.connectionFailed)
@@ -231,7 +233,7 @@ async def test_where_the_plan_has_no_room_for_a_successor_the_old_session_goes_f
 
     script.openings = [within_the_plan] * 1000
     pool = new_pool(script, 2, max_lifetime=100.0, request_timeout=10.0)
-    pool._rng.seed(1)  # two lives may happen to end in the same second
+    pool._opener._rng.seed(1)  # two lives may happen to end in the same second
     async with pool:
         fewest = 2
         for _ in range(400):
@@ -339,7 +341,7 @@ async def test_a_borrower_with_a_wrong_priority_harms_nobody_else():
     async with new_pool(Script(), 1) as pool:
         wrong: Any = "high"
         async with pool.borrow():
-            with pytest.raises(TypeError):
+            with pytest.raises(ConfigurationError, match="priority 'high' must be a number"):
                 await hold(pool, 0.0, priority=wrong)
         assert await hold(pool, 0.0) == "scripted-0"
 
@@ -901,6 +903,430 @@ async def test_a_pool_that_was_never_opened_closes():
     pool = new_pool(Script(), 1)
     await pool.close()
     assert pool.get_stats()["total_connections"] == 0
+
+
+# --- left, and no end to be seen ------------------------------------------------------------
+
+
+def mute(session: ScriptedSession) -> ScriptedSession:
+    """Have a session that does not answer an interrupt."""
+    session.answers_abandoned = False
+    return session
+
+
+def answer_pings(session: ScriptedSession, seconds: float = 0.0, *, alive: bool = True) -> None:
+    """Give a vendor's session what only ours has."""
+
+    async def proves_alive(patience: float) -> bool:
+        assert patience == 1.0
+        await asyncio.sleep(seconds)
+        return alive
+
+    session.options["on_close"].__self__.sink.proves_alive = proves_alive
+
+
+async def leave(pool: AvatarConnectionPool, session: ScriptedSession, *, frames: int = 1) -> str:
+    """Leave a request of which so many frames had come; return its id."""
+    async with pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        for _ in range(frames):
+            session.frame(req_id)
+        return req_id
+
+
+@virtually
+async def test_a_left_request_that_had_frames_is_over_after_a_moment_of_silence():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session, 0.1)
+        old = await leave(pool, session)
+        await asyncio.sleep(0.25)
+        assert pool.available_count == 0
+        await asyncio.sleep(0.1)
+        assert pool.available_count == 1
+        async with pool.borrow() as conn:
+            new = await conn.session.send_audio(b"\0\0", end=True)
+            for req_id, end in ((old, False), (new, False), (old, True), (new, True)):
+                session.frame(req_id, end=end)
+            assert {frame.req_id for frame in await conn.collector.wait()} == {new}
+            assert len(conn.collector.frames) == 2
+        assert pool.available_count == 1
+        stats = pool.get_stats()
+        assert stats["frames_dropped"] == 2
+        assert stats["connections_retired"] == stats["protocol_errors"] == 0
+
+
+@virtually
+async def test_a_moment_of_silence_is_no_end_before_the_ping_is_answered():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        answer_pings(mute(script.sessions[0]), 0.8)
+        await leave(pool, script.sessions[0])
+        await hold(pool, 0.0)
+        assert now() == pytest.approx(0.8)
+
+
+@virtually
+async def test_frames_that_flow_on_are_waited_for_to_their_end():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session)
+        for end in (True, False):
+            began = now()
+            req_id = await leave(pool, session)
+            answer_at(session, {n / 5: end and n == 10 for n in range(1, 11)}, req_id)
+            await hold(pool, 0.0)
+            assert now() - began == pytest.approx(2.0 if end else 2.3)
+
+
+@virtually
+async def test_without_pings_each_frame_begins_the_quarantine_anew():
+    script = Script()
+    async with new_pool(script, 1, quarantine_timeout=5.0) as pool:
+        session = mute(script.sessions[0])
+        req_id = await leave(pool, session)
+        answer_at(session, {4.0: False, 8.0: False, 12.0: True}, req_id)
+        assert await hold(pool, 0.0) == "scripted-0"
+        assert now() == pytest.approx(12.0)
+
+
+@virtually
+async def test_frames_without_end_are_not_waited_for_longer_than_a_request_may_take():
+    script = Script()
+    limits = {"quarantine_timeout": 5.0, "request_timeout": 20.0, "max_lifetime": 1000.0}
+    async with new_pool(script, 1, **limits) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session)
+        req_id = await leave(pool, session)
+        answer_at(session, dict.fromkeys([n / 5 for n in range(1, 200)], False), req_id)
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert now() == pytest.approx(20.0, abs=0.5)
+
+
+@virtually
+async def test_before_its_first_frame_a_left_request_is_waited_for_while_nobody_wants_it():
+    script = Script()
+    async with new_pool(script, 1, quarantine_timeout=5.0) as pool:
+        answer_pings(mute(script.sessions[0]))
+        await leave(pool, script.sessions[0], frames=0)
+        await asyncio.sleep(4.0)
+        assert pool.get_stats()["connections_draining"] == 1
+        await asyncio.sleep(1.5)
+        assert script.sessions[0].is_closed
+        assert pool.available_count == 1
+
+
+@virtually
+async def test_before_its_first_frame_it_is_lent_to_who_has_nothing_else():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session, 0.1)
+        old = await leave(pool, session, frames=0)
+        waiting = asyncio.create_task(hold(pool, 1.0))
+        await asyncio.sleep(0.29)
+        assert pool.get_stats()["requests_waiting"] == 1
+        assert await waiting == "scripted-0"
+        assert now() == pytest.approx(1.3)
+        await leave(pool, session, frames=0)
+        await asyncio.sleep(2.0)  # whoever comes later has it at once
+        async with pool.borrow() as conn:
+            assert now() == pytest.approx(3.4)
+            new = await conn.session.send_audio(b"\0\0", end=True)
+            session.frame(old, end=True)  # it had only been slow
+            session.frame(new, end=True)
+            assert [frame.req_id for frame in await conn.collector.wait()] == [new]
+        assert pool.get_stats()["connections_retired"] == 0
+
+
+@virtually
+async def test_before_its_first_frame_it_is_lent_to_nobody_for_whom_another_opens():
+    script = Script()
+    async with new_pool(script, 1, max_size=2, quarantine_timeout=9.0) as pool:
+        answer_pings(mute(script.sessions[0]))
+        script.openings = [slow(2.0)]
+        await leave(pool, script.sessions[0], frames=0)
+        await asyncio.sleep(1.0)
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert now() == pytest.approx(3.0)
+
+
+@virtually
+async def test_before_its_first_frame_it_is_lent_once_no_other_could_be_opened():
+    async def down(session: ScriptedSession) -> None:
+        await asyncio.sleep(2.0)
+        raise DOWN
+
+    script = Script()
+    async with new_pool(script, 1, max_size=2, quarantine_timeout=9.0) as pool:
+        answer_pings(mute(script.sessions[0]))
+        script.openings = [down] * 50
+        await leave(pool, script.sessions[0], frames=0)
+        await asyncio.sleep(1.0)
+        assert await hold(pool, 0.0) == "scripted-0"
+        assert now() == pytest.approx(3.0)
+
+
+@virtually
+async def test_one_borrower_that_waits_takes_one_of_several_that_fade():
+    script = Script()
+    async with new_pool(script, 3) as pool:
+        for session in script.sessions:
+            answer_pings(mute(session))
+        async with asyncio.TaskGroup() as group:
+            for session in script.sessions:
+                group.create_task(leave(pool, session, frames=0))
+        await hold(pool, 1.0)
+        assert now() == pytest.approx(1.3)
+        assert pool.available_count == 1
+        assert pool.get_stats()["connections_draining"] == 2
+
+
+@virtually
+@pytest.mark.parametrize("frames", [0, 1])
+async def test_a_peer_that_does_not_answer_a_ping_after_the_interrupt_is_replaced_at_once(
+    frames: int,
+):
+    events: list[PoolEvent] = []
+    script = Script()
+    async with new_pool(script, 1, on_event=events.append) as pool:
+        answer_pings(mute(script.sessions[0]), 1.0, alive=False)
+        await leave(pool, script.sessions[0], frames=frames)
+        assert await hold(pool, 0.0) == "scripted-1"
+        assert now() == pytest.approx(1.0)
+    retired = [event.reason for event in events if event.kind is PoolEventKind.RETIRED]
+    assert retired[0] == "its peer did not answer a ping"
+
+
+@virtually
+async def test_a_ping_is_no_matter_any_more_once_the_request_has_ended():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session, 1.0, alive=False)
+
+        async def leave_and_end() -> None:
+            req_id = await leave(pool, session)
+            await asyncio.sleep(0.1)  # it was pinged
+            session.frame(req_id, end=True)
+
+        await leave_and_end()
+        await hold(pool, 2.0)
+        assert not session.is_closed
+        await leave_and_end()
+        await leave(pool, session)  # another one fades, with a ping of its own
+        answer_pings(session, 9.0)
+        await asyncio.sleep(2.0)
+        assert not session.is_closed
+
+
+@virtually
+async def test_a_pool_closes_at_once_though_a_ping_is_not_answered_yet():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        answer_pings(mute(script.sessions[0]), 60.0)
+        await leave(pool, script.sessions[0])
+        await asyncio.sleep(0.1)
+    assert now() == pytest.approx(0.1)
+    assert script.sessions[0].is_closed
+
+
+@virtually
+async def test_what_is_as_good_as_over_is_reset_before_it_is_lent():
+    async def reset(conn: PooledConnection) -> None:
+        resets.append(now())
+
+    resets: list[float] = []
+    script = Script()
+    async with new_pool(script, 1, reset=reset) as pool:
+        answer_pings(mute(script.sessions[0]))
+        await leave(pool, script.sessions[0])
+        await hold(pool, 1.0)
+        assert resets == [pytest.approx(0.3)]
+
+
+@virtually
+async def test_an_error_that_may_be_a_left_requests_is_the_cause_of_the_next_ones_timeout():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        session = mute(script.sessions[0])
+        answer_pings(session)
+        await leave(pool, session)
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=True)
+            doubted = refused(Code.upstreamError)
+            session.fail(doubted)
+            assert not conn.collector.is_done
+            with pytest.raises(RequestTimeout) as caught:
+                await conn.collector.wait(2.0)
+            assert caught.value.__cause__ is doubted
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=True)
+            session.fail(refused(Code.upstreamError))  # of the one that timed out, maybe
+            assert not conn.collector.is_done
+            session.fail(refused(Code.upstreamError))
+            with pytest.raises(AvatarSDKError, match="upstreamError"):
+                await conn.collector.wait()
+
+
+# --- the end of a request, and what is counted of it ------------------------------------------
+
+
+async def is_answered(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    session.frame(conn.collector.req_id or "", end=True)
+
+
+async def fails(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    session.fail(refused(Code.upstreamError, req_id=conn.collector.req_id))
+
+
+async def is_interrupted(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    await conn.session.interrupt()
+
+
+async def is_left(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    session.frame(conn.collector.req_id or "")
+
+
+async def times_out(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    with pytest.raises(RequestTimeout):
+        await conn.collector.wait(1.0)
+
+
+async def is_lost(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    await session.close()
+
+
+async def is_cut(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    await pool.close(timeout=0.0)
+
+
+async def brings_too_much(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    for end in (False,) * 11 + (True,):
+        session.frame(conn.collector.req_id or "", end=end)
+
+
+async def brings_too_much_with_its_end(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    for end in (False,) * 10 + (True,):
+        session.frame(conn.collector.req_id or "", end=end)
+
+
+async def breaks_the_protocol(
+    pool: AvatarConnectionPool, session: ScriptedSession, conn: PooledConnection
+) -> None:
+    session.frame("of nobody")
+
+
+@pytest.mark.parametrize("is_last", [True, False], ids=["sent", "half-sent"])
+@pytest.mark.parametrize(
+    ("ends", "error"),
+    [
+        (is_answered, ""),
+        (fails, "upstreamError"),
+        (is_interrupted, ""),
+        (is_left, "was returned before the last frame"),
+        (times_out, "was returned before the last frame"),
+        (is_lost, "was closed before the last frame"),
+        (is_cut, "pool 'test' was closed before the last frame"),
+        (brings_too_much, "gave more than 10 frames"),
+        (brings_too_much_with_its_end, "gave more than 10 frames"),
+        (breaks_the_protocol, "never made"),
+    ],
+)
+@virtually
+async def test_borrower_events_and_statistics_agree_how_a_request_ended(
+    ends: Any, error: str, *, is_last: bool
+):
+    events: list[PoolEvent] = []
+    script = Script()
+    async with new_pool(script, 1, on_event=events.append, max_frames=10) as pool:
+        async with pool.borrow() as conn:
+            await conn.session.send_audio(b"\0\0", end=is_last)
+            await ends(pool, script.sessions[0], conn)
+        await asyncio.sleep(1.0)
+        stats = pool.get_stats()
+    [ended] = [event for event in events if event.kind is PoolEventKind.REQUEST_ENDED]
+    assert ended.error is conn.collector.error
+    assert (ended.error is not None) is bool(error)
+    assert error in str(ended.error)
+    assert ended.reason == ("interrupted" if ends is is_interrupted else "")
+    assert conn.collector.is_done
+    assert stats["requests_num"] == 1
+    assert stats["requests_errors"] == bool(error)
+    assert stats["total_requests_served"] == (ends is is_answered)
+    assert stats["latency"]["duration_ms"]["count"] == (ends is is_answered)
+    served = sum(connection["request_count"] for connection in stats["connections"])
+    assert served == (ends is is_answered)
+
+
+@pytest.mark.parametrize("ends", [is_answered, is_interrupted, is_left, is_lost])
+@virtually
+async def test_with_egress_they_agree_too(ends: Any):
+    events: list[PoolEvent] = []
+    options = {"livekit_egress": LiveKitEgressConfig(url="wss://rooms.example")}
+    script = Script()
+    async with AvatarConnectionPool(
+        1, lambda: options, session_factory=script, on_event=events.append
+    ) as pool:
+        async with pool.borrow() as conn:
+            is_answer = ends is is_answered
+            await conn.session.send_audio(b"\0\0", end=is_answer)
+            await ends(pool, script.sessions[0], conn)
+        stats = pool.get_stats()
+    [ended] = [event for event in events if event.kind is PoolEventKind.REQUEST_ENDED]
+    assert ended.error is conn.collector.error
+    assert (ended.error is None) is (ends in (is_answered, is_interrupted))
+    assert stats["requests_errors"] == (ended.error is not None)
+    assert stats["total_requests_served"] == is_answer
+
+
+@virtually
+async def test_no_frame_of_its_requests_stays_with_a_connection_that_came_back():
+    def every() -> list[Collection]:
+        gc.collect()
+        return [each for each in gc.get_objects() if type(each) is Collection and each.frames]
+
+    others = every()  # of tests before this one
+
+    def collections() -> list[Collection]:
+        return [each for each in every() if all(each is not other for other in others)]
+
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        assert collections() == []
+        session = mute(script.sessions[0])
+        async with pool.borrow() as conn:
+            for _ in range(2):
+                req_id = await conn.session.send_audio(b"\0\0", end=True)
+                session.frame(req_id, end=True)
+                await conn.collector.wait()
+            assert len(collections()) == 1  # its borrower's, of the latest
+        del conn
+        assert pool.available_count == 1
+        assert collections() == []
+        await leave(pool, session)
+        assert pool.get_stats()["connections_draining"] == 1
+        assert collections() == []
 
 
 # --- numbers ----------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_leaving_the_queue_keeps_the_others_in_order():
 def test_turns_away_more_than_max_waiting():
     state = new_state(max_waiting=1)
     state.enqueue(Borrower(), 0.0)
-    with pytest.raises(TooManyRequests, match="1 borrowers wait already"):
+    with pytest.raises(TooManyRequests, match="1 borrowers waiting already, and max_waiting is 1"):
         state.enqueue(Borrower(), 0.0)
 
 

@@ -66,9 +66,9 @@ def test_any_body_makes_an_error_and_not_a_crash(body: str):
     ("status", "code"),
     [
         (400, Code.invalidRequest),
-        (401, Code.sessionTokenInvalid),
+        (401, Code.sessionTokenExpired),  # as the SDKs call a bad key
         (402, Code.billingRequired),
-        (403, Code.appIDUnrecognized),
+        (403, Code.invalidRequest),
         (418, Code.invalidRequest),
         (429, Code.concurrencyLimit),
         (500, Code.serverError),
@@ -205,6 +205,8 @@ def test_a_server_error_is_classified(number: int, sentence: str, code: Code):
         ("failed to create egress connection", Code.egressUnavailable),
         ("invalid egress configuration: no room", Code.invalidEgressConfig),
         ("unexpected message type: Interrupt", Code.protocolError),
+        ("expected ClientConfigureSession message within 10 s", Code.protocolError),
+        ("failed to unmarshal initial message: no end", Code.protocolError),
         ("driven server request failed", Code.upstreamError),
     ],
 )
@@ -213,6 +215,27 @@ def test_a_sentence_is_enough_where_nothing_else_tells(sentence: str, code: Code
     assert connection_closed(1008, sentence, phase="websocket_runtime").code is code
     assert upgrade_refused(418, json.dumps({"message": sentence})).code is code
     assert token_refused(418, sentence).code is code
+
+
+@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize(
+    ("sentence", "code"),
+    [
+        ("unsupported sample rate 12345", Code.unsupportedSampleRate),
+        ("no audio input for 30 s", Code.idleTimeout),
+        ("unexpected message type: Interrupt", Code.protocolError),
+        ("missing LiveKit credentials: provide api_token", Code.invalidEgressConfig),
+        ("agora_egress.channel_name is missing", Code.invalidEgressConfig),
+    ],
+)
+def test_a_sentence_means_the_same_with_either_code_that_services_send(number, sentence, code):
+    assert server_error(ServerError(number, sentence), phase="websocket_handshake").code is code
+
+
+def test_unauthorized_is_about_a_room_in_a_session_and_about_the_key_at_the_console():
+    said = server_error(ServerError(0, "Unauthorized: no such grant"), phase="websocket_handshake")
+    assert said.code is Code.invalidEgressConfig
+    assert token_refused(401, '{"message":"Unauthorized"}').code is Code.sessionTokenExpired
 
 
 def test_a_server_error_of_the_whole_session_names_no_request():

@@ -138,6 +138,113 @@ def test_a_log_shows_its_current_request():
     assert repr(log) == "<RequestLog current=r-1 open=1>"
 
 
+# --- interrupted, and no end to be seen ---------------------------------------------
+
+
+def test_a_request_that_is_written_off_is_over_and_what_still_comes_of_it_is_late():
+    log = RequestLog()
+    old, _ = log.audio(end=True)
+    log.interrupt()
+    log.write_off()
+    assert log.is_settled
+    assert not log.frame(old, end=False)
+    assert log.breach(old) is None
+    assert not log.frame(old, end=True)
+    assert log.breach(old) is None
+
+
+def test_writing_off_leaves_the_current_request_alone():
+    log = RequestLog()
+    old, _ = log.audio(end=True)
+    log.interrupt()
+    current, _ = log.audio(end=False)
+    log.write_off()
+    assert log.current == current
+    assert log.is_half_sent
+    assert log.audio(end=True) == (current, False)
+    assert not log.frame(old, end=True)
+    assert log.frame(current, end=True)
+    assert log.is_settled
+
+
+def test_a_request_fades_from_its_interrupt_to_its_end():
+    log = RequestLog()
+    assert log.fading is None
+    req_id, _ = log.audio(end=True)
+    assert log.fading is None
+    log.interrupt()
+    assert log.fading == req_id
+    log.frame(req_id, end=False)
+    assert log.fading == req_id
+    log.frame(req_id, end=True)
+    assert log.fading is None
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [lambda log, req_id: log.frame(req_id, end=True), lambda log, req_id: log.fail(req_id)],
+    ids=["last frame", "failure"],
+)
+def test_a_request_that_is_written_off_fades_until_its_own_end(ends):
+    log = RequestLog()
+    req_id, _ = log.audio(end=True)
+    log.interrupt()
+    log.write_off()
+    assert log.fading == req_id
+    log.frame(req_id, end=False)
+    assert log.fading == req_id
+    assert not ends(log, req_id)
+    assert log.fading is None
+
+
+def test_a_request_that_is_written_off_fades_until_a_later_one_has_a_frame():
+    log = RequestLog()
+    old, _ = log.audio(end=True)
+    log.interrupt()
+    log.write_off()
+    new, _ = log.audio(end=True)
+    assert log.fading == old
+    log.frame(new, end=False)
+    assert log.fading is None
+
+
+def test_an_interrupted_request_is_past_once_a_later_one_has_a_frame():
+    log = RequestLog()
+    old, _ = log.audio(end=True)
+    log.interrupt()
+    new, _ = log.audio(end=True)
+    assert log.fading == old
+    log.frame(new, end=False)
+    assert log.fading is None
+    log.interrupt()
+    assert log.fading == old
+
+
+def test_the_oldest_of_several_that_fade_is_named_first():
+    log = RequestLog()
+    requests = []
+    for _ in range(2):
+        requests.append(log.audio(end=True)[0])
+        log.interrupt()
+        log.write_off()
+    requests.append(log.audio(end=True)[0])
+    log.interrupt()
+    for req_id in requests:
+        assert log.fading == req_id
+        log.fail(req_id)
+    assert log.fading is None
+
+
+def test_a_request_that_is_not_remembered_any_more_fades_no_longer():
+    log = RequestLog()
+    log.audio(end=True)
+    log.interrupt()
+    log.write_off()
+    for _ in range(64):
+        log.fail(log.audio(end=True)[0])
+    assert log.fading is None
+
+
 # --- against a naive model ---------------------------------------------------------
 
 
@@ -150,10 +257,11 @@ class Request:
     all_received: bool = False
     interrupted: bool = False
     failed: bool = False
+    written_off: bool = False
 
     def is_over(self, *, expects_frames) -> bool:
         said_all = self.all_sent or self.interrupted
-        heard_all = self.all_received or self.failed or not expects_frames
+        heard_all = self.all_received or self.failed or self.written_off or not expects_frames
         return said_all and heard_all
 
 
@@ -184,6 +292,28 @@ def test_an_interrupt_of_a_finished_request_may_be_answered():
     log.frame(req_id, end=True)
     log.interrupt()
     assert log.breach(req_id) is None
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+def test_an_interrupt_that_crossed_the_end_may_be_answered_until_a_later_request_is(ended_first):
+    log = RequestLog()
+
+    def cross() -> str:
+        req_id, _ = log.audio(end=True)
+        steps = [lambda: log.frame(req_id, end=True), log.interrupt]
+        for step in steps if ended_first else reversed(steps):
+            step()
+        return req_id
+
+    crossed = cross()
+    assert (log.crossed, log.fading) == (crossed, None)
+    log.fail(crossed)
+    assert log.crossed is None
+    crossed = cross()
+    later, _ = log.audio(end=True)
+    assert log.crossed == crossed
+    log.frame(later, end=False)
+    assert log.crossed is None
 
 
 class RequestLogMachine(RuleBasedStateMachine):
@@ -256,6 +386,13 @@ class RequestLogMachine(RuleBasedStateMachine):
         is_news = not (request.all_received or request.failed)
         assert self.log.fail(request.req_id) == (is_news and request is self.current)
         request.failed = True
+
+    @rule()
+    def write_off(self):
+        self.log.write_off()
+        for request in self.requests:
+            if request.interrupted and not self.is_over(request):
+                request.written_off = True
 
     @invariant()
     def the_log_agrees(self):

@@ -63,6 +63,15 @@ def test_an_interrupted_request_is_over_for_the_client_with_its_last_frame_alone
     assert walk(Role.SERVER, *interrupted) is S.DONE
 
 
+def test_only_an_interrupted_request_can_be_written_off():
+    assert walk(Role.CLIENT, E.LAST_AUDIO, E.INTERRUPT, E.FRAME, E.WRITE_OFF) is S.DONE
+    for role, begun in itertools.product(Role, [(), (E.AUDIO,), (E.LAST_AUDIO,)]):
+        with pytest.raises(SessionStateError, match="write_off is not possible"):
+            walk(role, *begun, E.WRITE_OFF)
+    with pytest.raises(SessionStateError, match="while a request is done"):
+        walk(Role.CLIENT, E.LAST_AUDIO, E.INTERRUPT, E.WRITE_OFF, E.WRITE_OFF)
+
+
 @pytest.mark.parametrize("answer", [E.LAST_FRAME, E.FAIL])
 def test_a_request_answered_or_failed_early_still_owes_the_end_of_its_audio(answer):
     answered = (E.AUDIO, answer)

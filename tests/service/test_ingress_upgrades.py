@@ -47,14 +47,35 @@ async def test_no_token_at_all_is_400(service, http):
     assert await refused(http, service, "") == (400, '{"message":"Invalid session token"}\n')
 
 
-async def test_a_used_token_is_400(service, http):
-    token = await ask_for_token(http, service)
-    url = f"{service.ingress_url}/websocket?id={service.avatar_ids[0]}"
-    credentials = {"X-App-ID": service.app_id, "X-Session-Key": token}
-    async with http.ws_connect(url, headers=credentials):
-        pass
+async def test_a_token_opens_again_until_it_expires(http):
+    now = [time.time()]
+    async with LocalAvatarService(wall_clock=lambda: now[0]) as service:
+        token = await ask_for_token(http, service)
+        url = f"{service.ingress_url}/websocket?id={service.avatar_ids[0]}"
+        credentials = {"X-App-ID": service.app_id, "X-Session-Key": token}
+        for _ in range(3):
+            async with http.ws_connect(url, headers=credentials):
+                pass
 
-    assert await refused(http, service, token) == (400, '{"message":"Invalid session token"}\n')
+        now[0] += 3600
+        assert await refused(http, service, token) == (
+            401,
+            '{"message":"Session token is expired"}\n',
+        )
+
+
+async def test_a_used_token_is_400_where_tokens_are_for_a_single_use(http):
+    async with LocalAvatarService(limits=ServiceLimits(single_use_tokens=True)) as service:
+        token = await ask_for_token(http, service)
+        url = f"{service.ingress_url}/websocket?id={service.avatar_ids[0]}"
+        credentials = {"X-App-ID": service.app_id, "X-Session-Key": token}
+        async with http.ws_connect(url, headers=credentials):
+            pass
+
+        assert await refused(http, service, token) == (
+            400,
+            '{"message":"Invalid session token"}\n',
+        )
 
 
 async def test_an_expired_token_is_401(http):
@@ -111,7 +132,9 @@ async def test_an_account_without_credits_is_402_until_topped_up(http):
 
 
 async def test_used_tokens_beyond_memory_are_503(http):
-    async with LocalAvatarService(limits=ServiceLimits(max_used_tokens=1)) as service:
+    async with LocalAvatarService(
+        limits=ServiceLimits(single_use_tokens=True, max_used_tokens=1)
+    ) as service:
         for expected in (404, 503):
             token = await ask_for_token(http, service)
             status, _ = await refused(http, service, token, app_id="nobody")

@@ -40,11 +40,24 @@ def test_two_tokens_for_the_same_differ(office):
     assert office.issue("app", 1060) != office.issue("app", 1060)
 
 
-def test_a_token_opens_once(office):
+def test_a_token_for_a_single_use_opens_once(office):
     token = office.issue("app", 1060)
     office.redeem(token)
 
     with pytest.raises(TokenInvalid, match=r"^Invalid session token$"):
+        office.redeem(token)
+
+
+def test_another_token_opens_until_it_expires_and_nothing_is_remembered(clock):
+    office = TokenOffice(clock)
+    token = office.issue("app", 1060)
+    for now in (1000.0, 1001.0, 1059.9):
+        clock.now = now
+        assert office.redeem(token).app_id == "app"
+
+    assert repr(office) == "<TokenOffice 0 used>"
+    clock.now = 1060.0
+    with pytest.raises(TokenExpired):
         office.redeem(token)
 
 

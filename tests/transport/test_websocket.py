@@ -6,16 +6,22 @@ import asyncio
 import base64
 import gc
 import hashlib
+import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trustme
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.transport.buffers import UNSENT_BYTES
 from avatarpool.transport.websocket import Ended, WebSocket, connect
+
+TCP_NOTSENT_LOWAT = 25  # on Linux; Python does not name it
 
 BINARY, TEXT, CONTINUATION, CLOSE, PING, PONG = 2, 1, 0, 8, 9, 10
 
@@ -75,7 +81,12 @@ async def server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator
 
 
 async def dial(
-    url: str, handler: Handler, *, timeout: float = 5.0, ssl_context: ssl.SSLContext | None = None
+    url: str,
+    handler: Handler,
+    *,
+    timeout: float = 5.0,
+    ping_interval: float | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> WebSocket:
     return await connect(
         url,
@@ -84,10 +95,27 @@ async def dial(
         secret="secret",
         timeout=timeout,
         max_message_bytes=1000,
-        ping_interval=None,
-        ping_timeout=1.0,
+        ping_interval=ping_interval,
+        ping_timeout=ping_interval or 1.0,
         ssl_context=ssl_context,
     )
+
+
+def certified() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context, and a client's that trusts it."""
+    authority = trustme.CA()
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return serving, trusting
+
+
+def tcp_of(websocket: WebSocket) -> socket.socket:
+    """The socket below a WebSocket."""
+    assert websocket._transport is not None
+    sock: socket.socket = websocket._transport.underlying_transport.get_extra_info("socket")
+    return sock
 
 
 def says(*data: bytes) -> Talk:
@@ -324,12 +352,7 @@ async def test_a_peer_that_never_answers_the_upgrade_is_given_up():
 
 @pytest.mark.parametrize("is_trusted", [True, False])
 async def test_tls_is_verified(*, is_trusted: bool):
-    authority = trustme.CA()
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    if is_trusted:
-        trusting = ssl.create_default_context()
-        authority.configure_trust(trusting)
+    tls, trusting = certified()
     handler = Handler()
     async with server(says(frame(BINARY, b"hello")), tls) as url:
         if is_trusted:
@@ -342,6 +365,107 @@ async def test_tls_is_verified(*, is_trusted: bool):
             with pytest.raises(AvatarSDKError, match="certificate") as caught:
                 await dial(url, handler)
             assert caught.value.phase == "websocket_connect"
+
+
+over_either = pytest.mark.parametrize("is_tls", [False, True], ids=["ws", "wss"])
+
+
+@over_either
+async def test_frames_that_come_one_by_one_arrive_within_a_small_read_buffer(*, is_tls: bool):
+    size, number = 600, 4000
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        for _ in range(number // 4):
+            for _ in range(4):  # each is a segment of its own
+                writer.write(frame(BINARY, bytes(size)))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(frame(BINARY, bytes(size)) * number)  # and all that there is at once
+        writer.write(frame(CLOSE))
+        await reader.read()
+
+    serving, trusting = certified() if is_tls else (None, None)
+    handler = Handler()
+    async with server(talk, serving) as url:
+        websocket = await dial(url, handler, ssl_context=trusting)
+        await handler.ended
+        assert handler.messages == [bytes(size)] * 2 * number
+        assert websocket._pulse._reads._size <= 16 * 1024
+
+
+@over_either
+async def test_the_windows_of_a_connection_are_the_systems_own(
+    monkeypatch: pytest.MonkeyPatch, *, is_tls: bool
+):
+    given: list[tuple[object, ...]] = []
+    setsockopt = socket.socket.setsockopt
+
+    def noted(sock: socket.socket, *option: Any) -> None:
+        given.append(option)
+        setsockopt(sock, *option)
+
+    serving, trusting = certified() if is_tls else (None, None)
+    handler = Handler()
+    async with server(says(frame(BINARY, b"hello")), serving) as url:
+        monkeypatch.setattr(socket.socket, "setsockopt", noted)
+        websocket = await dial(url, handler, ssl_context=trusting)
+        monkeypatch.undo()
+        with socket.create_connection(tcp_of(websocket).getpeername()) as plain:
+            for window in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                # They grow by themselves, unless somebody sets them.
+                ours = tcp_of(websocket).getsockopt(socket.SOL_SOCKET, window)
+                assert ours >= plain.getsockopt(socket.SOL_SOCKET, window)
+                assert window not in {
+                    option[1] for option in given if option[0] == socket.SOL_SOCKET
+                }
+        if sys.platform == "linux":
+            assert (socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES) in given
+            assert tcp_of(websocket).getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == 65536
+        await websocket.close(timeout=0.05)
+        await handler.ended
+
+
+@over_either
+async def test_an_unanswered_ping_ends_a_websocket(*, is_tls: bool):
+    serving, trusting = certified() if is_tls else (None, None)
+    handler = Handler()
+    async with server(says(), serving) as url:
+        await dial(url, handler, ping_interval=0.05, ssl_context=trusting)
+        async with asyncio.timeout(10):
+            ended = await handler.ended
+    assert ended == Ended(None, "no answer to a ping within 0.05 s")
+    assert handler.was_closing
+
+
+@over_either
+async def test_what_is_written_to_a_peer_that_takes_nothing_is_no_progress_of_its(*, is_tls: bool):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await may_end.wait()
+
+    may_end = asyncio.Event()
+    serving, trusting = certified() if is_tls else (None, None)
+    handler = Handler()
+    async with server(talk, serving) as url:
+        websocket = await dial(url, handler, ssl_context=trusting)
+        pulse = websocket._pulse
+        before = -1
+        while pulse._taken_now() > before or not websocket.is_held_back:
+            before = pulse._taken_now()
+            websocket.write(bytes(1 << 20))
+            await asyncio.sleep(0.01)  # for the kernels to agree on what has been taken
+        taken = pulse._taken_now()
+        for size in (0, 1, 125, 126, 3200, 65535, 65536):
+            for _ in range(10):
+                websocket.write(bytes(size))
+            assert pulse._taken_now() <= taken
+            if not is_tls:  # which adds what it adds
+                assert pulse._taken_now() == taken
+        websocket.abort()
+        may_end.set()
+        await handler.ended
 
 
 async def test_a_tls_peer_that_hangs_up_is_told_as_one():

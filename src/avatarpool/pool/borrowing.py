@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import sys
 from collections.abc import Awaitable
+from datetime import datetime
 from enum import Enum, auto
 from types import CodeType, TracebackType
 from typing import Protocol, Self
@@ -15,9 +15,11 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
     AvatarSDKErrorCode,
+    SessionNotReady,
     SessionStateError,
 )
 from avatarpool.pool.connection import Connection, Owner
+from avatarpool.untrusted import copied
 
 
 class Lender(Owner, Protocol):
@@ -45,32 +47,6 @@ class Lender(Owner, Protocol):
         """Take a connection back."""
 
 
-class EventWakeup:
-    """A `Wakeup` of asyncio: one future per sleep."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def now(self) -> float:
-        """Return the event loop's time."""
-        return self._future.get_loop().time()
-
-    def notify(self) -> None:
-        """Wake whoever sleeps."""
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout: float | None) -> None:
-        """Sleep until notified; raise TimeoutError after ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._future
-        finally:  # a timeout has cancelled it
-            self._future = asyncio.get_running_loop().create_future()
-
-
 class _Stage(Enum):
     NEW = auto()
     WAITING = auto()
@@ -96,6 +72,7 @@ class PooledConnection:
         "_connection",
         "_lender",
         "_place",
+        "_pool",
         "_stage",
         "future",
         "holder",
@@ -105,8 +82,13 @@ class PooledConnection:
         "waits_since",
     )
 
-    def __init__(self, lender: Lender, timeout: float, priority: float) -> None:
+    came_at: float | None = None  # whose place in the queue it has; None: its own
+
+    def __init__(
+        self, lender: Lender, timeout: float, priority: float, pool: object = None
+    ) -> None:
         self._lender = lender
+        self._pool = pool  # not to be forgotten while it lends
         self.timeout = timeout
         self.priority = priority
         self._stage = _NEW
@@ -161,6 +143,28 @@ class PooledConnection:
         return self._held().connection_id
 
     @property
+    def created_at(self) -> datetime:
+        """When the connection was opened, in UTC."""
+        return self._held().created_at
+
+    @property
+    def request_count(self) -> int:
+        """Requests that the connection has answered to the last frame, whoever made them."""
+        return self._held().request_count
+
+    def discard(self) -> None:
+        """Have the connection closed and replaced once it is returned: it is not lent again.
+
+        For whoever has reason to distrust it. In a hook, it fails the connection.
+
+        Raises:
+            SessionStateError: It was returned already.
+        """
+        self._held()
+        self._check_lent()
+        self._connection.why = self._connection.why or "discarded by its borrower"
+
+    @property
     def borrowed_at(self) -> str:
         """The place in the code that borrowed it."""
         if isinstance(self._place, str):
@@ -186,26 +190,28 @@ class PooledConnection:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
             self._held()
-            self._collector = AnimationCollector(EventWakeup, self._lender.limits)
+            self._collector = AnimationCollector(limits=self._lender.limits)
             if self._stage is _RETURNED:
                 self._collector.finish(self._ended_early())
+            else:
+                self._collector.goes_on = True
         return self._collector
 
     async def ready(self) -> Connection:
         """Return the connection to send on.
 
-        One that died between being lent and its first audio is exchanged for
-        another one: nothing was sent, so nothing can be doubled.
+        One that died before its first audio, or between two requests, is exchanged
+        for another one: nothing was sent, so nothing can be doubled.
         """
         self._check_lent()
-        while not self._connection.session.is_open and self.is_unused:
+        while not self._connection.session.is_open and self._is_between_requests:
             dead = self._connection
             async with dead.exchange:  # two tasks of a borrower could wait for each other
                 self._check_lent()
                 if self._connection is not dead:
                     continue  # the other task has exchanged it
                 self._lender.discard(dead)
-                successor = _Successor(self, self._lender)
+                successor = _Successor(self, self._lender, dead.since)
                 await successor.__aenter__()
                 found = successor.give_back()
                 if self._stage is not _LENT:  # the block was left
@@ -230,7 +236,7 @@ class PooledConnection:
     def fail(self, error: Exception) -> None:
         """Learn that none will come."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(copy.copy(error))
+            self.future.set_exception(copied(error))
 
     # --- Borrower ---------------------------------------------------------------------
 
@@ -251,14 +257,21 @@ class PooledConnection:
         """Whether nothing was sent in this borrow yet."""
         return self._collector is None or self._collector.req_id is None
 
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether nothing is under way that a new connection would tear apart."""
+        connection = self._connection
+        request = connection.request
+        return request is None or (request.is_over and not connection.session.requests.is_half_sent)
+
     def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
-        """The connection died under the borrower; an unused one may be exchanged.
+        """The connection died under the borrower; between requests it may be exchanged.
 
         Args:
             error: Why, if that is known.
             is_final: Whether there will be no other one.
         """
-        if self.is_unused and not is_final:
+        if self._is_between_requests and not is_final:
             return
         self._finish(
             error
@@ -283,8 +296,11 @@ class PooledConnection:
         self._stage = _RETURNED
         connection = self._connection
         connection.borrower = None
-        if self._collector is not None and not self._collector.is_done:
-            self._finish(self._ended_early())
+        collector = self._collector
+        if collector is not None:
+            collector.goes_on = False
+            if not collector.is_settled:
+                self._finish(self._ended_early())
         connection.left, connection.request = connection.request, None
         return connection
 
@@ -302,13 +318,14 @@ class PooledConnection:
 
 
 class _Successor(PooledConnection):
-    """A borrow for whose connection died unused."""
+    """A borrow for whose connection died in its hands: it comes before who came later."""
 
-    __slots__ = ("_predecessor",)
+    __slots__ = ("_predecessor", "came_at")
 
-    def __init__(self, predecessor: PooledConnection, lender: Lender) -> None:
-        super().__init__(lender, lender.timeout, 0.0)
+    def __init__(self, predecessor: PooledConnection, lender: Lender, lent_at: float) -> None:
+        super().__init__(lender, lender.timeout, predecessor.priority)
         self._predecessor = predecessor
+        self.came_at = lent_at
 
     @property
     def borrowed_at(self) -> str:
@@ -361,13 +378,14 @@ class LentSession:
         """Stop the current request; its collection is over at once.
 
         Raises:
-            SessionStateError: The connection was returned, or there is no request.
-            AvatarSDKError: The connection is closed, or the peer takes no data.
+            SessionStateError: The connection was returned.
+            SessionNotReady: There is no request.
+            AvatarSDKError: The connection is closed.
         """
         lent = self._lent
         connection = await lent.ready()
         if lent.is_unused:
-            raise SessionStateError("there is no request to interrupt")
+            raise SessionNotReady("there is no request to interrupt")
         if connection.request is not None:
             connection.request.end(reason="interrupted")
         return await connection.session.interrupt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Protocol
 
 from avatarpool.collector import AnimationCollector, CollectionLimits
@@ -27,6 +28,9 @@ class Owner(Teller, Protocol):
 
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
+
+    def went_on(self, connection: Connection) -> None:
+        """Learn that a frame came of what was left on a connection."""
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """Learn that a connection ended."""
@@ -109,6 +113,7 @@ class Connection(Member):
     __slots__ = (
         "_pool",
         "borrower",
+        "created_at",
         "exchange",
         "fading",
         "is_cleaning",
@@ -123,6 +128,7 @@ class Connection(Member):
         super().__init__(0.0, 0.0)
         self._pool = pool
         self.session: PoolableSession  # set once, before it is started
+        self.created_at: datetime  # wall time, for people: nothing is decided by it
         self.borrower: Borrower | None = None
         self.request: Request | None = None  # its latest
         self.left: Request | None = None  # what it left, until that is known to be over
@@ -140,6 +146,10 @@ class Connection(Member):
     @property
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
+
+    def opened(self) -> None:
+        """Note that the session is open from now on."""
+        self.created_at = datetime.now(timezone.utc)
 
     # --- SessionObserver --------------------------------------------------------------
 
@@ -167,11 +177,17 @@ class Connection(Member):
         if collection.add(frame):
             request.end(collection.error)
 
-    def frame_dropped(self, frame: AnimationFrame) -> None:  # noqa: ARG002
+    def frame_dropped(self, frame: AnimationFrame) -> None:
         self._pool.meter.counters.frames_dropped += 1
-        if self.fading is not None:
-            self.fading.frame_came(self._pool.now())
-            self.drains_until = self.fading.give_up_at
+        request, fading = self.request, self.fading
+        if fading is not None:
+            is_its_own = frame.req_id == self.session.requests.last
+            fading.frame_came(self._pool.now(), is_its_own=is_its_own)
+            self.drains_until = fading.give_up_at
+            if not fading.has_alarm:
+                self._pool.went_on(self)
+        elif request is not None and request.collection.req_id == frame.req_id:
+            request.has_frames = True  # it was interrupted before they came
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
         self._pool.broken(self, error)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from inspect import iscoroutinefunction
+
+from avatarpool.exceptions import ConfigurationError
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -66,7 +70,19 @@ class Listeners:
         self.each: tuple[Listener, ...] = ()
 
     def add(self, listener: Listener) -> None:
-        """Have one more called with each event."""
+        """Have one more called with each event.
+
+        Raises:
+            ConfigurationError: It cannot be called, or would have to be awaited.
+        """
+        if not callable(listener):
+            problem = f"{listener!r} cannot be called"
+        elif iscoroutinefunction(listener) or iscoroutinefunction(type(listener).__call__):
+            problem = "it is a coroutine function, which nobody would await: start a task in it"
+        else:
+            problem = ""
+        if problem:
+            raise ConfigurationError(f"on_event of pool {self._pool!r} cannot work", [problem])
         self.each = (*self.each, listener)
 
     def remove(self, listener: Listener) -> None:
@@ -81,10 +97,19 @@ class Listeners:
         seconds: float,
         error: BaseException | None,
     ) -> None:
-        """Pass an event on; what a listener raises is logged and goes no further."""
+        """Pass an event on; what a listener raises is logged and goes no further.
+
+        The pool is amid its bookkeeping: what ends the program does so a moment later.
+        """
         event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error)
         for listener in self.each:
             try:
                 listener(event)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit) as end:
+                asyncio.get_running_loop().call_soon(_raise, end)
+            except BaseException:
                 log.exception("on_event of pool %r failed", self._pool)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

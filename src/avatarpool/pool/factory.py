@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.collector import AnimationCollector, Nowhere
 from avatarpool.config import SessionConfig
 from avatarpool.console import ConsoleClient
-from avatarpool.exceptions import ConfigurationError
-from avatarpool.pool.borrowing import EventWakeup
+from avatarpool.exceptions import AvatarPoolError, ConfigurationError, PoolError
 from avatarpool.pool.connection import Connection, PoolableSession
 from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
 from avatarpool.session import AvatarSession, new_avatar_session
+from avatarpool.untrusted import awaited, words
+
+Given = SessionConfig | Mapping[str, object]
+
+log = logging.getLogger("avatarpool.pool")
 
 ConfigFactory = (
-    Callable[[AnimationCollector], SessionConfig | Mapping[str, object]]
-    | Callable[[], SessionConfig | Mapping[str, object]]
+    Callable[[AnimationCollector], Given | Awaitable[Given]]
+    | Callable[[], Given | Awaitable[Given]]
 )
 
 
@@ -44,6 +49,20 @@ class SessionMaker:
         self._session_factory = session_factory
         self._token_ttl = token_ttl
 
+    async def rehearse(self, connection: Connection) -> None:
+        """Make a session that is never opened: it shows whether the configuration can work.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
+        try:
+            await self._new_session(connection)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001  # it may be another one next time
+            said = str(error) if isinstance(error, AvatarPoolError) else words(error)
+            log.warning("config_factory or session_factory failed: %s", said)
+
     async def open(self, connection: Connection) -> None:
         """Open a session for a connection, or leave nothing behind.
 
@@ -51,7 +70,7 @@ class SessionMaker:
             AvatarSDKError: The service refused, failed or was not reached.
             ConfigurationError: The configuration cannot work.
         """
-        connection.session = session = self._new_session(connection)
+        connection.session = session = await self._new_session(connection)
         try:
             await session.init()
             await session.start()
@@ -63,28 +82,34 @@ class SessionMaker:
             await session.close()
             raise
 
-    def _new_session(self, connection: Connection) -> PoolableSession:
-        wiring = AnimationCollector(EventWakeup)
-        given = _call_factory(self._config_factory, wiring)
+    async def _new_session(self, connection: Connection) -> PoolableSession:
+        wiring = AnimationCollector()
+        try:
+            given = await awaited(_call_factory(self._config_factory, wiring))
+        except AvatarPoolError:
+            raise
+        except Exception as error:
+            raise PoolError(f"config_factory failed: {words(error)}") from error
         expire_at = datetime.now(timezone.utc) + self._token_ttl
         if self._session_factory is not new_avatar_session:
             options = dict(given) if isinstance(given, Mapping) else _changed_fields(given)
             options.setdefault("expire_at", expire_at)
             return ForeignSession(self._session_factory, options, wiring, connection)
+        wiring.sink = Nowhere()  # what the user's callbacks pass on, we know already
         config = _without_wiring(_as_config(given), wiring)
         if config.expire_at is None:
             config = replace(config, expire_at=expire_at)
         return AvatarSession(config, console=self.console, observer=connection)
 
 
-def _call_factory(
-    factory: ConfigFactory, wiring: AnimationCollector
-) -> SessionConfig | Mapping[str, object]:
+async def _call_factory(factory: ConfigFactory, wiring: AnimationCollector) -> Given:
     parameters = inspect.signature(factory).parameters.values()
     # An optional parameter may be anything, unless it is called what we pass.
     if any(p.name == "collector" or _is_required(p) for p in parameters):
-        return cast("Callable[[AnimationCollector], SessionConfig]", factory)(wiring)
-    return cast("Callable[[], SessionConfig]", factory)()
+        given = cast("Callable[[AnimationCollector], Given]", factory)(wiring)
+    else:
+        given = cast("Callable[[], Given]", factory)()
+    return await given if inspect.isawaitable(given) else given
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -29,7 +29,8 @@ class Fading:
         longest: Seconds after which it is replaced whatever comes.
 
     Attributes:
-        is_due: Whether somebody will look when it may be over, as far as is known now.
+        answered_at: When its peer last answered a ping.
+        has_alarm: Whether somebody looks again when it may be over.
     """
 
     __slots__ = (
@@ -39,7 +40,8 @@ class Fading:
         "_last_chance",
         "_patience",
         "_quiet_since",
-        "is_due",
+        "answered_at",
+        "has_alarm",
     )
 
     def __init__(
@@ -49,20 +51,34 @@ class Fading:
         self._last_chance = now + max(longest, patience)
         self._quiet_since = now
         self._has_frames = has_frames
-        self.is_due = False
         self._is_alive = False  # whether a ping after the interrupt was answered
         # Where nothing came for so long in its borrower's hands, nothing may ever come:
         # the connection is no gain to the next one.
         self._is_slow = now - asked_at >= patience
+        self.answered_at = -inf
+        self.has_alarm = False
 
-    def frame_came(self, now: float) -> None:
-        """Record a frame of the request: the service has not stopped."""
+    def frame_came(self, now: float, *, is_its_own: bool = True) -> None:
+        """Record a frame: the service has not stopped.
+
+        Args:
+            now: When it came.
+            is_its_own: Whether it is of this request, and not of one before it.
+        """
         self._quiet_since = now
-        self._has_frames = True
+        self._has_frames |= is_its_own
+
+    def peer_asked(self) -> None:
+        """Record that the peer is pinged: what it answered before proves nothing more."""
+        self._is_alive = False
 
     def peer_answered(self) -> None:
         """Record that the peer has answered a ping sent after the interrupt."""
         self._is_alive = True
+
+    def is_stale(self, now: float) -> bool:
+        """Whether so long ago that the peer may have vanished since."""
+        return now - self.answered_at > PONG_TIMEOUT
 
     @property
     def give_up_at(self) -> float:

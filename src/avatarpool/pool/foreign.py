@@ -15,12 +15,14 @@ from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
     ConfigurationError,
+    ConnectionGone,
 )
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.settings import AudioFormat
 from avatarpool.routing import Router, SessionObserver
+from avatarpool.untrusted import Interrupted, awaited, hidden, secrets_in
 
 T = TypeVar("T")
 
@@ -29,17 +31,9 @@ T = TypeVar("T")
 _STEP_TIMEOUT = 20.0
 _CLOSE_TIMEOUT = 12.0  # the SDKs' closing handshake takes up to 10 s
 
-_FACTS = (
-    "http_status",
-    "server_code",
-    "server_title",
-    "server_detail",
-    "connection_id",
-    "req_id",
-    "raw_body",
-    "close_code",
-    "close_reason",
-)
+_SAID = ("server_code", "server_title", "server_detail", "raw_body", "close_reason")
+
+_CODES = {code.value: code for code in AvatarSDKErrorCode}
 
 
 class VendorSession(Protocol):
@@ -93,6 +87,7 @@ class ForeignSession:
         self._past: deque[str] = deque(maxlen=64)
         self._is_beginning = False  # a first send is under way, and its id unknown
         self._is_torn = False  # ... was cut off
+        self._sending = asyncio.Lock()  # one send after the other
         callbacks = {
             name: _both(options.get(name), entry, wiring)
             for name, entry in (
@@ -102,6 +97,7 @@ class ForeignSession:
             )
         }
         wiring.sink = self
+        self._secrets = secrets_in(options)  # what an SDK's errors quote of them is hidden
         self._audio_format = AudioFormat(cast("str", options.get("audio_format", "pcm_s16le")))
         if options.get("ogg_opus_encoder") is not None:
             self._audio_format = AudioFormat.PCM_S16LE  # the SDK encodes
@@ -128,11 +124,11 @@ class ForeignSession:
         return not self._is_open
 
     async def init(self) -> None:
-        await _translated(self._session.init(), "session_token")
+        await self._translated(self._session.init(), "session_token")
 
     async def start(self) -> str:
         try:
-            connection_id = await _translated(self._session.start(), "websocket_connect")
+            connection_id = await self._translated(self._session.start(), "websocket_connect")
         except BaseException:
             # The SDKs close their socket after an error but not when cancelled.
             await self.close()
@@ -146,6 +142,10 @@ class ForeignSession:
         return self.requests.is_settled and not self._is_beginning and not self._is_torn
 
     async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        async with self._sending:
+            return await self._send_audio(audio, end=end)
+
+    async def _send_audio(self, audio: bytes, *, end: bool) -> str:
         is_new = not self.requests.is_half_sent
         if is_new:
             self.requests.check_free()
@@ -153,27 +153,34 @@ class ForeignSession:
         self._check_whole()
         self._is_beginning = is_new
         try:
-            req_id = await _translated(self._session.send_audio(audio, end), "websocket_send")
+            req_id = await self._translated(self._session.send_audio(audio, end), "websocket_send")
         except BaseException:
             # The SDK may hold an open request whose id it has not told.
             self._is_torn = True  # ... nor whether it has counted this piece, or its end
             raise
         finally:
             self._is_beginning = False
+        if not (isinstance(req_id, str) and req_id):
+            self._is_torn = True
+            what = f"the session's send_audio gave {type(req_id).__name__} for a request id"
+            raise AvatarSDKError(AvatarSDKErrorCode.protocolError, what, phase="websocket_send")
         if is_new and req_id != self.requests.last:
             self._begin(req_id)
         self._audio_sent(end=end)
         return req_id
 
     async def interrupt(self) -> str:
+        last = self.requests.last
         if self.requests.is_half_sent and not self._is_torn:
             await self.send_audio(b"", end=True)
+        if last is not None and self.requests.last != last:
+            return last  # another task has begun the next one meanwhile
         self._remember(self.requests.interrupt())
-        return await _translated(self._session.interrupt(), "websocket_send")
+        return await self._translated(self._session.interrupt(), "websocket_send")
 
     async def abandon(self) -> None:
         self._check_whole()
-        if not self.requests.is_settled:
+        if self.requests.current is not None:
             await self.interrupt()
 
     async def proves_alive(self, patience: float) -> bool | None:  # noqa: ARG002
@@ -184,18 +191,22 @@ class ForeignSession:
 
     async def close(self) -> None:
         self._is_open = False
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, Interrupted):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self._session.close()
+                await awaited(self._session.close())
 
     # --- CallbackSink ----------------------------------------------------------------
 
     def message(self, data: bytes) -> None:
         """Route a raw message of the SDK's ``transport_frames``."""
         try:
-            frame = decode(data)
+            frame = decode(bytes(data))
+        except TypeError:
+            self.failed(f"its transport_frames gave {type(data).__name__}, no bytes")
+            return
         except AvatarSDKError as error:
             self.failed(error)
+            self._observer.protocol_broken(error)
             return
         if not isinstance(frame, AnimationFrame):
             return
@@ -207,14 +218,14 @@ class ForeignSession:
         try:
             self._router.frame(frame)
         except AvatarSDKError as error:
+            self._observer.protocol_broken(error)  # first: the error may end what fades
             self.failed(error)
-            self._observer.protocol_broken(error)
         if frame.end:
             self._remember(frame.req_id)
 
-    def failed(self, error: Exception) -> None:
-        """Take an error of the SDK's ``on_error``."""
-        translated = _translate(error, "websocket_runtime")
+    def failed(self, error: object) -> None:
+        """Take an error of the SDK's ``on_error``, whatever it gives."""
+        translated = self._translate(error, "websocket_runtime")
         req_id = translated.req_id or self.requests.current
         if self._is_beginning and req_id is not None and self._is_news(req_id):
             self._begin(req_id)
@@ -227,6 +238,60 @@ class ForeignSession:
         if self._is_open:
             self._is_open = False
             self._observer.session_ended(None)
+
+    # --- what an SDK raises ------------------------------------------------------------
+
+    async def _translated(self, call: Awaitable[T], phase: str) -> T:
+        limit = asyncio.timeout(None if phase == "websocket_send" else _STEP_TIMEOUT)
+        try:
+            async with limit:
+                return await awaited(call)
+        except AvatarPoolError:
+            raise
+        except Exception as error:
+            if limit.expired():
+                raise AvatarSDKError(
+                    AvatarSDKErrorCode.connectionFailed,
+                    f"no answer within {_STEP_TIMEOUT:.2f} s",
+                    phase=phase,
+                ) from error
+            is_plain = isinstance(error, ValueError) and not hasattr(error, "code")
+            if is_plain and phase in ("session_token", "websocket_connect"):
+                problem = hidden(str(error), self._secrets)
+                raise ConfigurationError("the session cannot be opened", [problem]) from error
+            raise self._translate(error, phase) from error
+
+    def _translate(self, error: object, phase: str) -> AvatarSDKError:
+        """Say a vendor's error in our words; its facts are kept where they are some."""
+        if isinstance(error, AvatarSDKError):
+            return error
+        try:
+            return self._said_in_our_words(error, phase)
+        except Exception as nonsense:  # noqa: BLE001  # an attribute may raise anything
+            what = f"an error of type {type(error).__name__} that cannot be read"
+            failed = AvatarSDKErrorCode.connectionFailed
+            translated = AvatarSDKError(failed, what, phase=phase)
+            translated.__cause__ = nonsense
+            return translated
+
+    def _said_in_our_words(self, error: object, phase: str) -> AvatarSDKError:
+        # The SDKs raise ValueError on a session that has died.
+        name = getattr(getattr(error, "code", None), "value", None)
+        code = _CODES.get(name) if isinstance(name, str) else None
+        is_gone = isinstance(error, ValueError) and phase == "websocket_send"
+        kind = ConnectionGone if is_gone else AvatarSDKError
+        message = getattr(error, "message", None) or error
+        said = {fact: _text(error, fact) for fact in _SAID}
+        return kind(
+            code or AvatarSDKErrorCode.connectionFailed,
+            hidden(str(message), self._secrets) or type(error).__name__,
+            phase=_text(error, "phase") or phase,
+            http_status=_number(error, "http_status"),
+            close_code=_number(error, "close_code"),
+            connection_id=_text(error, "connection_id"),
+            req_id=_text(error, "req_id") or None,
+            **{fact: text and hidden(text, self._secrets) for fact, text in said.items()},
+        )
 
     def _check_whole(self) -> None:
         if self._is_torn:
@@ -272,41 +337,11 @@ def _both(
     return callback
 
 
-async def _translated(call: Awaitable[T], phase: str) -> T:
-    try:
-        if phase == "websocket_send":
-            return await call
-        async with asyncio.timeout(_STEP_TIMEOUT):
-            return await call
-    except (AvatarPoolError, AssertionError):
-        raise
-    except TimeoutError as error:
-        raise AvatarSDKError(
-            AvatarSDKErrorCode.connectionFailed,
-            f"no answer within {_STEP_TIMEOUT:.2f} s",
-            phase=phase,
-        ) from error
-    except Exception as error:
-        raise _translate(error, phase) from error
+def _text(error: object, fact: str) -> str | None:
+    value = getattr(error, fact, None)
+    return value if isinstance(value, str) else None
 
 
-def _translate(error: Exception, phase: str) -> AvatarSDKError:
-    """Say a vendor's error in our words; its facts are kept."""
-    if isinstance(error, AvatarSDKError):
-        return error
-    name = getattr(getattr(error, "code", None), "value", None)
-    known = name in {code.value for code in AvatarSDKErrorCode}
-    if known:
-        code = AvatarSDKErrorCode(name)
-    elif isinstance(error, ValueError) and phase in ("session_token", "websocket_connect"):
-        raise ConfigurationError("the session cannot be opened", [str(error)]) from error
-    else:
-        # The SDKs raise ValueError on a session that has died.
-        code = AvatarSDKErrorCode.connectionFailed
-    facts = {fact: getattr(error, fact, None) for fact in _FACTS}
-    return AvatarSDKError(
-        code,
-        str(getattr(error, "message", None) or error or type(error).__name__),
-        phase=getattr(error, "phase", phase),
-        **facts,
-    )
+def _number(error: object, fact: str) -> int | None:
+    value = getattr(error, fact, None)
+    return value if isinstance(value, int) else None

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool.borrowing import Lender, PooledConnection
 from avatarpool.pool.connection import Connection
+from avatarpool.untrusted import awaited, words
 
 Hook = Callable[[PooledConnection], Awaitable[object]]
 
@@ -25,14 +26,18 @@ async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> N
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            await hook(inspected)
-    except Exception as error:
-        reason = f"no end within {timeout:.2f} s" if limit.expired() else repr(error)
+            await awaited(hook(inspected))
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        reason = f"no end within {timeout:.2f} s" if limit.expired() else words(error)
         raise _failure(f"{what} failed: {reason}", connection) from error
     finally:
         inspected.give_back().left = None
     if not session.is_open:
         raise _failure(f"the connection was closed during {what}", connection)
+    if connection.why:
+        raise _failure(f"the connection was discarded during {what}", connection)
     if not session.is_settled:
         raise _failure(f"{what} left a request open", connection)
 

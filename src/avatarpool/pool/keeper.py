@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from inspect import isawaitable
+from typing import Any, TypeVar
 
-from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode, PoolError
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.opening import OpeningPolicy
 from avatarpool.pool.state import PoolState
+from avatarpool.untrusted import Interrupted, awaited, words
 
 log = logging.getLogger("avatarpool.pool")
+
+T = TypeVar("T")
+
+# Seconds that cut-off work may take to end: ours takes none.
+_CUT_TIMEOUT = 1.0
 
 
 class Keeper:
@@ -71,12 +80,15 @@ class Keeper:
         self._look_at = 0.0
         self._served_before = 0  # requests, when the latest connection died
         self._loop = asyncio.get_running_loop()
-        self._workers: set[asyncio.Task[None]] = set()  # that open and clean
-        self._closers: set[asyncio.Task[None]] = set()
+        # What the pool does by itself is done in the context that it was made in, and not
+        # in that of whichever request came by.
+        self._context = contextvars.copy_context()
+        self._workers: set[asyncio.Task[Any]] = set()  # that open, clean and check
+        self._closers: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None  # the next sweep
         self._retry: asyncio.TimerHandle | None = None  # the next opening step
         self._retry_due = 0.0  # when; uvloop's handles do not know it if it is now
-        self._outage_told = False
+        self._outage: asyncio.TimerHandle | None = None  # of one under way: when to tell
 
     def start(self) -> None:
         """Begin to keep the pool at its size."""
@@ -85,8 +97,23 @@ class Keeper:
     def act(self) -> None:
         """Do what the state has decided: close what is to be closed, open what is missing."""
         state = self._state
-        while state.to_close:
-            connection = state.to_close.pop()
+        if state.to_close:
+            self._context.copy().run(self._retire)  # a copy: we may be in it already
+        free = self._num_workers - state.opening
+        now = self._loop.time()
+        if state.waiting:
+            self.policy.hurry(now)
+        missing = min(state.missing, free)
+        for _ in range(self.policy.take(now, missing, state.opening)):
+            state.opening += 1
+            self._own(self._workers, self._open, self.policy.step)
+        if state.missing and self.policy.next_at > now:
+            self._retry_at(self.policy.next_at)
+
+    def _retire(self) -> None:
+        to_close = self._state.to_close
+        while to_close:
+            connection = to_close.pop()
             self._meter.counters.connections_retired += 1
             log.info(
                 "pool %r retires connection %s: %s",
@@ -96,14 +123,6 @@ class Keeper:
             )
             self._tell(Kind.RETIRED, connection.connection_id, connection.why)
             self._own(self._closers, self._close, connection)
-        free = self._num_workers - state.opening
-        now = self._loop.time()
-        missing = min(state.missing, free)
-        for _ in range(self.policy.take(now, missing, state.opening)):
-            state.opening += 1
-            self._own(self._workers, self._open, self.policy.step)
-        if state.missing and self.policy.next_at > now:
-            self._retry_at(self.policy.next_at)
 
     def clean(
         self,
@@ -116,12 +135,27 @@ class Keeper:
         self.have(self._clean, connection, work, done)
 
     def have(self, work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:
-        """Have work done that closing the pool cancels."""
+        """Have work done that closing the pool cancels; its failure is logged."""
         self._own(self._workers, work, *args)
+
+    def finish(self, work: Callable[..., Coroutine[object, object, None]]) -> None:
+        """Have work done after the pool's end."""
+        self._own(self._closers, work)
+
+    def run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Have work done that closing the pool cancels, for whoever waits for it."""
+        task = self._loop.create_task(work, context=self._context)
+        self._workers.add(task)
+        task.add_done_callback(self._workers.discard)
+        return task
+
+    def at(self, when: float, act: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+        """Have something done at a time of the event loop's clock."""
+        return self._loop.call_at(when, act, *args, context=self._context)
 
     def stop(self) -> None:
         """Open and clean nothing any more."""
-        for handle in (self._timer, self._retry):
+        for handle in (self._timer, self._retry, self._outage):
             if handle is not None:
                 handle.cancel()
         for task in self._workers:
@@ -133,21 +167,29 @@ class Keeper:
             while self._workers or self._closers:
                 await asyncio.wait(self._workers | self._closers)
         except BaseException:
-            for task in self._workers | self._closers:
-                task.cancel()
+            await self.cut()
             raise
         # An attempt that was cancelled before its first step could not say so.
         self._state.opening = 0
 
+    async def cut(self) -> None:
+        """Cut off what still opens, cleans and closes, and see it end."""
+        await asyncio.sleep(0)  # who is cancelled before its first step closes nothing
+        tasks = self._workers | self._closers
+        for task in tasks:
+            task.cancel()
+        if tasks:  # they are over in a moment; a vendor's may not be
+            await asyncio.wait(tasks, timeout=_CUT_TIMEOUT)
+
     def _own(
         self,
-        owner: set[asyncio.Task[None]],
+        owner: set[asyncio.Task[Any]],
         work: Callable[..., Coroutine[object, object, None]],
         *args: object,
     ) -> None:
         # Called in the task: a coroutine of a task that is cancelled before it runs would
         # complain that nobody awaited it.
-        task = self._loop.create_task(_quietly(work, *args))
+        task = self._loop.create_task(_quietly(work, *args), context=self._context)
         owner.add(task)
         task.add_done_callback(owner.discard)
 
@@ -156,7 +198,7 @@ class Keeper:
         began = self._loop.time()
         try:
             connection = await self._attempt()
-        except Exception as error:  # noqa: BLE001  # every reason counts, a user's factory too
+        except AvatarPoolError as error:
             self._failed(error, step)
         else:
             seconds = self._loop.time() - began
@@ -164,7 +206,9 @@ class Keeper:
             if policy.refusal is not None:
                 self._tell(Kind.BREAKER_CLOSED, "", "")
             policy.succeeded()
-            self._outage_told = False
+            if self._outage is not None:
+                self._outage.cancel()
+                self._outage = None
             self._joined(connection, seconds)
         self.act()
 
@@ -172,15 +216,15 @@ class Keeper:
         """Open one connection; it counts as being opened until here, whatever comes."""
         self._meter.counters.connections_num += 1
         try:
-            return await self._new_connection()
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Nobody asked for it: it is an SDK's own, and a failure like another.
+            return await awaited(self._new_connection())
+        except AvatarPoolError:
+            raise
+        except Interrupted as error:  # an SDK's own doing, which may not last
             raise AvatarSDKError(
                 AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within"
             ) from error
+        except Exception as error:
+            raise PoolError(f"opening failed: {words(error)}") from error
         finally:
             self._state.opening -= 1
 
@@ -195,7 +239,9 @@ class Keeper:
         self._tell(Kind.REFUSED, "", str(error))
         self._tell_breaker(error, was_refused=was_refused)
         self._opening_failed()
-        self._tell_outage(now)
+        if self._outage is None and policy.failing_since is not None:
+            due = policy.failing_since + self._reconnect_timeout
+            self._outage = self.at(due, self._tell_outage)
 
     async def _close(self, connection: Connection) -> None:
         await connection.session.close()
@@ -209,8 +255,8 @@ class Keeper:
         done: Callable[[Connection], None],
     ) -> None:
         try:
-            await work()
-        except AvatarPoolError as error:
+            await awaited(work())
+        except (AvatarPoolError, Interrupted) as error:
             log.warning("pool %r could not clean %s: %s", self._name, connection, error)
             self._state.retire(connection, "cannot be cleaned")
             self.act()
@@ -218,34 +264,42 @@ class Keeper:
             connection.is_cleaning = False
             done(connection)
 
-    def check_failed(self, error: Exception) -> None:
-        """A connection did not pass the user's check: open the next one after a while."""
+    def check_failed(self, error: Exception, step: int | None = None) -> None:
+        """A connection did not pass the user's check: open the next one after a while.
+
+        Several that fail in one step count once.
+        """
         log.warning("pool %r: %s", self._name, error)
-        self.policy.failed(error, step=self.policy.step, now=self._loop.time())
+        self._learn_of_service()
+        self.policy.unfit(error, step=step, now=self._loop.time())
 
     def died(self, connection: Connection, error: Exception) -> None:
         """A connection ended by itself; the next one waits if this one was young and unused."""
         was_refused = self.policy.refusal is not None
         now = self._loop.time()
-        if self._meter.served > self._served_before:
-            self._served_before = self._meter.served
-            self.policy.proved()
+        self._learn_of_service()
         if not connection.request_count:
             self.policy.died(error, age=now - connection.opened_at, now=now)
         self._tell_breaker(error, was_refused=was_refused)
+
+    def _learn_of_service(self) -> None:
+        if self._meter.served > self._served_before:
+            self._served_before = self._meter.served
+            self.policy.proved()
 
     def _tell_breaker(self, error: Exception, *, was_refused: bool) -> None:
         if self.policy.refusal is not None and not was_refused:
             self._tell(Kind.BREAKER_OPEN, "", str(error))
 
-    def _tell_outage(self, now: float) -> None:
-        since = self.policy.failing_since
-        if self._outage_told or since is None or now - since < self._reconnect_timeout:
-            return
-        self._outage_told = True
-        log.warning("pool %r is failing for %.0f s", self._name, now - since)
+    def _tell_outage(self) -> None:
+        log.warning("pool %r is failing for %.0f s", self._name, self._reconnect_timeout)
+        self.have(self._call_reconnect_failed)
+
+    async def _call_reconnect_failed(self) -> None:
         try:
-            self._reconnect_failed()
+            result = self._reconnect_failed()
+            if isawaitable(result):
+                await awaited(result)
         except Exception:
             log.exception("reconnect_failed of pool %r failed", self._name)
 
@@ -258,7 +312,7 @@ class Keeper:
         else:
             self._state.sweep_draining(now)
         self.act()
-        self._timer = self._loop.call_later(self._drain_interval, self._sweep)
+        self._timer = self.at(now + self._drain_interval, self._sweep)
 
     def _retry_at(self, when: float) -> None:
         if self._retry is not None:
@@ -266,7 +320,7 @@ class Keeper:
                 return
             self._retry.cancel()
         self._retry_due = when
-        self._retry = self._loop.call_at(when, self._retry_now)
+        self._retry = self.at(when, self._retry_now)
 
     def _retry_now(self) -> None:
         self._retry = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from math import inf, isnan
+from math import inf
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
@@ -27,8 +26,13 @@ from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.state import DRAINING, IDLE, LENT, PoolState
+from avatarpool.untrusted import copied
 
 log = logging.getLogger("avatarpool.pool")
+
+_GRACE = 0.1  # seconds in which a check that is cancelled may end
+
+_A_MOMENT = 1e-6  # seconds; shorter than what event loops' clocks tell apart
 
 
 class Lender:
@@ -79,9 +83,9 @@ class Lender:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time
 
-    def close(self) -> None:
-        """Send all waiters away; what comes back is not lent again."""
-        self._state.close(PoolClosed(f"pool {self.name!r} was closed while waiting"))
+    def close(self, why: str) -> None:
+        """Send all waiters away with this reason; what comes back is not lent again."""
+        self._state.close(PoolClosed(why))
         if self._alarm is not None:
             self._alarm.cancel()
         self.progress.set()  # initialize() looks up
@@ -108,9 +112,13 @@ class Lender:
         Whoever has it calls `admit`, and whoever will not have it `withdraw`.
         """
         borrower.waits_since = self.meter.clock()
+        came_at, patience = self.now(), borrower.timeout
+        if borrower.came_at is not None:
+            patience += came_at - borrower.came_at
+            came_at = borrower.came_at
         if self._check is None:
-            return self._enqueue(borrower, borrower.timeout)
-        return self._checked(self._check, borrower)
+            return self._enqueue(borrower, came_at, patience)
+        return self._checked(self._check, borrower, came_at, patience)
 
     def admit(self, borrower: PooledConnection, connection: Connection) -> None:
         """Count a borrower that waited and has its connection now; `put_back` returns it."""
@@ -176,22 +184,23 @@ class Lender:
             self._act()
         return connection
 
-    def _enqueue(self, borrower: PooledConnection, patience: float) -> asyncio.Future[Connection]:
-        """Put a borrower into the queue for so many seconds."""
-        state, now = self._state, self.now()
+    def _enqueue(
+        self, borrower: PooledConnection, came_at: float, patience: float
+    ) -> asyncio.Future[Connection]:
+        """Put a borrower into the queue, at the place of who came then, for so many seconds."""
+        state = self._state
         if not state.members:
             self._raise_refusal()
         self._counters.borrows_queued += 1
         assert self.loop is not None
-        state.enqueue(borrower, now, borrower.priority, patience)
+        state.enqueue(borrower, came_at, borrower.priority, patience)
         borrower.future = future = self.loop.create_future()
         if state.has_room:
             self._act()  # one more borrower may be a reason to grow
         if state.draining_members:  # ... or to take what is as good as free
-            for connection in list(state.draining_members):
-                self._look_at_fading(connection)
-        if now + patience < self._alarm_at:
-            self._set_alarm(now + patience)
+            self.look_for_faded()
+        if came_at + patience < self._alarm_at:
+            self._set_alarm(came_at + patience)
         return future
 
     def _raise_refusal(self) -> None:
@@ -199,16 +208,16 @@ class Lender:
         assert self._keeper is not None
         refusal = self._keeper.policy.refusal
         if refusal is not None:
-            raise copy.copy(refusal)  # one per borrower: each has its own traceback
+            raise copied(refusal)
 
     # One alarm for all waiters: a timer for each would cost more than the lending.
 
     def _set_alarm(self, when: float) -> None:
-        assert self.loop is not None
+        assert self._keeper is not None
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = when
-        self._alarm = self.loop.call_at(when, self._send_overdue_away) if when < inf else None
+        self._alarm = self._keeper.at(when, self._send_overdue_away) if when < inf else None
 
     def _send_overdue_away(self) -> None:
         # uvloop counts whole milliseconds, so that it may be a bit early.
@@ -228,33 +237,105 @@ class Lender:
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
 
-    async def _checked(self, check: Hook, borrower: PooledConnection) -> Connection:
+    async def _checked(
+        self, check: Hook, borrower: PooledConnection, came_at: float, patience: float
+    ) -> Connection:
         """Give the first connection that passes the user's check."""
-        assert self._keeper is not None
-        deadline = self.now() + borrower.timeout
-        if isnan(deadline):  # it would disturb the event loop's timers
-            raise ValueError(f"timeout {borrower.timeout} must be a number")
+        deadline = came_at + patience
         while True:
             self.check_open()  # it may have been closed during the check
             connection = self._take()
             if connection is None:
-                connection = await self._enqueue(borrower, deadline - self.now())
+                connection = await self._enqueue(borrower, came_at, patience)
                 borrower.future = None  # whatever comes, the connection goes back from here
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await hooks.call(check, "check", self, connection)
-            except AvatarSDKError as error:
-                self._state.retire(connection, "did not pass the check")
-                self._keeper.check_failed(error)
-                self._act()
-            except TimeoutError as error:
-                self._release(connection, self.now())
-                raise self._timed_out(borrower.timeout) from error
-            except BaseException:
-                self._release(connection, self.now())
-                raise
-            else:
+            if await self._passes(check, connection, borrower, deadline):
                 return connection
+            # Before those who came in the same moment, as it was.
+            came_at -= _A_MOMENT
+
+    async def _passes(
+        self, check: Hook, connection: Connection, borrower: PooledConnection, deadline: float
+    ) -> bool:
+        assert self._keeper is not None
+        checking = self._keeper.run(hooks.call(check, "check", self, connection))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.wait({checking})
+        except BaseException as error:
+            await self._break_off(checking, connection)
+            if isinstance(error, TimeoutError):
+                raise self._timed_out(borrower.timeout) from error
+            raise
+        if checking.cancelled():  # the pool closes
+            self._release(connection, self.now())
+            self.check_open()
+        unfit = checking.exception()
+        if isinstance(unfit, AvatarSDKError):
+            self._state.retire(connection, "did not pass the check")
+            self._keeper.check_failed(unfit)
+            self._act()
+        elif unfit is not None:
+            self._release(connection, self.now())
+            raise unfit
+        return unfit is None
+
+    async def _break_off(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """End a check whose borrower leaves, and take its connection back."""
+        checking.cancel()
+        try:
+            await asyncio.wait({checking}, timeout=_GRACE)
+        finally:
+            if checking.done():
+                self._release(connection, self.now())
+            else:
+                assert self._keeper is not None
+                self._keeper.have(self._release_after, checking, connection)
+
+    async def _release_after(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """Take a connection back whose check takes its time to be cancelled."""
+        await asyncio.wait({checking}, timeout=self._state.quarantine_timeout)
+        if checking.done():
+            self._release(connection, self.now())
+        else:  # a hook that takes no notice of being cancelled
+            self._state.retire(connection, "its check does not end")
+            self._act()
+
+    # --- checking ---------------------------------------------------------------------------
+
+    async def verify_idle(self, at_once: int) -> None:
+        """Ping every idle connection and have the user check it; replace those that fail."""
+        assert self._keeper is not None
+        unverified, step = list(self._state.idle_members), self._keeper.policy.step
+
+        async def verify() -> None:
+            while unverified:
+                await self._verify(unverified.pop(), step)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(unverified))):
+                group.create_task(verify())
+
+    async def _verify(self, connection: Connection, step: int) -> None:
+        state, idle_since = self._state, connection.since
+        assert self._keeper is not None
+        if not state.take_out(connection, self.now()):
+            return  # lent meanwhile, or gone
+        try:
+            if await connection.session.proves_alive(PONG_TIMEOUT) is False:
+                state.retire(connection, "its peer did not answer a ping")
+            elif self._check is not None:
+                await hooks.call(self._check, "check", self, connection)
+        except AvatarSDKError as error:
+            state.retire(connection, "did not pass the check")
+            self._keeper.check_failed(error, step)
+        except BaseException:
+            self._release(connection, self.now())
+            raise
+        if connection.phase is LENT:
+            state.recycle(connection, self.now())
+        if connection.phase is IDLE:
+            connection.since = idle_since  # looking at it is no use of it
+        self._act()
 
     # --- taking back ------------------------------------------------------------------------
 
@@ -294,7 +375,7 @@ class Lender:
                 asked_at=left.began_at if left else now,
                 has_frames=left is not None and left.has_frames,
                 patience=self._state.quarantine_timeout,
-                longest=self.limits.timeout or inf,
+                longest=inf if self.limits.timeout is None else self.limits.timeout,
             )
             self._clean(connection, session.abandon, self._interrupted)
         if self._state.to_close:
@@ -305,8 +386,12 @@ class Lender:
         """What a borrower left is interrupted: see whether its peer is alive, and stops."""
         self.settled(connection)
         if connection.phase is DRAINING and connection.fading is not None:
-            assert self._keeper is not None
-            self._keeper.have(self._prove_alive, connection, connection.fading)
+            self._ask_for_life(connection, connection.fading)
+
+    def _ask_for_life(self, connection: Connection, fading: Fading) -> None:
+        assert self._keeper is not None
+        fading.peer_asked()
+        self._keeper.have(self._prove_alive, connection, fading)
 
     async def _prove_alive(self, connection: Connection, fading: Fading) -> None:
         answered = await connection.session.proves_alive(PONG_TIMEOUT)
@@ -314,27 +399,37 @@ class Lender:
             return  # its request is over, or so is the connection
         if answered:
             fading.peer_answered()
+            fading.answered_at = self.now()
             self._look_at_fading(connection)
         elif answered is not None:
             self._state.retire(connection, "its peer did not answer a ping")
             self._act()
+
+    def look_for_faded(self) -> None:
+        """Free what is as good as over for those who wait, now that they may have nothing else."""
+        for connection in list(self._state.draining_members):
+            self._look_at_fading(connection)
 
     def _look_at_fading(self, connection: Connection) -> None:
         """Free a connection whose request is as good as over, or look again when it may be."""
         fading, state = connection.fading, self._state
         if connection.phase is not DRAINING or fading is None:
             return
+        now = self.now()
         over_at = fading.over_at(is_wanted=state.waiting > state.opening)
-        if over_at <= self.now():
+        if over_at > now:
+            if over_at < inf and not fading.has_alarm:
+                assert self._keeper is not None
+                fading.has_alarm = True
+                self._keeper.at(over_at, self._look_again, connection, fading)
+        elif fading.is_stale(now):
+            self._ask_for_life(connection, fading)
+        else:
             connection.session.requests.write_off()
             self.settled(connection)
-        elif over_at < inf and not fading.is_due:
-            assert self.loop is not None
-            fading.is_due = True
-            self.loop.call_at(over_at, self._look_again, connection, fading)
 
     def _look_again(self, connection: Connection, fading: Fading) -> None:
-        fading.is_due = False
+        fading.has_alarm = False
         if connection.fading is fading:
             self._look_at_fading(connection)
 
@@ -373,6 +468,10 @@ class Lender:
             self._free(connection, self.now())
             self._act()
 
+    def went_on(self, connection: Connection) -> None:
+        """What was left on a connection goes on: it may be over a moment after this."""
+        self._look_at_fading(connection)
+
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         """A connection ended: replace it."""
         if self._state.lose(connection):
@@ -399,6 +498,12 @@ class Lender:
         if connection.phase in (IDLE, DRAINING):
             self._state.retire(connection, connection.why)
             self._act()
+
+    def opening_failed(self) -> None:
+        """No connection could be opened: who waits may have to be sent away."""
+        self.fail_waiters_if_refused()
+        self.look_for_faded()
+        self.progress.set()
 
     def fail_waiters_if_refused(self) -> None:
         """Send waiters away where nothing is open and the service refuses."""

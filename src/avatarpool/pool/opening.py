@@ -12,6 +12,8 @@ FIRST_DELAY = 0.5
 MAX_DELAY = 30.0
 """Seconds between retries at the most."""
 
+MAX_DELAY_WITH_WAITERS = 5.0
+"""The same while borrowers wait."""
 
 PROBATION = 1.0
 """Seconds that a connection must live, or answer a request, to show that opening works."""
@@ -93,12 +95,29 @@ class OpeningPolicy:
         """
         if age >= PROBATION:
             return
-        if now - self._failed_at > 2.0 * MAX_DELAY:
-            self._failures_before = 0
         # Such a service answers: waiting for longer than 4 s would spare it little.
-        self._failures = min(max(self._failures, self._failures_before), 3)
+        self._failures = min(max(self._failures, self._failures_of_late(now)), 3)
         # Several that die together are one step.
         self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
+
+    def unfit(self, error: Exception, *, step: int | None, now: float) -> None:
+        """A connection was opened, and the user's check would not have it.
+
+        To open another one proves nothing either: what failed before counts on.
+        Several that are looked at in one step count once.
+        """
+        self._failures = max(self._failures, self._failures_of_late(now))
+        if step is None:
+            step = self._step if now >= self.next_at else -1
+        self.failed(error, step=step, now=now)
+
+    def _failures_of_late(self, now: float) -> int:
+        return self._failures_before if now - self._failed_at <= 2.0 * MAX_DELAY else 0
+
+    def hurry(self, now: float) -> None:
+        """Borrowers wait: let the next attempt be soon."""
+        if self.next_at > now + MAX_DELAY_WITH_WAITERS:
+            self.next_at = now + MAX_DELAY_WITH_WAITERS * self._rng.uniform(0.5, 1.0)
 
     def failed(self, error: Exception, *, step: int, now: float) -> None:
         """An attempt of ``step`` failed."""

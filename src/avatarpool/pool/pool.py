@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import random
+import warnings
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from avatarpool.collector import CollectionLimits
-from avatarpool.exceptions import (
-    ConfigurationError,
-    PoolClosed,
-    PoolError,
-)
-from avatarpool.pool import hooks
+from avatarpool.exceptions import ConfigurationError, PoolClosed
+from avatarpool.pool import numbers
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
-from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.lending import Lender
+from avatarpool.pool.opener import Opener
+from avatarpool.pool.readiness import Readiness
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
@@ -33,13 +32,6 @@ from avatarpool.stats import PoolStats
 log = logging.getLogger("avatarpool.pool")
 
 _pool_numbers = itertools.count(1)
-
-# Seconds before a session is too old in which its successor is opened; a tenth
-# of short lives.
-_RENEWAL_LEAD = 30.0
-
-# Of max_lifetime: each session's own life is drawn between this part of it and all.
-_SHORTEST_LIFE = 0.9
 
 
 class AvatarConnectionPool:
@@ -58,7 +50,8 @@ class AvatarConnectionPool:
         pool_size: Sessions to keep open; sets ``min_size`` and ``max_size``.
         config_factory: Makes each session's configuration: a `SessionConfig`
             or a mapping of its fields. Called with a collector whose methods
-            may be wired to the session's callbacks, or without arguments.
+            may be wired to the session's callbacks, or without arguments; may be
+            a coroutine function.
         session_ttl_minutes: Lifetime of a session's token, and of the session
             unless ``max_lifetime`` says otherwise.
         min_size: Sessions to keep open.
@@ -76,8 +69,9 @@ class AvatarConnectionPool:
         max_lifetime: Age at which a session is replaced, less up to 10 %, so
             that sessions opened together do not expire together.
         max_idle: Time after which an idle session beyond ``min_size`` is closed.
-        quarantine_timeout: How long a session may take to finish a request
-            that its borrower left; then it is replaced.
+        quarantine_timeout: How long a request that its borrower left may bring no
+            frame, unless it had some and its service has stopped; then its
+            session is replaced.
         num_workers: Sessions opened at the same time, at the most.
         configure: Called with each new connection, before anybody borrows it.
         check: Called with a connection before it is lent; one that fails is
@@ -85,7 +79,8 @@ class AvatarConnectionPool:
         reset: Called with each connection that comes back, before it is lent again.
         reconnect_timeout: Time of failing to open sessions after which
             ``reconnect_failed`` is called; the pool goes on trying.
-        reconnect_failed: Called with the pool, once per outage.
+        reconnect_failed: Called with the pool, once per outage; may be a coroutine
+            function.
         leak_warning: Time of being lent after which a connection is logged, with
             the place that borrowed it; None for never.
         on_event: Called with each `PoolEvent`, from the event loop; must not block.
@@ -133,8 +128,13 @@ class AvatarConnectionPool:
         self.name = name or f"pool-{next(_pool_numbers)}"
         self.timeout = timeout
         self.request_timeout = request_timeout
-        self._max_lifetime = session_ttl_minutes * 60.0 if max_lifetime is None else max_lifetime
-        problems = _negative(
+        problems = numbers.negative(
+            session_ttl_minutes=session_ttl_minutes, num_workers=num_workers
+        )
+        if max_lifetime is None:
+            max_lifetime = 0.0 if problems else session_ttl_minutes * 60.0
+        self._max_lifetime = max_lifetime
+        problems += numbers.negative(
             timeout=timeout,
             request_timeout=request_timeout,
             first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
@@ -142,13 +142,24 @@ class AvatarConnectionPool:
             max_frames=max_frames,
             max_frame_bytes=max_frame_bytes,
             max_waiting=max_waiting,
-            max_lifetime=self._max_lifetime,
+            max_lifetime=max_lifetime,
             max_idle=max_idle,
             quarantine_timeout=quarantine_timeout,
             reconnect_timeout=reconnect_timeout,
             leak_warning=leak_warning or 0.0,
         )
-        problems += _problems(session_ttl_minutes, self._max_lifetime, request_timeout, num_workers)
+        problems += _uncallable(
+            config_factory=config_factory,
+            configure=configure,
+            check=check,
+            reset=reset,
+            reconnect_failed=reconnect_failed,
+            session_factory=session_factory,
+        )
+        if not problems:
+            problems = numbers.problems(
+                session_ttl_minutes, max_lifetime, request_timeout, num_workers
+            )
         if config_factory is None:
             problems.append("config_factory is missing")
         if problems or config_factory is None:
@@ -158,6 +169,7 @@ class AvatarConnectionPool:
         if max_size is None:
             max_size = max(pool_size, min_size or 0)
         self._state: PoolState[Connection, PooledConnection] = PoolState(
+            self.name,
             min_size=min(pool_size, max_size) if min_size is None else min_size,
             max_size=max_size,
             max_waiting=max_waiting,
@@ -178,12 +190,17 @@ class AvatarConnectionPool:
         self.meter = self._lender.meter
         if on_event is not None:
             self.add_listener(on_event)
+        self._opener = Opener(
+            self._state,
+            self._lender,
+            self._sessions,
+            configure=configure,
+            max_lifetime=self._max_lifetime,
+            request_timeout=request_timeout,
+        )
         self._num_workers = num_workers
-        self._configure = configure
         self._reconnect_timeout = reconnect_timeout
         self._reconnect_failed = reconnect_failed
-        self._rng = random.Random()  # noqa: S311  # jitter, no secret
-        self._drains = 0  # calls of drain()
         self._keeper: Keeper | None = None  # from initialize() on
         self._is_open = False  # whether initialize() has done its work
         self._closed: asyncio.Future[None] | None = None  # from close() on
@@ -198,6 +215,21 @@ class AvatarConnectionPool:
         )
 
     # --- what it holds -------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: not initialized yet, or closed."""
+        return self._keeper is None or self._closed is not None
+
+    @property
+    def min_size(self) -> int:
+        """Sessions to keep open; `resize` changes it."""
+        return self._state.min_size
+
+    @property
+    def max_size(self) -> int:
+        """Sessions to grow to while borrowers wait; `resize` changes it."""
+        return self._state.max_size
 
     @property
     def available_count(self) -> int:
@@ -247,7 +279,7 @@ class AvatarConnectionPool:
     ) -> None:
         await self.close()
 
-    async def initialize(self, timeout: float = 30.0) -> None:
+    async def initialize(self, timeout: float = 30.0, *, wait: bool = True) -> None:
         """Open ``min_size`` sessions, and keep them open from now on.
 
         Returns when they are up, or with fewer once ``timeout`` has passed or
@@ -256,77 +288,98 @@ class AvatarConnectionPool:
         that still opens it, this one waits for the same. Cancelling the first
         call closes the pool.
 
+        Args:
+            timeout: Seconds to wait for the sessions.
+            wait: False returns at once and opens all of them in the background,
+                whether or not the service is there; borrowers wait meanwhile, and
+                `wait` tells when all are up.
+
         Raises:
             ConfigurationError: The configuration cannot work.
             PoolError: No session could be opened; the message has the reason.
-                The pool is closed: make a new one to try again.
+                The pool is closed, if this call opened it: make a new one to try again.
             PoolClosed: It is closed already.
         """
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
             self._lender.check_loop()
-            if not self._is_open:
-                await self._first_connections(timeout)
+            if wait and not self._is_open:
+                await self._readiness().some(timeout)
+                self._is_open = True
             return
+        if not wait:
+            await self._sessions.rehearse(Connection(self._lender))
         lender = self._lender
         self._keeper = Keeper(
             self.name,
             self._state,
             self.meter,
-            new_connection=self._open_connection,
-            joined=self._join,
-            opening_failed=self._opening_failed,
+            new_connection=self._opener.open,
+            joined=self._opener.join,
+            opening_failed=lender.opening_failed,
             swept=lender.look,
             tell=lender.tell,
             num_workers=self._num_workers,
             reconnect_timeout=self._reconnect_timeout,
-            reconnect_failed=lambda: self._reconnect_failed and self._reconnect_failed(self),
-            look_interval=_interval(self._max_lifetime, self._state.max_idle),
-            drain_interval=_interval(
+            reconnect_failed=partial(_call_with, self._reconnect_failed, weakref.ref(self)),
+            look_interval=numbers.interval(self._max_lifetime, self._state.max_idle),
+            drain_interval=numbers.interval(
                 self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
             ),
         )
         lender.open(self._keeper)
         self._keeper.start()
+        if not wait:
+            return
         try:
-            await self._first_connections(timeout)
+            await self._readiness().some(timeout)
         except BaseException:
             await self.close(timeout=0.0)
             raise
         self._is_open = True
 
-    async def _first_connections(self, timeout: float) -> None:
-        keeper, state, progress = self._keeper, self._state, self._lender.progress
-        assert keeper is not None
-        try:
-            async with asyncio.timeout(timeout):
-                while len(state.members) < state.min_size:
-                    if self._closed is not None:
-                        why = f": {keeper.policy.error}" if keeper.policy.error else ""
-                        raise PoolClosed(f"pool {self.name!r} was closed while it opened{why}")
-                    if keeper.policy.refusal is not None and not state.opening:
-                        break
-                    await progress.wait()
-                    progress.clear()
-        except TimeoutError:
-            pass
-        if state.members or not state.min_size:
-            return
-        error = keeper.policy.error
-        if isinstance(error, ConfigurationError):
-            raise error
-        raise PoolError(
-            f"pool {self.name!r} could open none of its {state.min_size} connections: "
-            f"{error or f'no answer within {timeout:.2f} s'}"
-        ) from error
+    def _readiness(self) -> Readiness:
+        assert self._keeper is not None
+        return Readiness(self._state, self._keeper.policy, self._lender.progress)
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Wait until ``min_size`` sessions are open, lent or not: all of them, and no fewer.
+
+        For those who would rather not start than start with less. The pool stays
+        open, whatever comes. Cancelling ends the waiting alone.
+
+        Raises:
+            PoolTimeout: They are not open in time; its cause is why opening failed, if
+                that is known.
+            PoolClosed: The pool is not open, or was closed meanwhile.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._readiness().all(timeout)
+
+    async def check(self) -> None:
+        """Look at the idle sessions now: each is pinged and passes ``check``, or is replaced.
+
+        At most ``num_workers`` at a time, which are kept from borrowers meanwhile. An
+        official SDK's session has no ping. Returns when all were looked at; others in the
+        place of those that failed are opened in the background. Cancelling loses none.
+
+        Raises:
+            PoolClosed: The pool is not open.
+            PoolError: It belongs to another event loop.
+        """
+        self._lender.check_open()
+        self._lender.check_loop()
+        await self._lender.verify_idle(self._num_workers)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the pool: waiters learn it at once, borrowers have ``timeout`` seconds.
 
         Connections still lent after that are cut. Safe to call twice, and
         while `initialize` runs; whoever calls second waits for the first.
-        Cancelling cuts everything at once.
+        Cancelling cuts everything at once, and leaves no task and no socket.
 
         Raises:
             PoolError: It belongs to another event loop.
@@ -340,7 +393,7 @@ class AvatarConnectionPool:
         deadline = loop.time() + timeout
         self._closed = loop.create_future()
         try:
-            self._lender.close()
+            self._lender.close(f"pool {self.name!r} was closed while waiting")
             if self._keeper is not None:
                 self._keeper.stop()
                 self._keeper.act()
@@ -350,9 +403,28 @@ class AvatarConnectionPool:
         finally:
             try:
                 self._cut()
-                await self._sessions.console.close()
+                if self._keeper is not None:
+                    await self._keeper.cut()
             finally:
-                self._closed.set_result(None)
+                try:
+                    await self._sessions.console.close()
+                finally:
+                    self._closed.set_result(None)
+
+    def __del__(self) -> None:
+        keeper: Keeper | None = getattr(self, "_keeper", None)  # the constructor may have raised
+        loop = self._lender.loop if keeper is not None else None
+        if keeper is None or loop is None or self._closed is not None:
+            return
+        warnings.warn(
+            f"pool {self.name!r} was forgotten with {self.total_count} sessions open: "
+            "close it, or use it with async with",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._lender.progress
@@ -397,7 +469,7 @@ class AvatarConnectionPool:
         """
         self._lender.check_open()
         assert self._keeper is not None
-        self._drains += 1
+        self._opener.drains += 1
         self._state.expire(self._lender.now())
         self._keeper.act()
 
@@ -420,74 +492,44 @@ class AvatarConnectionPool:
             PoolTimeout: No connection came free in time.
             TooManyRequests: ``max_waiting`` borrowers wait already.
             PoolClosed: The pool is not open.
-            PoolError: The pool belongs to another event loop.
+            PoolError: The pool belongs to another event loop, or no session is open
+                and the user's own code refuses to open one.
             AvatarSDKError: No session is open, and the service refuses new ones.
+            ConfigurationError: An argument is no number; raised at once.
         """
-        return PooledConnection(
-            self._lender, self.timeout if timeout is None else timeout, priority
-        )
+        if timeout is None:
+            timeout = self.timeout
+        elif not numbers.is_number(timeout):
+            raise self._cannot_lend(f"timeout {timeout!r} must be a number")
+        if priority != 0.0 and not numbers.is_number(priority):
+            raise self._cannot_lend(f"priority {priority!r} must be a number")
+        return PooledConnection(self._lender, timeout, priority, self)
 
-    async def _open_connection(self) -> Connection:
-        while True:
-            drains = self._drains
-            connection = await self._configured_connection()
-            if drains == self._drains:
-                return connection
-            await connection.session.close()  # it may have been opened with the key of before
-
-    async def _configured_connection(self) -> Connection:
-        connection = Connection(self._lender)
-        await self._sessions.open(connection)
-        if self._configure is not None:
-            try:
-                await hooks.call(self._configure, "configure", self._lender, connection)
-            except BaseException:
-                await connection.session.close()
-                raise
-        return connection
-
-    def _join(self, connection: Connection, seconds: float) -> None:
-        now = self._lender.now()
-        connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(_SHORTEST_LIFE, 1.0)
-        usable = max(life - self.request_timeout, 0.0)
-        connection.retire_at = now + usable
-        connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
-        self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
-        self._state.join(connection, now)
-        self._lender.progress.set()
-
-    def _opening_failed(self) -> None:
-        self._lender.fail_waiters_if_refused()
-        self._lender.progress.set()
+    def _cannot_lend(self, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"pool {self.name!r} cannot lend a connection", [problem])
 
 
-def _interval(*limits: float) -> float:
-    """A twentieth of the shortest limit: late by 5 % at most, at no cost worth naming."""
-    return min(1.0, max(0.01, min(limits) / 20.0))
+def _call_with(
+    failed: Callable[[AvatarConnectionPool], object] | None,
+    pool: Callable[[], AvatarConnectionPool | None],
+) -> object:
+    """Tell a pool's user of an outage; nobody holds the pool for that."""
+    found = pool()
+    return failed(found) if failed is not None and found is not None else None
 
 
-def _negative(**limits: float) -> list[str]:
-    """Name the limits that cannot be kept."""
+def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -> None:
+    """Close what a forgotten pool had open."""
+    lender.close(f"pool {name!r} was forgotten")
+    keeper.stop()
+    keeper.act()
+    keeper.finish(sessions.console.close)
+
+
+def _uncallable(**given: object) -> list[str]:
+    """Name what was given for a function and is none."""
     return [
-        f"{name} {limit} is negative or no number"
-        for name, limit in limits.items()
-        if not limit >= 0  # NaN is not
+        f"{name} {value!r} cannot be called"
+        for name, value in given.items()
+        if not (value is None or callable(value))
     ]
-
-
-def _problems(
-    ttl_minutes: float, max_lifetime: float, request_timeout: float, num_workers: int
-) -> list[str]:
-    problems = []
-    if max_lifetime * _SHORTEST_LIFE <= request_timeout:
-        problems.append(
-            f"sessions live {max_lifetime:.2f} s, less 10 %, which holds no request of "
-            f"{request_timeout:.2f} s: raise session_ttl_minutes or max_lifetime, "
-            "or lower request_timeout"
-        )
-    if not 0 < ttl_minutes <= 24 * 60:
-        problems.append(f"session_ttl_minutes {ttl_minutes} is not within the service's 24 h")
-    if num_workers < 1:
-        problems.append(f"num_workers {num_workers} is not at least 1")
-    return problems

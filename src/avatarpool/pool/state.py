@@ -93,6 +93,7 @@ class PoolState(Generic[M, W]):
     has joined; for that time there may be more members than ``max_size``.
 
     Args:
+        name: The pool's, for its messages.
         min_size: Members to keep, if the service lets us.
         max_size: Members to grow to while borrowers wait.
         max_waiting: Borrowers that may wait; 0 for any number.
@@ -102,6 +103,7 @@ class PoolState(Generic[M, W]):
 
     def __init__(
         self,
+        name: str = "",
         *,
         min_size: int,
         max_size: int,
@@ -109,6 +111,7 @@ class PoolState(Generic[M, W]):
         max_idle: float,
         quarantine_timeout: float,
     ) -> None:
+        self.name = name
         self.resize(min_size, max_size)
         self.max_waiting = max_waiting
         self.max_idle = max_idle
@@ -167,6 +170,15 @@ class PoolState(Generic[M, W]):
             self.retire(member, "too old")
         return None
 
+    def take_out(self, member: M, now: float) -> bool:
+        """Keep an idle member from borrowers, until it is recycled; False: it is not idle."""
+        if member.phase is not IDLE:
+            return False
+        self.idle_members.remove(member)
+        member.phase = LENT
+        member.since = now
+        return True
+
     def enqueue(self, waiter: W, now: float, priority: float = 0.0, timeout: float = inf) -> None:
         """Put a borrower into the queue, for so many seconds.
 
@@ -174,7 +186,10 @@ class PoolState(Generic[M, W]):
             TooManyRequests: ``max_waiting`` borrowers wait already.
         """
         if self.max_waiting and len(self._waiters) >= self.max_waiting:
-            raise TooManyRequests(f"{len(self._waiters)} borrowers wait already, the most allowed")
+            raise TooManyRequests(
+                f"pool {self.name!r} has {len(self._waiters)} borrowers waiting already, "
+                f"and max_waiting is {self.max_waiting}"
+            )
         self._waiters.push(waiter, now, priority, timeout)
 
     @property
@@ -206,6 +221,18 @@ class PoolState(Generic[M, W]):
         self.members[member] = None
         self.recycle(member, now)
         self._retire_succeeded()
+
+    def welcome(self, member: M, now: float) -> None:
+        """Take in a connection that has just opened, if it is still of use.
+
+        One that was opened for borrowers who were served meanwhile goes at once: a
+        spike of short borrows is no reason to hold more sessions for `max_idle`.
+        """
+        if self._waiters or len(self.members) - self._aging < self.min_size:
+            self.join(member, now)
+        else:
+            member.why = "nobody waits for it any more"
+            self.to_close.append(member)
 
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""

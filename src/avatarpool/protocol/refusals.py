@@ -51,6 +51,8 @@ _SENTENCES: tuple[tuple[str, Code], ...] = (
     ("failed to create egress connection", Code.egressUnavailable),
     ("invalid egress", Code.invalidEgressConfig),
     ("unexpected message type", Code.protocolError),
+    ("clientconfiguresession message", Code.protocolError),  # expected, or nil
+    ("failed to unmarshal", Code.protocolError),
     ("driven server", Code.upstreamError),
 )
 
@@ -64,6 +66,15 @@ _GRPC: dict[int, Code] = {
 # The same where the sentence is about a room: who refused it depends on the code.
 _GRPC_EGRESS: dict[int, Code] = {**_GRPC, 3: Code.invalidEgressConfig, 13: Code.egressUnavailable}
 
+# Of a ServerError alone: a console may well say "Unauthorized" to a key.
+_EGRESS_SENTENCES: tuple[tuple[str, Code], ...] = (
+    ("livekit_egress", Code.invalidEgressConfig),
+    ("agora_egress", Code.invalidEgressConfig),
+    ("missing livekit credentials", Code.invalidEgressConfig),
+    ("provide api_token", Code.invalidEgressConfig),
+    ("unauthorized", Code.invalidEgressConfig),
+)
+
 # These say it all: code 16 speaks of the room's token and never of the session's.
 _CERTAIN: dict[int, Code] = {**CLOSE_CODES, 16: Code.invalidEgressConfig}
 
@@ -75,13 +86,12 @@ _CONNECT_STATUS: dict[int, Code] = {
     429: Code.concurrencyLimit,
 }
 
-# For the console a 401 is the key and not the token: no token exists yet. Two
-# of the official clients call it an expired token and the newest an invalid
-# one; we keep to the newest one's word, for 403 as well.
+# For the console a 401 is the key and not the token: no token exists yet. The newest
+# official client, its forerunner and its twin in JavaScript call it an expired token all
+# the same, and a 403 an invalid request; whoever branches on their codes keeps their word.
 _TOKEN_STATUS: dict[int, Code] = {
-    401: Code.sessionTokenInvalid,
+    401: Code.sessionTokenExpired,
     402: Code.billingRequired,
-    403: Code.appIDUnrecognized,
     429: Code.concurrencyLimit,
 }
 
@@ -160,7 +170,12 @@ def is_own(error: AvatarSDKError) -> bool:
 def server_error(error: ServerError, *, phase: str) -> AvatarSDKError:
     """The service sent a ServerError."""
     said = RefusalBody(detail=_text(error.message))
-    code = _CERTAIN.get(error.code) or _by_sentence(said) or _by_grpc(error) or Code.serverError
+    code = (
+        _CERTAIN.get(error.code)
+        or _by_sentence(said, _SENTENCES if error.code in _GRPC else _SENTENCES + _EGRESS_SENTENCES)
+        or _by_grpc(error)
+        or Code.serverError
+    )
     return AvatarSDKError(
         code,
         f"the service reported error {error.code}{_colon(said)}",
@@ -215,9 +230,11 @@ def protocol_violation(
     )
 
 
-def _by_sentence(said: RefusalBody) -> Code | None:
+def _by_sentence(
+    said: RefusalBody, sentences: tuple[tuple[str, Code], ...] = _SENTENCES
+) -> Code | None:
     text = " | ".join(part.lower() for part in (said.code, said.title, said.detail) if part)
-    return next((code for sentence, code in _SENTENCES if sentence in text), None)
+    return next((code for sentence, code in sentences if sentence in text), None)
 
 
 def _by_grpc(error: ServerError) -> Code | None:

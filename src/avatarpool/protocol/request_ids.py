@@ -1,4 +1,4 @@
-"""Request ids in the service's form: UTC time and twelve random characters."""
+"""Ids of requests in the service's form: UTC time and twelve random characters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime, timezone
 
 
-def new_request_id() -> str:
+def generate_log_id() -> str:
     """Return a fresh id such as ``20261122190501_k3Jx9_aQ0-Zt``; never reused.
 
     The twelve characters carry 72 random bits, so that ids of many processes

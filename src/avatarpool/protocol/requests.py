@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from avatarpool.exceptions import SessionStateError
-from avatarpool.protocol.request_ids import new_request_id
+from avatarpool.exceptions import SessionNotReady, SessionStateError
+from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.protocol.state import RequestEvent, RequestState, Role, next_request_state
 
 _REMEMBERED = 64
@@ -28,18 +28,32 @@ class RequestLog:
             as soon as its audio is sent or interrupted.
     """
 
-    __slots__ = ("_open", "_past", "_written_off", "current", "expects_frames", "last")
+    __slots__ = (
+        "_crossed",
+        "_is_answering",
+        "_open",
+        "_past",
+        "_written_off",
+        "current",
+        "expects_frames",
+        "is_interrupted",
+        "last",
+    )
 
     def __init__(self, *, expects_frames: bool = True) -> None:
         self.expects_frames = expects_frames
         self._open: dict[str, RequestState] = {}
         self.current: str | None = None  # whose audio or frames are under way
         self.last: str | None = None  # the most recent one, over or not
+        self.is_interrupted = False  # whether that one was
         # Requests that are over, and whether they were cut short: of those, frames
         # may still be under way, an answer to an interrupt among them.
         self._past: OrderedDict[str, bool] = OrderedDict()
         # Those of them whose end was never seen, until a later request shows it.
         self._written_off: dict[str, None] = {}
+        # Those whose end was seen, and whose interrupt may have crossed it, until then.
+        self._crossed: dict[str, None] = {}
+        self._is_answering = False  # whether the current request has a frame
 
     def __repr__(self) -> str:
         return f"<RequestLog current={self.current} open={len(self._open)}>"
@@ -57,10 +71,20 @@ class RequestLog:
 
     @property
     def fading(self) -> str | None:
-        """An interrupted request whose end has not been seen, written off or not."""
+        """An interrupted request that may still be answered, written off or not.
+
+        A service takes one at a time: once the current one has a frame, it is past them.
+        """
+        if self._is_answering:
+            return None
         if self._written_off:
             return next(iter(self._written_off))
         return next((r for r, state in self._open.items() if state is _INTERRUPTED), None)
+
+    @property
+    def crossed(self) -> str | None:
+        """A request that is over, and whose interrupt may still be answered."""
+        return None if self._is_answering else next(iter(self._crossed), None)
 
     def audio(self, *, end: bool, req_id: str | None = None) -> tuple[str, bool]:
         """Record a piece of audio; return its request id and whether it is a new one.
@@ -76,7 +100,8 @@ class RequestLog:
         is_new = not self.is_half_sent
         if is_new:
             self.check_free()
-            self.current = self.last = req_id or new_request_id()
+            self.current = self.last = req_id or generate_log_id()
+            self.is_interrupted = self._is_answering = False
             self._open[self.current] = _NEW
         assert self.current is not None
         current = self.current
@@ -95,15 +120,19 @@ class RequestLog:
         """Record an interrupt of the most recent request and return its id.
 
         Raises:
-            SessionStateError: There was no request yet.
+            SessionNotReady: There was no request yet.
         """
         if self.last is None:
-            raise SessionStateError("there is no request to interrupt")
+            raise SessionNotReady("there is no request to interrupt")
         if self.last in self._open:
             self._advance(self.last, RequestEvent.INTERRUPT)
         else:
             self._past[self.last] = True
+            if self.expects_frames:  # otherwise no later request would show it
+                self._crossed[self.last] = None
         self.current = None
+        self._is_answering = False
+        self.is_interrupted = True
         return self.last
 
     def frame(self, req_id: str, *, end: bool) -> bool:
@@ -118,10 +147,15 @@ class RequestLog:
                 self._written_off.pop(req_id, None)
             return False
         wanted = req_id == self.current
+        if wanted:
+            self._is_answering = True
         if end:  # any other frame leaves its request where it is
             self._advance(req_id, RequestEvent.LAST_FRAME)
-            if wanted:
-                self._written_off.clear()  # one at a time: the service is past them
+            if wanted:  # one at a time: the service is past the others
+                self._written_off.clear()
+                self._crossed.clear()
+            else:
+                self._crossed[req_id] = None
         return wanted
 
     def has_made(self, req_id: str) -> bool:
@@ -139,6 +173,7 @@ class RequestLog:
     def fail(self, req_id: str) -> bool:
         """Record that the server gave a request up; return whether it was current."""
         self._written_off.pop(req_id, None)
+        self._crossed.pop(req_id, None)
         if self._open.get(req_id) in (None, _ANSWERED):
             return False
         wanted = req_id == self.current
@@ -163,5 +198,6 @@ class RequestLog:
             if len(self._past) > _REMEMBERED:
                 forgotten, _ = self._past.popitem(last=False)
                 self._written_off.pop(forgotten, None)
+                self._crossed.pop(forgotten, None)
         else:
             self._open[req_id] = state

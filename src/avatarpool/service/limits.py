@@ -19,7 +19,7 @@ class ServiceLimits:
         max_handshakes: Connections that one application may have on top of
             those, before or after their sessions; the upgrade is refused (503).
         max_session_duration: A session is ended after this time (4002).
-        idle_timeout: A session without audio is ended after this time (code 3).
+        idle_timeout: A session without audio is ended after this time (code 0).
         http_idle_timeout: A connection without a whole request is closed after
             this time. Above the 15 s after which aiohttp's own clients let go.
             Before its first request only by aiohttp 3.14.4 or newer.
@@ -27,8 +27,11 @@ class ServiceLimits:
         send_timeout: Time that a peer may leave its frames unread.
         close_timeout: Time for the closing handshake, and for `close()`.
         max_token_lifetime: How far ahead a token may expire.
-        max_used_tokens: Used tokens remembered until they expire; beyond it
-            the ingress answers 503, since forgetting one would let it in again.
+        single_use_tokens: Whether a token opens one connection, and not as many as
+            are asked for until it expires.
+        max_used_tokens: Used tokens remembered until they expire, if they are
+            for a single use; beyond it the ingress answers 503, since forgetting
+            one would let it in again.
         max_token_request_bytes: Size of a token request's body.
         max_configuration_bytes: Size of a session's first message, whose maps
             would take many times its size once decoded.
@@ -53,6 +56,7 @@ class ServiceLimits:
     send_timeout: float = 30.0
     close_timeout: float = 2.0
     max_token_lifetime: float = 24 * 3600.0
+    single_use_tokens: bool = False
     max_used_tokens: int = 100_000
     max_token_request_bytes: int = 4096
     max_configuration_bytes: int = 64 * 1024
@@ -69,7 +73,8 @@ class ServiceLimits:
         problems = [
             f"{field.name} {value} is not above 0"
             for field in fields(self)
-            if field.name != "credits" and (value := getattr(self, field.name)) <= 0
+            if field.name not in ("credits", "single_use_tokens")
+            and (value := getattr(self, field.name)) <= 0
         ]
         if self.credits is not None and self.credits < 0:
             problems.append(f"credits {self.credits} is below 0")

@@ -2,8 +2,8 @@
 
 An upgrade is refused with an HTTP status and a JSON sentence. A session is
 ended with a ServerError, which says why, and then a close code: of the
-official clients, one reads the error's code, one its sentence and one the
-close code. Codes of the close-code contract appear in both places.
+official clients, one reads the error's code, the others its sentence, and one
+the close code. Codes of the close-code contract appear in both places.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from avatarpool.exceptions import CloseCode
 from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 
+# Told by the sentence alone: to the clients that read it, code 3 is an invalid request
+# whatever the sentence says.
+BY_SENTENCE = 0
 INVALID_ARGUMENT = 3
 INTERNAL = 13
 UNAVAILABLE = 14
@@ -112,7 +115,7 @@ CREDITS_EXHAUSTED = Ending(
 )
 TEXT_MESSAGE = Ending(
     UNSUPPORTED_DATA,
-    INVALID_ARGUMENT,
+    BY_SENTENCE,
     "unexpected message type: every message is one binary protobuf message",
 )
 
@@ -142,14 +145,14 @@ def too_many_connections(limit: int) -> Ending:
 
 def idle(seconds: float) -> Ending:
     """Nobody has spoken for long; no fault, hence a normal closure."""
-    return Ending(NORMAL, INVALID_ARGUMENT, f"no audio input for {seconds:g} s")
+    return Ending(NORMAL, BY_SENTENCE, f"no audio input for {seconds:g} s")
 
 
 def no_configuration(seconds: float) -> Ending:
     """The client never said what its audio is."""
     return Ending(
         POLICY_VIOLATION,
-        INVALID_ARGUMENT,
+        BY_SENTENCE,
         f"expected ClientConfigureSession message within {seconds:g} s",
     )
 
@@ -163,26 +166,27 @@ def wrong_first_message(name: str) -> Ending:
     """Something else came in the configuration's place."""
     return Ending(
         POLICY_VIOLATION,
-        INVALID_ARGUMENT,
+        BY_SENTENCE,
         f"unexpected message type: expected ClientConfigureSession message, got {name}",
     )
 
 
 def wrong_message(name: str) -> Ending:
     """A message that only a server sends, or a second configuration."""
-    return Ending(POLICY_VIOLATION, INVALID_ARGUMENT, f"unexpected message type: {name}")
+    return Ending(POLICY_VIOLATION, BY_SENTENCE, f"unexpected message type: {name}")
 
 
-def undecodable(detail: str) -> Ending:
+def undecodable(detail: str, *, is_first: bool) -> Ending:
     """Bytes that are no message."""
-    return Ending(INVALID_PAYLOAD, INVALID_ARGUMENT, f"failed to unmarshal message: {detail}")
+    what = "failed to unmarshal initial message" if is_first else "unexpected message type"
+    return Ending(INVALID_PAYLOAD, BY_SENTENCE, f"{what}: {detail}")
 
 
 def unsupported_rate(rate: int, rates: tuple[int, ...] = PCM_SAMPLE_RATES) -> Ending:
     """No such sample rate for this audio format."""
     return Ending(
         POLICY_VIOLATION,
-        INVALID_ARGUMENT,
+        BY_SENTENCE,
         f"unsupported sample rate {rate}: none of {', '.join(map(str, rates))}",
     )
 

@@ -115,7 +115,8 @@ class LocalAvatarService:
             max_connections=self.limits.max_connections,
             max_handshakes=self.limits.max_handshakes,
         )
-        self._tokens = TokenOffice(wall_clock, self.limits.max_used_tokens)
+        max_used = self.limits.max_used_tokens if self.limits.single_use_tokens else None
+        self._tokens = TokenOffice(wall_clock, max_used)
         self._wall_clock = wall_clock
         self._driver = driver
         self._seed = seed

@@ -202,7 +202,8 @@ class ServedSession:
         try:
             return decode(message.data)
         except AvatarSDKError as error:
-            raise SessionOver(refusals.undecodable(error.message)) from error
+            ending = refusals.undecodable(error.message, is_first=not self._has_slot)
+            raise SessionOver(ending) from error
 
     async def _read(self) -> WSMessage:
         """Return the next message that is no ping, which is answered here.

@@ -1,4 +1,4 @@
-"""Session tokens: signed, bound to one application, good for one connection."""
+"""Session tokens: signed, bound to one application, good until they expire or are used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TokenRefused(Exception):
 
 
 class TokenInvalid(TokenRefused):
-    """Not one of ours, or used before."""
+    """Not one of ours, or used before and for a single use."""
 
     def __init__(self) -> None:
         super().__init__("Invalid session token")
@@ -49,17 +49,18 @@ class Token:
 
 
 class TokenOffice:
-    """Issues tokens and redeems each of them once.
+    """Issues tokens and redeems them until they expire.
 
     Tokens carry their own facts under an HMAC, so nothing is kept for one that
-    is issued; a used one is remembered until it expires.
+    is issued. One that is for a single use is remembered, from that on until it expires.
 
     Args:
         wall_clock: Unix time in seconds.
-        max_used: Used, unexpired tokens to remember at most.
+        max_used: Used, unexpired tokens to remember at most; None: they may be
+            used again, and none is remembered.
     """
 
-    def __init__(self, wall_clock: Callable[[], float], max_used: int) -> None:
+    def __init__(self, wall_clock: Callable[[], float], max_used: int | None = None) -> None:
         self._wall_clock = wall_clock
         self._max_used = max_used
         self._secret = secrets.token_bytes(32)
@@ -79,10 +80,10 @@ class TokenOffice:
         return base64.urlsafe_b64encode(self._sign(facts) + facts).decode().rstrip("=")
 
     def redeem(self, text: str) -> Token:
-        """Check a token and use it up.
+        """Check a token and, if it is for a single use, use it up.
 
         Raises:
-            TokenRefused: It is not ours, was used before (`TokenInvalid`), has
+            TokenRefused: It is not ours or was used up (`TokenInvalid`), has
                 expired (`TokenExpired`), or cannot be remembered
                 (`TokensExhausted`).
         """
@@ -94,11 +95,15 @@ class TokenOffice:
             raise TokenInvalid
         if expires_at <= self._wall_clock():
             raise TokenExpired
-        if len(self._used) >= self._max_used:
+        if self._max_used is not None:
+            self._use_up(nonce, expires_at, self._max_used)
+        return Token(facts[_NONCE_BYTES + _EXPIRY_BYTES :].decode(), expires_at)
+
+    def _use_up(self, nonce: bytes, expires_at: int, max_used: int) -> None:
+        if len(self._used) >= max_used:
             raise TokensExhausted(len(self._used))
         self._used.add(nonce)
         heapq.heappush(self._expiries, (expires_at, nonce))
-        return Token(facts[_NONCE_BYTES + _EXPIRY_BYTES :].decode(), expires_at)
 
     def _verified(self, text: str) -> bytes:
         if len(text) > MAX_TOKEN_CHARACTERS:

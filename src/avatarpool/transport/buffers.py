@@ -41,8 +41,10 @@ SMALLEST_READ_BYTES = 1024
 
 # picows doubles its read buffer whenever a read fills nine tenths of it, and keeps it:
 # a burst of 220 kB leaves up to 260 kB behind. From this size on reads are kept to
-# seven eighths, so that it grows for a single message that needs it alone.
-_READ_BYTES = 14 * 1024
+# seven eighths, so that it grows for a single message that needs it alone. It is then
+# one of 14 kB, after one of 7: the beginning of a message that is not complete lies in
+# it at nearly every read, and what there is room for says no more than what is left.
+_READ_BYTES = 8 * 1024
 
 # What comes after the end is read in pieces of this size, and forgotten.
 _UNREAD_BYTES = 4 * 1024

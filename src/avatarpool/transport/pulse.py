@@ -28,7 +28,6 @@ class Pulse:
     """
 
     __slots__ = (
-        "_answered",
         "_awaited",
         "_call_dead",
         "_interval",
@@ -147,7 +146,9 @@ class Pulse:
 
     def _look_again(self, pinged_at: float) -> None:
         taken = self._taken_now()
-        if self._reads.heard_at > pinged_at:
+        # Not later alone: uvloop's clock counts whole milliseconds, and a near peer
+        # answers within one.
+        if self._reads.heard_at >= pinged_at:
             self._look()
         elif taken > self._taken:  # it has been taking what stood before the ping
             self._expect(taken)

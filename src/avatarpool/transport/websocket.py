@@ -140,7 +140,7 @@ class WebSocket(WSListener):
         # Masked where it stands. picows' own way is a copy in a buffer per connection,
         # which keeps the size of the largest message for good.
         message = bytearray().join((_HEADER_ROOM, *parts))
-        self._pulse.written += len(message)
+        self._pulse.written += _size_on_the_wire(len(message) - len(_HEADER_ROOM))
         self._transport.send_reuse_external_bytearray(_BINARY, message, len(_HEADER_ROOM))
 
     @property
@@ -447,6 +447,13 @@ async def connect(
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
     return websocket
+
+
+def _size_on_the_wire(payload: int) -> int:
+    """Return the size of a masked frame (RFC 6455, 5.2)."""
+    if payload < 126:
+        return 2 + 4 + payload
+    return (4 if payload < 65536 else 10) + 4 + payload
 
 
 async def _retrieve(transport: WSTransport) -> None:

@@ -1,0 +1,87 @@
+"""Opens a pool's connections: a session, the user's set-up, a life of its own length."""
+
+from __future__ import annotations
+
+import random
+
+from avatarpool.pool import hooks, numbers
+from avatarpool.pool.borrowing import PooledConnection
+from avatarpool.pool.connection import Connection
+from avatarpool.pool.events import PoolEventKind as Kind
+from avatarpool.pool.factory import SessionMaker
+from avatarpool.pool.hooks import Hook
+from avatarpool.pool.lending import Lender
+from avatarpool.pool.state import PoolState
+
+# Seconds before a session is too old in which its successor is opened; a tenth
+# of short lives.
+_RENEWAL_LEAD = 30.0
+
+
+class Opener:
+    """Opens connections and has them join the pool.
+
+    Args:
+        state: Where they join.
+        lender: Whose they are from then on.
+        sessions: Makes their sessions.
+        configure: The user's, called with each before anybody borrows it.
+        max_lifetime: Seconds that the longest-lived of them is lent for.
+        request_timeout: Seconds that a request may take, for which there must be time.
+    """
+
+    def __init__(
+        self,
+        state: PoolState[Connection, PooledConnection],
+        lender: Lender,
+        sessions: SessionMaker,
+        *,
+        configure: Hook | None,
+        max_lifetime: float,
+        request_timeout: float,
+    ) -> None:
+        self._state = state
+        self._lender = lender
+        self._sessions = sessions
+        self._configure = configure
+        self._max_lifetime = max_lifetime
+        self._request_timeout = request_timeout
+        self._rng = random.Random()  # noqa: S311  # jitter, no secret
+        self.drains = 0  # how often the pool was drained: what is being opened is old as well
+
+    async def open(self) -> Connection:
+        """Open one connection, or leave nothing behind.
+
+        Raises:
+            AvatarPoolError: The service, the user's configuration or ``configure`` refused.
+        """
+        while True:
+            drains = self.drains
+            connection = await self._configured()
+            if drains == self.drains:
+                return connection
+            await connection.session.close()  # it may have been opened with the key of before
+
+    async def _configured(self) -> Connection:
+        connection = Connection(self._lender)
+        await self._sessions.open(connection)
+        connection.opened()
+        if self._configure is not None:
+            try:
+                await hooks.call(self._configure, "configure", self._lender, connection)
+            except BaseException:
+                await connection.session.close()
+                raise
+        return connection
+
+    def join(self, connection: Connection, seconds: float) -> None:
+        """Take in a connection that took so many seconds to open."""
+        now = self._lender.now()
+        connection.opened_at = now
+        life = self._max_lifetime * self._rng.uniform(numbers.SHORTEST_LIFE, 1.0)
+        usable = max(life - self._request_timeout, 0.0)
+        connection.retire_at = now + usable
+        connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
+        self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
+        self._state.welcome(connection, now)
+        self._lender.progress.set()
