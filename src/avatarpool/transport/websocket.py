@@ -398,7 +398,9 @@ async def connect(
         if error.response is None:
             raise _unreachable("the peer did not answer as a WebSocket server") from error
         body = (error.raw_body or b"").decode(errors="replace").replace(secret, HIDDEN)
-        raise upgrade_refused(int(error.response.status), body) from error
+        # The sentence of the cause may quote a header that repeats the secret.
+        cause = None if secret in str(error) else error
+        raise upgrade_refused(int(error.response.status), body) from cause
     except (ProxyFailed, ProxyError) as error:
         raise _proxy_failed(error, proxy) from error
     except TimeoutError as error:
