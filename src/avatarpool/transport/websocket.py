@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -444,7 +445,10 @@ async def _retrieve(transport: WSTransport) -> None:
 def _proxy_failed(error: ProxyFailed | ProxyError, proxy: Proxy | None) -> AvatarSDKError:
     if isinstance(error, ProxyFailed):
         return _unreachable(str(error), proxy, error.http_status)
-    return _unreachable(f"the proxy {proxy} gave no way: {error}", proxy)
+    status = re.search(r" status ([1-9]\d\d)$", str(error))  # where picows has it, and only there
+    return _unreachable(
+        f"the proxy {proxy} gave no way: {error}", proxy, int(status[1]) if status else None
+    )
 
 
 def _unreachable(
