@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("rtt_ms", type=float, metavar="RTT_MS")
     parser.add_argument("--loss", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--network", default=own_network(), help="by default %(default)s")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
+    parser.add_argument("command", nargs=argparse.PARSER, metavar="COMMAND")
     options = parser.parse_args()
     prefix = IPv4Network(options.network).prefixlen
     near_ip, far_ip = ends_of(options.network)

@@ -139,6 +139,8 @@ async def test_a_proxy_that_speaks_tls_leads_to_both(
         for error in await refusals(replace(config, proxy=through.replace(PASSWORD, "hush"))):
             assert error.proxy == f"https://localhost:{port}"
             assert "401" in str(error)
+            assert error.http_status == 401
+            assert not error.retryable
 
 
 async def test_a_console_client_keeps_a_connection_per_proxy(

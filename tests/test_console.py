@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import socket
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -308,6 +309,22 @@ async def test_a_console_that_hangs_up_cannot_be_reached(client: ConsoleClient, 
     console.answer = hang_up
     error = await refusal(client, console.config)
     assert error.code is AvatarSDKErrorCode.connectionFailed
+
+
+async def test_an_answer_that_repeats_the_key_shows_in_no_traceback(
+    client: ConsoleClient, console: Console
+):
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = next(line for line in head.splitlines() if b"hush" in line)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + key.replace(b":", b" ") + b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(repeat, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await refusal(client, replace(console.config, console_endpoint_url=url))
+    assert error.message == "the console could not be reached: the answer is no HTTP"
+    assert "hush" not in "".join(traceback.format_exception(error))
 
 
 async def test_a_console_that_says_nothing_is_left_after_the_timeout(

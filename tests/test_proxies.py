@@ -158,6 +158,7 @@ def test_a_url_is_read(url: str, proxy: Proxy):
         ("http://me:12/hush@p:1", "has no valid host"),
         ("http://me:12?hush@p:1", "has no valid host"),
         ("http://me:hush@p:1/path", "has no valid host"),
+        ("http://me:h\udcfcsh@p:1", "has no valid host and port: .*%-codes"),
         ("socks4://hush@p:1", "must begin with http://, https://, socks5:// or socks5h://"),
         ("ftp://me:hush@p:1", "must begin with"),
         ("socks5://me:h%C3%BCsh@p:1", "ASCII"),
@@ -171,6 +172,7 @@ def test_a_url_that_cannot_work_is_told_without_its_password(url: str, problem: 
     assert str(caught.value).startswith("the proxy cannot be used: HTTPS_PROXY ")
     assert "hush" not in str(caught.value)
     assert "1234" not in str(caught.value)
+    assert "\udcfc" not in str(caught.value)
 
 
 def test_credentials_are_not_shown():

@@ -78,6 +78,9 @@ class ConsoleClient:
                 status, body = await self._post(config, way)
         except TimeoutError as error:
             raise way.late(config.token_request_timeout) from error
+        except aiohttp.ClientResponseError as error:
+            # Its text has the peer's bytes, its repr the request with key and password.
+            raise way.failed(error) from None
         except way.errors() as error:
             raise way.failed(error) from error
         if way.is_proxys(status, body):

@@ -161,6 +161,7 @@ def _parse(url: str) -> tuple[Proxy | None, str]:
             return None, "must begin with http://, https://, socks5:// or socks5h://"
         host, port = parts.hostname or "", parts.port or _PORTS[scheme]
         host.encode("idna")
+        url.encode()  # bytes of the environment that are no UTF-8 come as lone surrogates
     except ValueError:
         return None, _NO_HOST
     # What a password left over must not be taken for a host, nor be shown as one.

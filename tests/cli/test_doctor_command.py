@@ -200,11 +200,21 @@ async def test_a_proxy_that_cannot_work_is_a_step_of_its_own(command, company):
     assert "hush" not in result.stdout + result.stderr
 
 
-async def test_an_authority_that_this_machine_does_not_know_is_asked_for(command, company):
-    company["SSL_CERT_FILE"] = "/nowhere"
+async def test_an_authority_that_this_machine_does_not_know_is_asked_for(
+    command, company, tmp_path
+):
+    (tmp_path / "others.pem").touch()
+    company["SSL_CERT_FILE"] = str(tmp_path / "others.pem")
     result = await asyncio.to_thread(command, "doctor", env=company)
     assert outcomes(result.stdout)["token"] == "FAILED"
     assert result.stderr.startswith("Name the authority of AVATAR_CONSOLE_ENDPOINT")
+
+
+async def test_a_file_of_authorities_that_is_not_there_is_named(command, company):
+    company["SSL_CERT_FILE"] = "/nowhere"
+    result = await asyncio.to_thread(command, "doctor", env=company)
+    assert outcomes(result.stdout)["token"] == "FAILED"
+    assert result.stderr == "Correct SSL_CERT_FILE: there is no /nowhere to be read.\n"
 
 
 async def test_an_ingress_that_is_no_ingress_is_a_wrong_path(command, company):

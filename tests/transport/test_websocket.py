@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -348,6 +349,18 @@ async def test_a_peer_that_never_answers_the_upgrade_is_given_up():
     async with server(talk) as url:
         with pytest.raises(AvatarSDKError, match=r"no WebSocket connection within 0\.05 s"):
             await dial(url, Handler(), timeout=0.05)
+
+
+async def test_a_refusal_that_repeats_the_secret_shows_in_no_traceback():
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nno header, but a secret\r\n\r\n")
+        writer.close()
+
+    async with server(repeat) as url:
+        with pytest.raises(AvatarSDKError, match="HTTP 403") as caught:
+            await dial(url, Handler())
+    assert "but a secret" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("is_trusted", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -123,13 +124,20 @@ def _about_tls(error: ssl.SSLError, endpoint: str) -> str:
                 f"is {when} by it; if the clock is right, the certificate must be renewed."
             )
         case 2 | 18 | 19 | 20 | 21:
-            return (
-                f"Name the authority of {endpoint} in SSL_CERT_FILE, a file of PEM "
-                "certificates: this machine does not know it."
-            )
+            return _about_authority(endpoint)
         case 62 | 64:
             return f"Check the host in {endpoint}: the certificate there is for another one."
     return f"Have the certificate of {endpoint} corrected, or of what stands before it."
+
+
+def _about_authority(endpoint: str) -> str:
+    named = os.environ.get("SSL_CERT_FILE")
+    if named and not os.access(named, os.R_OK):  # OpenSSL says nothing of that
+        return f"Correct SSL_CERT_FILE: there is no {named} to be read."
+    return (
+        f"Name the authority of {endpoint} in SSL_CERT_FILE, a file of PEM "
+        "certificates: this machine does not know it."
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
