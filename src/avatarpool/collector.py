@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan
 from typing import Protocol
 
 from avatarpool.exceptions import (
+    ConfigurationError,
     RequestTimeout,
     SessionStateError,
 )
@@ -242,7 +243,10 @@ class AnimationCollector:
             AvatarSDKError: The request or its connection failed.
             SessionStateError: The connection was returned before the end.
             PoolClosed: The pool was closed, and its patience ran out.
+            ConfigurationError: The timeout is no number.
         """
+        if timeout is not None:
+            check_number("the collector cannot wait", timeout=timeout)
         limits, collection = self._limits, self._current
         if timeout is None:
             timeout = limits.timeout
@@ -279,6 +283,7 @@ class AnimationCollector:
             RequestTimeout: A frame did not come in time.
             AvatarSDKError, SessionStateError, PoolClosed: As `wait` does.
         """
+        check_number("the collector cannot wait", timeout=timeout or 0, patience=patience or 0)
         limits, collection, wakeup = self._limits, self._unread(), self._new_wakeup()
         timeout = _first_of(timeout, limits.timeout)
         first = _first_of(patience, limits.first_frame_timeout)
@@ -348,6 +353,22 @@ class AnimationCollector:
         self._current.finish(error)
         if self._next is not None:
             self._next.finish(error)
+
+
+def check_number(what: str, **given: object) -> None:
+    """Raise `ConfigurationError` for what is no number; it would be found out under load."""
+    problems = [
+        f"{name} {value!r} must be a number"
+        for name, value in given.items()
+        if not is_number(value)
+    ]
+    if problems:
+        raise ConfigurationError(what, problems)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value can be told as seconds, or compared with others."""
+    return isinstance(value, (int, float)) and not isnan(value)
 
 
 def _first_of(told: float | None, limit: float | None) -> float:

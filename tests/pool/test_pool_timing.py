@@ -447,7 +447,7 @@ async def test_a_size_that_is_no_whole_number_is_told():
 @virtually
 async def test_a_close_with_no_time_at_all_changes_nothing():
     async with new_pool(Script(), 1) as pool:
-        with pytest.raises(TypeError):
+        with pytest.raises(ConfigurationError, match="timeout None must be a number"):
             await pool.close(timeout=None)  # type: ignore[arg-type]
         await hold(pool, 0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from math import inf, isnan
+from math import inf
 
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
@@ -113,10 +113,11 @@ class Lender:
         """
         borrower.waits_since = self.meter.clock()
         now = self.now()
-        came_at = now if borrower.came_at is None else borrower.came_at
+        if borrower.came_at is None:
+            borrower.came_at = now
         if self._check is None:
-            return self._enqueue(borrower, came_at, now + borrower.timeout)
-        return self._checked(self._check, borrower, came_at, now + borrower.timeout)
+            return self._enqueue(borrower, borrower.came_at, now + borrower.timeout)
+        return self._checked(self._check, borrower, borrower.came_at, now + borrower.timeout)
 
     def admit(self, borrower: PooledConnection, connection: Connection) -> None:
         """Count a borrower that waited and has its connection now; `put_back` returns it."""
@@ -129,6 +130,7 @@ class Lender:
     def withdraw(self, borrower: PooledConnection, error: BaseException) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
         self._state.leave(borrower)
+        borrower.came_at = None  # it may come again
         future, borrower.future = borrower.future, None
         if future and future.done() and not future.cancelled() and future.exception() is None:
             self._release(future.result(), self.now())
@@ -240,8 +242,6 @@ class Lender:
         self, check: Hook, borrower: PooledConnection, came_at: float, deadline: float
     ) -> Connection:
         """Give the first connection that passes the user's check."""
-        if isnan(deadline):  # it would disturb the event loop's timers
-            raise ValueError(f"timeout {borrower.timeout} must be a number")
         while True:
             self.check_open()  # it may have been closed during the check
             connection = self._take()
@@ -266,13 +266,13 @@ class Lender:
             if isinstance(error, TimeoutError):
                 raise self._timed_out(borrower.timeout) from error
             raise
-        if checking.cancelled():  # the pool closes
+        if checking.cancelled() and self._state.is_closed:
             self._release(connection, self.now())
             self.check_open()
-        unfit = checking.exception()
+        unfit = _what_it_raised(checking, connection)
         if isinstance(unfit, AvatarSDKError):
             self._state.retire(connection, "did not pass the check")
-            self._keeper.check_failed(unfit)
+            self._keeper.inside(self._keeper.check_failed, unfit)
             self._act()
         elif unfit is not None:
             self._release(connection, self.now())
@@ -286,7 +286,7 @@ class Lender:
             await asyncio.wait({checking}, timeout=_GRACE)
         finally:
             if checking.done():
-                self._release(connection, self.now())
+                self._end_check(checking, connection)
             else:
                 assert self._keeper is not None
                 self._keeper.have(self._release_after, checking, connection)
@@ -295,9 +295,17 @@ class Lender:
         """Take a connection back whose check takes its time to be cancelled."""
         await asyncio.wait({checking}, timeout=self._state.quarantine_timeout)
         if checking.done():
-            self._release(connection, self.now())
+            self._end_check(checking, connection)
         else:  # a hook that takes no notice of being cancelled
             self._state.retire(connection, "its check does not end")
+            self._act()
+
+    def _end_check(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """Take a connection back from a check that was broken off, or had just failed."""
+        if checking.cancelled() or checking.exception() is None:
+            self._release(connection, self.now())
+        else:
+            self._state.retire(connection, "did not pass the check")
             self._act()
 
     # --- taking back ------------------------------------------------------------------------
@@ -332,7 +340,8 @@ class Lender:
                 self._free(connection, now)
         else:
             self._counters.returns_unsettled += 1
-            self.tell(Kind.QUARANTINED, connection.connection_id)
+            if self.listeners.each:
+                self._inside(self.tell, Kind.QUARANTINED, connection.connection_id)
             connection.fading = Fading(
                 now,
                 asked_at=left.began_at if left else now,
@@ -418,7 +427,10 @@ class Lender:
             self._act()
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
-        """A connection ended: replace it."""
+        """A connection ended, in whoever's hands: replace it."""
+        self._inside(self._lost, connection, error)
+
+    def _lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         if self._state.lose(connection):
             self._counters.connections_lost += 1
             if error is not None and error.code is AvatarSDKErrorCode.protocolError:
@@ -435,6 +447,9 @@ class Lender:
 
     def broken(self, connection: Connection, error: AvatarSDKError) -> None:
         """A connection's peer broke the protocol: it is not lent any more."""
+        self._inside(self._broken, connection, error)
+
+    def _broken(self, connection: Connection, error: AvatarSDKError) -> None:
         self._counters.protocol_errors += 1
         if connection.why:
             return
@@ -487,3 +502,14 @@ class Lender:
     def _act(self) -> None:
         assert self._keeper is not None
         self._keeper.act()
+
+    def _inside(self, act: Callable[..., object], *args: object) -> None:
+        """Do what is the pool's in its own context."""
+        assert self._keeper is not None
+        self._keeper.inside(act, *args)
+
+
+def _what_it_raised(checking: asyncio.Task[None], connection: Connection) -> BaseException | None:
+    if checking.cancelled():  # a hook that has cancelled its own task
+        return hooks.failure("check was cancelled from within", connection)
+    return checking.exception()

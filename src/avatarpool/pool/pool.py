@@ -10,11 +10,10 @@ import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from math import isnan
 from types import TracebackType
 from typing import Self
 
-from avatarpool.collector import CollectionLimits
+from avatarpool.collector import CollectionLimits, check_number, is_number
 from avatarpool.exceptions import (
     ConfigurationError,
     PoolClosed,
@@ -148,6 +147,13 @@ class AvatarConnectionPool:
             reconnect_timeout=reconnect_timeout,
             leak_warning=leak_warning or 0.0,
         )
+        problems += _uncountable(
+            pool_size=pool_size,
+            min_size=0 if min_size is None else min_size,
+            max_size=0 if max_size is None else max_size,
+            num_workers=num_workers,
+            max_waiting=max_waiting,
+        )
         problems += _uncallable(
             config_factory=config_factory,
             configure=configure,
@@ -278,6 +284,7 @@ class AvatarConnectionPool:
                 The pool is closed: make a new one to try again.
             PoolClosed: It is closed already.
         """
+        check_number(f"pool {self.name!r} cannot be opened", timeout=timeout)
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
@@ -347,6 +354,7 @@ class AvatarConnectionPool:
         Raises:
             PoolError: It belongs to another event loop.
         """
+        check_number(f"pool {self.name!r} cannot be closed", timeout=timeout)
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
@@ -379,15 +387,15 @@ class AvatarConnectionPool:
         loop = self._lender.loop if keeper is not None else None
         if keeper is None or loop is None or self._closed is not None:
             return
-        warnings.warn(
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
+        warnings.warn(  # last: where warnings are errors it raises
             f"pool {self.name!r} was forgotten with {self.total_count} sessions open: "
             "close it, or use it with async with",
             ResourceWarning,
             source=self,
             stacklevel=1,
         )
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._lender.progress
@@ -462,14 +470,11 @@ class AvatarConnectionPool:
         """
         if timeout is None:
             timeout = self.timeout
-        elif not _is_number(timeout):
-            raise self._cannot_lend(f"timeout {timeout!r} must be a number")
-        if priority != 0.0 and not _is_number(priority):
-            raise self._cannot_lend(f"priority {priority!r} must be a number")
+        elif not is_number(timeout):
+            check_number(f"pool {self.name!r} cannot lend a connection", timeout=timeout)
+        if priority != 0.0 and not is_number(priority):
+            check_number(f"pool {self.name!r} cannot lend a connection", priority=priority)
         return PooledConnection(self._lender, timeout, priority, self)
-
-    def _cannot_lend(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"pool {self.name!r} cannot lend a connection", [problem])
 
 
 def _interval(*limits: float) -> float:
@@ -494,16 +499,21 @@ def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -
     keeper.finish(sessions.console.close)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isnan(value)
-
-
 def _negative(**limits: float) -> list[str]:
     """Name the limits that cannot be kept."""
     return [
         f"{name} {limit!r} is negative or no number"
         for name, limit in limits.items()
-        if not (_is_number(limit) and limit >= 0)
+        if not (is_number(limit) and limit >= 0)
+    ]
+
+
+def _uncountable(**given: object) -> list[str]:
+    """Name what was given for a number of things and is none."""
+    return [
+        f"{name} {value!r} is no whole number"
+        for name, value in given.items()
+        if not isinstance(value, int)
     ]
 
 
