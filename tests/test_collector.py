@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from math import nan
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from avatarpool.collector import AnimationCollector, CollectionLimits, Nowhere
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
+    ConfigurationError,
     RequestTimeout,
     SessionStateError,
 )
@@ -340,6 +343,100 @@ def test_leaving_an_iteration_leaves_no_waiter_behind(collector, bells):
     step(iterator.aclose())
     add(collector, frame(1))
     assert bells.made[0].rings == 0
+
+
+def read_to_its_end(collector: AnimationCollector, req_id: str) -> None:
+    collector.begin(req_id)
+    add(collector, frame(0, end=True))
+    assert step(collector.wait()) == [frame(0, end=True)]
+
+
+def test_a_reader_that_starts_before_the_second_request_gets_that_requests_frames(collector):
+    collector.goes_on = True  # as on a borrowed connection
+    read_to_its_end(collector, "r-1")
+    iterator = aiter(collector)
+    reading = anext(iterator)
+    assert step(reading) is None, "it waits, and gives nothing of the first"
+    collector.begin("r-2")
+    add(collector, frame(7))
+    assert step(reading) == frame(7)
+    add(collector, frame(8, end=True))
+    assert step(anext(iterator)) == frame(8, end=True)
+    with pytest.raises(StopAsyncIteration):
+        step(anext(iterator))
+
+
+def test_several_readers_may_wait_for_the_next_request(collector):
+    collector.goes_on = True  # as on a borrowed connection
+    read_to_its_end(collector, "r-1")
+    readings = [anext(aiter(collector)) for _ in range(3)]
+    assert [step(reading) for reading in readings] == [None] * 3
+    collector.begin("r-2")
+    add(collector, frame(7))
+    assert [step(reading) for reading in readings] == [frame(7)] * 3
+
+
+def test_a_reader_of_a_request_that_nobody_has_read_gets_that_one(collector):
+    collector.begin("r-1")
+    add(collector, frame(0, end=True))
+    assert step(anext(aiter(collector))) == frame(0, end=True)
+
+
+def test_a_request_that_was_iterated_over_has_been_read(collector):
+    collector.goes_on = True  # as on a borrowed connection
+    collector.begin("r-1")
+    add(collector, frame(0, end=True))
+    iterator = aiter(collector)
+    step(anext(iterator))
+    with pytest.raises(StopAsyncIteration):
+        step(anext(iterator))
+    assert step(anext(aiter(collector))) is None
+
+
+def test_whoever_waits_speaks_of_the_current_request_though_another_is_awaited(collector):
+    collector.goes_on = True  # as on a borrowed connection
+    read_to_its_end(collector, "r-1")
+    step(anext(aiter(collector)))
+    assert collector.req_id == "r-1"
+    assert collector.is_done
+    assert not collector.is_settled
+    assert step(collector.wait()) == [frame(0, end=True)]
+
+
+def test_a_reader_whose_next_request_never_comes_learns_it_with_the_return(collector):
+    collector.goes_on = True  # as on a borrowed connection
+    read_to_its_end(collector, "r-1")
+    reading = anext(aiter(collector))
+    step(reading)
+    collector.finish(FAILURE)
+    with pytest.raises(AvatarSDKError, match="gone"):
+        step(reading)
+    assert collector.error is None, "the first one was answered"
+
+
+def test_after_the_return_a_reader_gets_the_last_request_again(collector):
+    read_to_its_end(collector, "r-1")
+    collector.is_closed = True
+    assert step(anext(aiter(collector))) == frame(0, end=True)
+
+
+WRONG_TIMES: list[Any] = ["5", nan, [], b"1"]
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("wrong", WRONG_TIMES)
+def test_a_time_that_is_no_number_is_refused_though_there_is_nothing_to_wait_for(
+    collector, wrong, is_done
+):
+    collector.begin("r-1")
+    add(collector, frame(0, end=is_done))
+    with pytest.raises(ConfigurationError, match=r"timeout .* must be a number"):
+        step(collector.wait(wrong))
+    if wrong:
+        with pytest.raises(ConfigurationError, match=r"timeout .* must be a number"):
+            step(anext(collector.stream(wrong)))
+        with pytest.raises(ConfigurationError, match=r"patience .* must be a number"):
+            step(anext(collector.stream(patience=wrong)))
 
 
 # --- a foreign session's callbacks ----------------------------------------------

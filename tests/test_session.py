@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,77 @@ async def test_callbacks_that_raise_are_logged_and_change_nothing(
         await done.wait()
         assert session.is_open
     assert "in a callback" in caplog.text
+
+
+class Outcome(BaseException):
+    """No `Exception`, as pytest's outcomes are none."""
+
+
+CALLBACKS = ("transport_frames", "on_playback", "on_error", "on_close")
+
+
+@pytest.mark.parametrize(
+    "kind", [asyncio.CancelledError, Outcome, StopIteration], ids=lambda kind: kind.__name__
+)
+@pytest.mark.parametrize("name", CALLBACKS)
+async def test_whatever_a_callback_raises_its_session_goes_on(
+    name: str,
+    kind: type[BaseException],
+    service: LocalAvatarService,
+    caplog: pytest.LogCaptureFixture,
+):
+    def raising(*_: object) -> None:
+        raise kind
+
+    async with AvatarConnectionPool(1, lambda: service.config_factory(**{name: raising})) as pool:
+        for _ in range(2):
+            async with pool.borrow() as conn:
+                await conn.session.send_audio(SILENCE, end=True)
+                assert len(await conn.collector.wait(5.0)) == 1
+        assert pool.get_stats()["connections_lost"] == 0
+        if name == "on_error":  # nothing but its end has one to tell
+            assert service._ingress is not None
+            [session] = service._ingress._sessions
+            session._transport.abort()
+            async with asyncio.timeout(5):
+                while not pool.get_stats()["connections_lost"]:
+                    await asyncio.sleep(0.002)
+    assert "failed" in caplog.text
+    assert "raising" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "kind", [LookupError, asyncio.CancelledError, Outcome], ids=lambda kind: kind.__name__
+)
+async def test_borrowers_learn_of_a_trace_context_that_raises_by_an_error_of_ours(
+    kind: type[BaseException], service: LocalAvatarService
+):
+    failing = [True]
+
+    def trace_context() -> dict[str, str]:
+        if failing:
+            raise kind("no span")
+        return {}
+
+    config = partial(service.config_factory, trace_context=trace_context)
+    async with AvatarConnectionPool(1, config) as pool, pool.borrow() as conn:
+        with pytest.raises(PoolError, match="send_audio failed") as caught:
+            await conn.session.send_audio(SILENCE, end=True)
+        cause = caught.value.__cause__
+        assert kind in (type(cause), type(cause and cause.__cause__))
+        failing.clear()
+        await conn.session.send_audio(SILENCE, end=True)
+        assert len(await conn.collector.wait(5.0)) == 1
+
+
+@pytest.mark.parametrize("given", [{"traceparent": 7}, {"tracestate": None}, ["traceparent"]])
+async def test_a_trace_context_of_nonsense_begins_no_request(
+    given: Any, service: LocalAvatarService
+):
+    async with AvatarSession(service.config_factory(trace_context=lambda: given)) as session:
+        with pytest.raises(TypeError):
+            await session.send_audio(SILENCE)
+        assert session.requests.is_settled
 
 
 async def test_abandon_ends_whatever_is_open():
@@ -993,6 +1065,74 @@ async def test_cancelling_a_send_leaves_whole_messages():
         await done.wait()
     assert len({message.req_id for message in got}) == 1
     assert all(len(message.audio) == PIECE_BYTES for message in got[:-1])
+
+
+@asynccontextmanager
+async def slow_reader() -> AsyncIterator[tuple[SessionConfig, asyncio.Event, list[AudioInput]]]:
+    """A peer that reads nothing until it is told to, and what it then got."""
+    resume, got = asyncio.Event(), []
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await confirm(websocket)
+        transport = stop_reading(websocket)
+        await resume.wait()
+        transport.resume_reading()
+        while (received := await websocket.receive()).type is WSMsgType.BINARY:
+            message = decode(received.data)
+            if isinstance(message, AudioInput):
+                got.append(message)
+
+    async with peer(behave) as config:
+        yield config, resume, got
+
+
+async def held_back(session: AvatarSession) -> None:
+    async with asyncio.timeout(10):
+        while not (session._websocket and session._websocket._writable):
+            await asyncio.sleep(0)
+
+
+async def test_sends_side_by_side_follow_each_other_each_whole():
+    async with slow_reader() as (config, resume, got), AvatarSession(config) as session:
+        parts = [bytes([number]) * (3 << 20) for number in range(1, 4)]
+        sending = [asyncio.create_task(session.send_audio(part)) for part in parts]
+        await held_back(session)
+        resume.set()
+        assert len(set(await asyncio.gather(*sending))) == 1
+        await session.send_audio(b"", end=True)
+        async with asyncio.timeout(10):
+            while not (got and got[-1].end):
+                await asyncio.sleep(0.002)
+        assert b"".join(bytes(message.audio) for message in got) == b"".join(parts)
+        assert [message.end for message in got] == [False] * (len(got) - 1) + [True]
+
+
+async def test_of_two_whole_requests_side_by_side_the_second_is_refused_with_a_sentence():
+    async with slow_reader() as (config, resume, _), AvatarSession(config) as session:
+        first = asyncio.create_task(session.send_audio(bytes(8 << 20), end=True))
+        await held_back(session)
+        second = asyncio.create_task(session.send_audio(SILENCE, end=True))
+        await asyncio.sleep(0)
+        resume.set()
+        req_id = await first
+        with pytest.raises(SessionStateError, match=f"request {req_id} is still being answered"):
+            await second
+
+
+async def test_audio_that_waits_behind_an_interrupted_send_becomes_no_request_of_its_own():
+    async with slow_reader() as (config, resume, _), AvatarSession(config) as session:
+        first = asyncio.create_task(session.send_audio(bytes(8 << 20)))
+        await held_back(session)
+        second = asyncio.create_task(session.send_audio(SILENCE, end=True))
+        await asyncio.sleep(0)
+        req_id = await session.interrupt()
+        resume.set()
+        with pytest.raises(SessionStateError, match="interrupted while its audio was being sent"):
+            await first
+        with pytest.raises(SessionStateError, match=f"request {req_id} was over before more"):
+            await second
+        assert session.requests.last == req_id
+        assert await session.send_audio(SILENCE, end=True) != req_id
 
 
 async def test_an_interrupt_from_another_task_stops_the_sending():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from avatarpool.arguments import check_number
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -266,7 +267,10 @@ class AnimationCollector:
             AvatarSDKError: The request or its connection failed.
             SessionStateError: The connection was returned before the end.
             PoolClosed: The pool was closed, and its patience ran out.
+            ConfigurationError: The timeout is no number.
         """
+        if timeout is not None:
+            check_number("the collector cannot wait", timeout=timeout)
         limits, collection = self._limits, self._current
         if timeout is None:
             timeout = limits.timeout
@@ -303,6 +307,7 @@ class AnimationCollector:
             RequestTimeout: A frame did not come in time.
             AvatarSDKError, SessionStateError, PoolClosed: As `wait` does.
         """
+        check_number("the collector cannot wait", timeout=timeout or 0, patience=patience or 0)
         limits, collection, wakeup = self._limits, self._unread(), self._new_wakeup()
         timeout = _first_of(timeout, limits.timeout)
         first = _first_of(patience, limits.first_frame_timeout)

@@ -36,6 +36,7 @@ from avatarpool.proxies import proxy_for
 from avatarpool.routing import Nobody, Router, SessionObserver
 from avatarpool.transport import outgoing
 from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.untrusted import raised
 
 log = logging.getLogger("avatarpool.session")
 
@@ -222,7 +223,10 @@ class AvatarSession:
             ConnectionGone: The connection has ended.
             AvatarSDKError: The peer takes no data.
         """
+        waits_amid = self._sending.locked() and self.requests.is_half_sent
+        begun = self.requests.current if waits_amid else None
         async with self._sending:
+            self.requests.check_same(begun)
             return await self._send_audio(audio, end=end)
 
     async def _send_audio(self, audio: bytes | bytearray | memoryview, *, end: bool) -> str:
@@ -525,7 +529,7 @@ def _call(callback: Callable[..., object] | None, *args: object) -> None:
     """Call a user's callback; what it raises is logged and goes no further."""
     if callback is None:
         return
-    try:
-        callback(*args)
-    except Exception:
-        log.exception("callback %r failed", getattr(callback, "__qualname__", callback))
+    failure = raised(callback, *args)
+    if failure is not None:
+        name = getattr(callback, "__qualname__", callback)
+        log.error("callback %r failed", name, exc_info=failure)

@@ -9,43 +9,56 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from types import TracebackType
 from typing import TypeVar
+from urllib.parse import quote
 
 from avatarpool.exceptions import AvatarPoolError, PoolError
 from avatarpool.protocol.refusals import HIDDEN
 
 T = TypeVar("T")
 
-_NAME = r"[\w.-]*(?:key|token|secret|passw|pwd|signature|credential|auth)[\w.-]*"
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+# The end of a secret's name. Bounded, and without its beginning: a text may be made to be
+# searched for long.
+_NAME = r"(?:key|token|secret|passw|pwd|signature|credential|auth)[\w.-]{0,40}"
 _IS_SECRET = re.compile(_NAME, re.IGNORECASE)
 
 # Where a text shows a credential, whatever it is: in a URL's front, as a parameter, as an
 # item of a mapping, as a header, as a JSON Web Token.
 _SHOWN = (
     (re.compile(r"(://)[^/\s@]+(?=@)"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i)\b({_NAME}=)(?!\[)[^\s&\"',;)\]}}]+"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i)\b({_NAME}[\"']?:\s*)([\"'])[^\"']*\2"), rf"\1\2{HIDDEN}\2"),
-    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),
+    (re.compile(rf"(?i)({_NAME}[\"']?\s?[=:]\s?b?)([\"'])[^\"']*\2"), rf"\1\2{HIDDEN}\2"),
+    (re.compile(rf"(?i)({_NAME}=)(?![\[\"'])[^\s&\"',;)\]}}]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer|basic) (?!\[)[\w.~+/=-]+"), rf"\1 {HIDDEN}"),
+    (re.compile(rf"(?i)({_NAME}:\s?)(?!\[)[\w.~+/=-]{{16,}}"), rf"\1{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{8,}[\w.-]*"), HIDDEN),
 )
+
+_SHORTEST_SECRET = 4  # characters: shorter ones stand in half of all words
+
+_DEEPEST = 4  # mappings and dataclasses in each other that are searched for secrets
 
 _MOST_CHARACTERS = 500  # of somebody else's words in ours
 
 
 class Interrupted(Exception):
-    """A CancelledError that came from within: nobody had asked for it."""
+    """A CancelledError that nobody had asked for, or what else is no `Exception`."""
 
 
 async def awaited(work: Awaitable[T]) -> T:
     """Await code that is not ours.
 
     Who is cancelled gets CancelledError whatever the code makes of it, and a
-    CancelledError of its own doing is an error like others.
+    CancelledError of its own doing is an error like others. So is every other
+    BaseException but what ends the program.
 
     Raises:
-        Interrupted: It raised CancelledError, and nobody had cancelled.
+        Interrupted: It raised CancelledError, and nobody had cancelled; or what is
+            no `Exception` at all.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -56,13 +69,45 @@ async def awaited(work: Awaitable[T]) -> T:
         if task.cancelling() > before:
             raise
         raise Interrupted("it was cancelled from within") from error
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
         if task.cancelling() > before:
             raise asyncio.CancelledError from error
-        raise
+        if isinstance(error, Exception):
+            raise
+        raise Interrupted(f"it raised {words(error)}") from error
     if task.cancelling() > before:
         raise asyncio.CancelledError
     return result
+
+
+async def answered(call: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Call code that is not ours and await what it gives, as `awaited` does."""
+
+    async def asked() -> T:  # what is raised before there is anything to await, too
+        return await call(*args)
+
+    return await awaited(asked())
+
+
+def raised(callback: Callable[..., object], *args: object) -> ExceptionInfo | None:
+    """Call a callback that is not ours, and return what it raised, for a log.
+
+    Whoever calls is amid its bookkeeping: what ends the program does so a moment later.
+    """
+    try:
+        callback(*args)
+    except (KeyboardInterrupt, SystemExit) as end:
+        asyncio.get_running_loop().call_soon(_raise, end)
+    except BaseException as error:  # noqa: BLE001
+        # In this form, as logging would ask an exception whether it is true.
+        return type(error), error, error.__traceback__
+    return None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def words(error: BaseException, secrets: Iterable[str] = ()) -> str:
@@ -81,21 +126,40 @@ def words(error: BaseException, secrets: Iterable[str] = ()) -> str:
 def hidden(text: str, secrets: Iterable[str] = ()) -> str:
     """Return somebody else's text in one line of bounded length, without credentials."""
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+        # As it is, as it stands in a URL, and as a repr writes it.
+        for form in {secret, quote(secret, safe=""), repr(secret)[1:-1]}:
+            text = text.replace(form, HIDDEN)
+    text = text[: 4 * _MOST_CHARACTERS]  # some of which may be hidden
     for pattern, replacement in _SHOWN:
         text = pattern.sub(replacement, text)
     return "".join(c if c.isprintable() else " " for c in text[:_MOST_CHARACTERS])
 
 
-def secrets_in(options: Mapping[str, object]) -> list[str]:
-    """Return the values whose names say that they are secret, those of dataclasses too."""
+def secrets_in(options: Mapping[str, object], depth: int = _DEEPEST) -> list[str]:
+    """Return the values whose names say that they are secret, those further in too."""
     found: list[str] = []
     for name, value in options.items():
         if isinstance(value, str):
-            found += [value] if value and _IS_SECRET.fullmatch(name) else []
-        elif is_dataclass(value):
-            found += secrets_in({each.name: getattr(value, each.name) for each in fields(value)})
+            is_secret = len(value) >= _SHORTEST_SECRET and _IS_SECRET.search(str(name))
+            found += [value] if is_secret else []
+        elif depth and isinstance(value, Mapping):
+            found += secrets_in(value, depth - 1)
+        elif depth and is_dataclass(value) and not isinstance(value, type):
+            named = {each.name: getattr(value, each.name, None) for each in fields(value)}
+            found += secrets_in(named, depth - 1)
     return found
+
+
+def ours(error: AvatarPoolError) -> AvatarPoolError:
+    """Return one of our errors, unless it is a user's own kind of it that cannot be read."""
+    try:
+        str(error)
+        repr(error)
+        bool(error)
+        bool(getattr(error, "retryable", False))
+    except Exception:  # noqa: BLE001
+        return _wrapped(error)
+    return error
 
 
 def copied(error: Exception) -> AvatarPoolError:
@@ -109,9 +173,14 @@ def copied(error: Exception) -> AvatarPoolError:
             fresh = copy.copy(error)
         except Exception:  # noqa: BLE001  # a user's subclass may do anything
             fresh = None
-        if isinstance(fresh, AvatarPoolError):
-            fresh.__cause__ = error.__cause__ or error
+        if isinstance(fresh, AvatarPoolError) and fresh is not error:
+            cause = error.__cause__  # which may raise where it is asked whether it is true
+            fresh.__cause__ = error if cause is None else cause
             return fresh
+    return _wrapped(error)
+
+
+def _wrapped(error: Exception) -> PoolError:
     wrapped = PoolError(words(error))
     wrapped.__cause__ = error
     return wrapped

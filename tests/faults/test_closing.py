@@ -6,8 +6,12 @@ The laboratory itself checks at its end that no connection of the pool is open.
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from operator import attrgetter
+from pathlib import Path
 
 import pytest
 from echo import marked_audio
@@ -39,6 +43,15 @@ async def closes(pool: AvatarConnectionPool, timeout: float = 0.1) -> None:
     opened = stats["connections_num"] - stats["connections_errors"]
     # Attempts that closing cut short neither failed nor gave a connection.
     assert opened >= stats["connections_lost"] + stats["connections_retired"]
+
+
+def open_sockets() -> list[str]:
+    """This process's sockets."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the folder's own is gone
+            names.append(str(link.readlink()))
+    return [name for name in names if name.startswith("socket:")]
 
 
 Fault = Callable[[Laboratory, AvatarConnectionPool], Awaitable[object]]
@@ -221,3 +234,39 @@ async def test_attempts_that_closing_prevents_are_not_counted_as_opening(lab: La
     await pool.initialize()
     pool.drain()
     await closes(pool)
+
+
+async def test_a_close_that_is_cancelled_leaves_neither_task_nor_socket(lab: Laboratory):
+    lab.overrides["close_timeout"] = 30.0
+    before = asyncio.all_tasks()
+    pool = lab.pool(3)
+    await pool.initialize()
+    of_the_service = asyncio.all_tasks() - before
+    sockets = open_sockets()
+    async with pool.borrow() as conn:
+        lab.ingress.swallow()  # the closing handshakes are never answered
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pool.close(timeout=60.0), 0.1)
+        async with asyncio.timeout(SOON):
+            await pool.close()
+        assert asyncio.all_tasks() - before <= of_the_service
+        assert not conn._connection.session.is_open
+    await until(lambda: len(open_sockets()) <= len(sockets) - 3)
+
+
+async def test_a_pool_that_nobody_holds_closes_its_sessions(lab: Laboratory):
+    async def forget() -> None:
+        pool = lab.pool(3)
+        await pool.initialize()
+        await serve(pool, 1)
+        assert lab.service.counters.connections_open == 3
+
+    told: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: told.append(str(message))  # type: ignore[assignment]
+        await forget()
+        gc.collect()
+    assert len(told) == 1
+    assert "was forgotten with 3 sessions open" in told[0]
+    await until(lambda: lab.service.counters.connections_open == 0)

@@ -101,6 +101,20 @@ async def test_what_dies_after_it_was_lent_and_before_the_first_byte_is_exchange
 
 
 @every_death
+async def test_what_dies_between_two_requests_of_a_borrow_is_exchanged(death: str):
+    async with laboratory() as lab, lab.pool(2) as pool:
+        async with pool.borrow() as conn:
+            await answered(conn, 1)
+            first = conn.connection_id
+            DEATHS[death][0](lab)
+            await until(lambda: pool.get_stats()["connections_lost"] == 2)
+            await answered(conn, 2)
+            assert conn.connection_id != first
+        await whole(pool, 2)
+        assert pool.get_stats()["requests_errors"] == 0
+
+
+@every_death
 async def test_what_dies_after_audio_was_sent_fails_at_once_with_the_cause(death: str):
     kill, code = DEATHS[death]
     async with laboratory() as lab, lab.pool(2) as pool:

@@ -5,7 +5,14 @@ import random
 import pytest
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, ConfigurationError
-from avatarpool.pool.opening import FIRST_DELAY, MAX_DELAY, PROBATION, OpeningPolicy, is_refusal
+from avatarpool.pool.opening import (
+    FIRST_DELAY,
+    MAX_DELAY,
+    MAX_DELAY_WITH_WAITERS,
+    PROBATION,
+    OpeningPolicy,
+    is_refusal,
+)
 
 DOWN = AvatarSDKError(AvatarSDKErrorCode.connectionFailed, "down")
 NO_CREDITS = AvatarSDKError(AvatarSDKErrorCode.creditsExhausted, "no", close_code=4001)
@@ -174,3 +181,49 @@ def test_a_flapping_service_of_long_ago_is_forgotten(policy: OpeningPolicy):
     policy.succeeded()
     policy.died(DOWN, age=0.1, now=10_000.0)
     assert policy.next_at - 10_000.0 <= FIRST_DELAY
+
+
+def test_borrowers_who_wait_bring_the_next_attempt_within_5_s(policy: OpeningPolicy):
+    for _ in range(10):
+        policy.failed(DOWN, step=policy.step, now=0.0)
+    assert policy.next_at >= MAX_DELAY / 2
+    policy.hurry(1.0)
+    assert 1.0 + MAX_DELAY_WITH_WAITERS / 2 <= policy.next_at <= 1.0 + MAX_DELAY_WITH_WAITERS
+    due = policy.next_at
+    policy.hurry(2.0)
+    assert policy.next_at == due, "more of them hasten nothing"
+
+
+def test_borrowers_who_wait_shorten_no_short_pause(policy: OpeningPolicy):
+    policy.failed(DOWN, step=policy.step, now=0.0)
+    due = policy.next_at
+    policy.hurry(0.0)
+    assert policy.next_at == due
+
+
+def test_what_does_not_pass_a_check_is_followed_by_growing_waits(policy: OpeningPolicy):
+    now, waits = 0.0, []
+    for _ in range(10):
+        policy.succeeded()  # to open one is no proof
+        policy.unfit(DOWN, now=now)
+        waits.append(policy.next_at - now)
+        now = policy.next_at
+    for number, wait in enumerate(waits):
+        full = min(MAX_DELAY, FIRST_DELAY * 2**number)
+        assert full / 2 <= wait <= full
+
+
+def test_several_that_do_not_pass_at_once_are_one_step(policy: OpeningPolicy):
+    for _ in range(10):
+        policy.unfit(DOWN, now=0.0)
+    assert policy.next_at <= FIRST_DELAY
+
+
+def test_a_request_that_was_served_ends_what_a_check_began(policy: OpeningPolicy):
+    for now in range(0, 1000, 100):
+        policy.succeeded()
+        policy.unfit(DOWN, now=float(now))
+        policy.succeeded()
+        policy.proved()
+    policy.unfit(DOWN, now=1000.0)
+    assert policy.next_at - 1000.0 <= FIRST_DELAY

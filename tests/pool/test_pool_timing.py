@@ -442,14 +442,14 @@ async def test_a_factory_that_raises_fails_initialize_with_its_reason():
 
 @virtually
 async def test_a_size_that_is_no_whole_number_is_told():
-    with pytest.raises(ConfigurationError, match=r"min_size 2\.5 is no whole number"):
+    with pytest.raises(ConfigurationError, match=r"pool_size 2\.5 is no whole number"):
         new_pool(Script(), 2.5)  # type: ignore[arg-type]
 
 
 @virtually
 async def test_a_close_with_no_time_at_all_changes_nothing():
     async with new_pool(Script(), 1) as pool:
-        with pytest.raises(TypeError):
+        with pytest.raises(ConfigurationError, match="timeout None must be a number"):
             await pool.close(timeout=None)  # type: ignore[arg-type]
         await hold(pool, 0.0)
 

@@ -136,6 +136,41 @@ def test_wants_min_size_and_one_more_per_waiter_up_to_max_size():
     assert state.missing == 1
 
 
+def test_welcomes_what_min_size_or_a_waiter_needs_and_nothing_else():
+    state = new_state(min_size=2, max_size=5)
+    first, second, for_waiter, unneeded = (Member(0.0, 1000.0) for _ in range(4))
+    state.welcome(first, 0.0)
+    state.welcome(second, 0.0)
+    assert [state.lend(0.0), state.lend(0.0)] == [first, second]
+    waiter = Borrower()
+    state.enqueue(waiter, 0.0)
+    state.welcome(for_waiter, 0.0)
+    assert waiter.member is for_waiter
+    state.welcome(unneeded, 0.0)
+    assert state.to_close == [unneeded]
+    assert unneeded.why == "nobody waits for it any more"
+    assert len(state.members) == 3
+
+
+def test_welcomes_the_only_one_though_nobody_waits_any_more():
+    state = new_state(min_size=0, max_size=5)
+    first, second = Member(0.0, 1000.0), Member(0.0, 1000.0)
+    state.welcome(first, 0.0)
+    assert state.lend(0.0) is first
+    state.welcome(second, 0.0)
+    assert state.to_close == [second]
+
+
+def test_welcomes_the_successor_of_one_that_grows_old():
+    state = new_state(min_size=1, max_size=1)
+    old, fresh = Member(0.0, 100.0, renew_at=50.0), Member(60.0, 1000.0)
+    state.join(old, 0.0)
+    state.sweep(60.0)
+    state.welcome(fresh, 60.0)
+    assert list(state.members) == [fresh]
+    assert state.to_close == [old]
+
+
 def test_does_not_lend_a_member_too_old_and_has_it_closed():
     state = new_state()
     old, young = Member(0.0, 10.0), Member(0.0, 1000.0)

@@ -15,11 +15,12 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
     AvatarSDKErrorCode,
+    PoolError,
     SessionNotReady,
     SessionStateError,
 )
 from avatarpool.pool.connection import Connection, Owner
-from avatarpool.untrusted import copied
+from avatarpool.untrusted import copied, words
 
 
 class Lender(Owner, Protocol):
@@ -74,6 +75,7 @@ class PooledConnection:
         "_place",
         "_pool",
         "_stage",
+        "came_at",
         "future",
         "holder",
         "is_told",
@@ -81,8 +83,6 @@ class PooledConnection:
         "timeout",
         "waits_since",
     )
-
-    came_at: float | None = None  # whose place in the queue it has; None: its own
 
     def __init__(
         self, lender: Lender, timeout: float, priority: float, pool: object = None
@@ -92,6 +92,7 @@ class PooledConnection:
         self.timeout = timeout
         self.priority = priority
         self._stage = _NEW
+        self.came_at: float | None = None  # whose place in the queue it has; None: nobody's yet
         self.future: asyncio.Future[Connection] | None = None  # gets what it waits for
         self.waits_since: float
         self._collector: AnimationCollector | None = None
@@ -211,7 +212,9 @@ class PooledConnection:
                 if self._connection is not dead:
                     continue  # the other task has exchanged it
                 self._lender.discard(dead)
-                successor = _Successor(self, self._lender, dead.since)
+                if self.came_at is None:  # it had not to wait
+                    self.came_at = dead.since
+                successor = _Successor(self, self._lender, self.came_at)
                 await successor.__aenter__()
                 found = successor.give_back()
                 if self._stage is not _LENT:  # the block was left
@@ -220,6 +223,11 @@ class PooledConnection:
                 dead.borrower = None
                 self.hold(found)
                 self._lender.put_back(dead)  # out already: for its usage to be counted and told
+        return self.touched()
+
+    def touched(self) -> Connection:
+        """Return the connection it stands for, dead or alive."""
+        self._check_lent()
         self._connection.is_touched = True
         return self._connection
 
@@ -320,12 +328,12 @@ class PooledConnection:
 class _Successor(PooledConnection):
     """A borrow for whose connection died in its hands: it comes before who came later."""
 
-    __slots__ = ("_predecessor", "came_at")
+    __slots__ = ("_predecessor",)
 
-    def __init__(self, predecessor: PooledConnection, lender: Lender, lent_at: float) -> None:
+    def __init__(self, predecessor: PooledConnection, lender: Lender, came_at: float) -> None:
         super().__init__(lender, lender.timeout, predecessor.priority)
         self._predecessor = predecessor
-        self.came_at = lent_at
+        self.came_at = came_at
 
     @property
     def borrowed_at(self) -> str:
@@ -364,6 +372,7 @@ class LentSession:
             SessionStateError: The connection was returned, or the previous
                 request is still being answered.
             AvatarSDKError: The connection is closed, or the peer takes no data.
+            PoolError: A callable of the session's configuration failed.
         """
         lent = self._lent
         if lent.is_half_sent and lent.collector.error is not None:
@@ -372,7 +381,13 @@ class LentSession:
             if session.is_open:
                 await session.abandon()
             raise lent.collector.error
-        return await (await lent.ready()).session.send_audio(audio, end)
+        session = (await lent.ready()).session
+        try:
+            return await session.send_audio(audio, end)
+        except AvatarPoolError:
+            raise
+        except Exception as error:  # a trace_context, for one
+            raise PoolError(f"send_audio failed: {words(error)}") from error
 
     async def interrupt(self) -> str:
         """Stop the current request; its collection is over at once.
@@ -383,7 +398,7 @@ class LentSession:
             AvatarSDKError: The connection is closed.
         """
         lent = self._lent
-        connection = await lent.ready()
+        connection = lent.touched()  # a dead one is not exchanged for this
         if lent.is_unused:
             raise SessionNotReady("there is no request to interrupt")
         if connection.request is not None:

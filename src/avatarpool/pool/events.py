@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from enum import Enum
 from inspect import iscoroutinefunction
 
 from avatarpool.exceptions import ConfigurationError
+from avatarpool.untrusted import raised
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -97,19 +97,9 @@ class Listeners:
         seconds: float,
         error: BaseException | None,
     ) -> None:
-        """Pass an event on; what a listener raises is logged and goes no further.
-
-        The pool is amid its bookkeeping: what ends the program does so a moment later.
-        """
+        """Pass an event on; what a listener raises is logged and goes no further."""
         event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error)
         for listener in self.each:
-            try:
-                listener(event)
-            except (KeyboardInterrupt, SystemExit) as end:
-                asyncio.get_running_loop().call_soon(_raise, end)
-            except BaseException:
-                log.exception("on_event of pool %r failed", self._pool)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
+            failure = raised(listener, event)
+            if failure is not None:
+                log.error("on_event of pool %r failed", self._pool, exc_info=failure)

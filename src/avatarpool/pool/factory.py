@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +18,7 @@ from avatarpool.pool.connection import Connection, PoolableSession
 from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
 from avatarpool.session import AvatarSession, new_avatar_session
-from avatarpool.untrusted import awaited, words
+from avatarpool.untrusted import awaited, secrets_in, words
 
 Given = SessionConfig | Mapping[str, object]
 
@@ -27,6 +28,9 @@ ConfigFactory = (
     Callable[[AnimationCollector], Given | Awaitable[Given]]
     | Callable[[], Given | Awaitable[Given]]
 )
+
+
+_FACTORY_TIMEOUT = 30.0  # seconds; it may ask a vault
 
 
 class SessionMaker:
@@ -84,17 +88,27 @@ class SessionMaker:
 
     async def _new_session(self, connection: Connection) -> PoolableSession:
         wiring = AnimationCollector()
+        limit = asyncio.timeout(_FACTORY_TIMEOUT)
         try:
-            given = await awaited(_call_factory(self._config_factory, wiring))
+            async with limit:
+                given = await awaited(_call_factory(self._config_factory, wiring))
         except AvatarPoolError:
             raise
         except Exception as error:
-            raise PoolError(f"config_factory failed: {words(error)}") from error
+            late = f"no end within {_FACTORY_TIMEOUT:.2f} s"
+            reason = late if limit.expired() else words(error)
+            raise PoolError(f"config_factory failed: {reason}") from error
         expire_at = datetime.now(timezone.utc) + self._token_ttl
         if self._session_factory is not new_avatar_session:
-            options = dict(given) if isinstance(given, Mapping) else _changed_fields(given)
+            options = dict(_as_mapping(given))
             options.setdefault("expire_at", expire_at)
-            return ForeignSession(self._session_factory, options, wiring, connection)
+            try:
+                return ForeignSession(self._session_factory, options, wiring, connection)
+            except AvatarPoolError:
+                raise
+            except Exception as error:
+                what = words(error, secrets_in(options))
+                raise PoolError(f"session_factory failed: {what}") from error
         wiring.sink = Nowhere()  # what the user's callbacks pass on, we know already
         config = _without_wiring(_as_config(given), wiring)
         if config.expire_at is None:
@@ -120,19 +134,25 @@ def _as_config(given: object) -> SessionConfig:
     """Take what a factory returned: ours, a mapping, or a vendor's dataclass."""
     if isinstance(given, SessionConfig):
         return given
-    if is_dataclass(given):
-        given = _changed_fields(given)
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(
-            "config_factory cannot work",
-            [f"it returned {type(given).__name__}, not a SessionConfig or a mapping"],
-        )
-    unknown = sorted(set(given) - {field.name for field in fields(SessionConfig)})
+    options = _as_mapping(given)
+    unknown = sorted(set(options) - {field.name for field in fields(SessionConfig)})
     if unknown:
         raise ConfigurationError(
             "config_factory cannot work", [f"SessionConfig has no field {name}" for name in unknown]
         )
-    return SessionConfig(**given)
+    return SessionConfig(**options)  # type: ignore[arg-type]
+
+
+def _as_mapping(given: object) -> Mapping[str, object]:
+    if isinstance(given, Mapping):
+        strange = [f"it named a field {name!r}" for name in given if not isinstance(name, str)]
+    elif is_dataclass(given) and not isinstance(given, type):
+        return _changed_fields(given)
+    else:
+        strange = [f"it returned {type(given).__name__}, not a SessionConfig or a mapping"]
+    if strange:
+        raise ConfigurationError("config_factory cannot work", strange)
+    return cast("Mapping[str, object]", given)
 
 
 def _without_wiring(config: SessionConfig, wiring: AnimationCollector) -> SessionConfig:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeGuard, TypeVar, cast
 
 from avatarpool.audio import check_audio
 from avatarpool.collector import AnimationCollector
@@ -22,7 +22,9 @@ from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.settings import AudioFormat
 from avatarpool.routing import Router, SessionObserver
-from avatarpool.untrusted import Interrupted, awaited, hidden, secrets_in
+from avatarpool.untrusted import answered, hidden, ours, raised, secrets_in, words
+
+log = logging.getLogger("avatarpool.pool")
 
 T = TypeVar("T")
 
@@ -30,6 +32,8 @@ T = TypeVar("T")
 # own; ours allows 10 s for the connection and 10 s for the handshake.
 _STEP_TIMEOUT = 20.0
 _CLOSE_TIMEOUT = 12.0  # the SDKs' closing handshake takes up to 10 s
+
+_CALLS = ("init", "start", "send_audio", "interrupt", "close")
 
 _SAID = ("server_code", "server_title", "server_detail", "raw_body", "close_reason")
 
@@ -87,6 +91,7 @@ class ForeignSession:
         self._past: deque[str] = deque(maxlen=64)
         self._is_beginning = False  # a first send is under way, and its id unknown
         self._is_torn = False  # ... was cut off
+        self._early_error: object = None  # told meanwhile, about who knows what
         self._sending = asyncio.Lock()  # one send after the other
         callbacks = {
             name: _both(options.get(name), entry, wiring)
@@ -102,7 +107,7 @@ class ForeignSession:
         if options.get("ogg_opus_encoder") is not None:
             self._audio_format = AudioFormat.PCM_S16LE  # the SDK encodes
         session = factory(**{**options, **callbacks})
-        if not hasattr(session, "send_audio"):
+        if not all(callable(getattr(session, call, None)) for call in _CALLS):
             raise ConfigurationError(
                 "session_factory cannot work", [f"it returned {type(session).__name__}, no session"]
             )
@@ -124,11 +129,13 @@ class ForeignSession:
         return not self._is_open
 
     async def init(self) -> None:
-        await self._translated(self._session.init(), "session_token")
+        await self._translated("session_token", self._session.init)
 
     async def start(self) -> str:
         try:
-            connection_id = await self._translated(self._session.start(), "websocket_connect")
+            connection_id = await self._translated("websocket_connect", self._session.start)
+            if not _is_name(connection_id):  # it goes into logs and metrics
+                raise _breach("start", connection_id, "a connection id", "websocket_connect")
         except BaseException:
             # The SDKs close their socket after an error but not when cancelled.
             await self.close()
@@ -142,7 +149,10 @@ class ForeignSession:
         return self.requests.is_settled and not self._is_beginning and not self._is_torn
 
     async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        waits_amid = self._sending.locked() and self.requests.is_half_sent
+        begun = self.requests.current if waits_amid else None
         async with self._sending:
+            self.requests.check_same(begun)
             return await self._send_audio(audio, end=end)
 
     async def _send_audio(self, audio: bytes, *, end: bool) -> str:
@@ -151,22 +161,26 @@ class ForeignSession:
             self.requests.check_free()
         check_audio(audio, self._audio_format, is_first=is_new)
         self._check_whole()
-        self._is_beginning = is_new
+        self._is_beginning, self._early_error = is_new, None
         try:
-            req_id = await self._translated(self._session.send_audio(audio, end), "websocket_send")
+            # How long it may take is the borrower's to say.
+            req_id = await self._translated(
+                "websocket_send", self._session.send_audio, audio, end, is_bounded=False
+            )
         except BaseException:
             # The SDK may hold an open request whose id it has not told.
             self._is_torn = True  # ... nor whether it has counted this piece, or its end
             raise
         finally:
             self._is_beginning = False
-        if not (isinstance(req_id, str) and req_id):
+        if not _is_name(req_id):
             self._is_torn = True
-            what = f"the session's send_audio gave {type(req_id).__name__} for a request id"
-            raise AvatarSDKError(AvatarSDKErrorCode.protocolError, what, phase="websocket_send")
+            raise _breach("send_audio", req_id, "a request id", "websocket_send")
         if is_new and req_id != self.requests.last:
             self._begin(req_id)
         self._audio_sent(end=end)
+        if self._early_error is not None:
+            self.failed(self._early_error)
         return req_id
 
     async def interrupt(self) -> str:
@@ -175,8 +189,14 @@ class ForeignSession:
             await self.send_audio(b"", end=True)
         if last is not None and self.requests.last != last:
             return last  # another task has begun the next one meanwhile
-        self._remember(self.requests.interrupt())
-        return await self._translated(self._session.interrupt(), "websocket_send")
+        req_id = self.requests.interrupt()
+        self._remember(req_id)
+        try:
+            await self._translated("websocket_send", self._session.interrupt)
+        except BaseException:
+            self._is_torn = True  # whether the service heard of it is unknown
+            raise
+        return req_id
 
     async def abandon(self) -> None:
         self._check_whole()
@@ -191,19 +211,22 @@ class ForeignSession:
 
     async def close(self) -> None:
         self._is_open = False
-        with contextlib.suppress(TimeoutError, Interrupted):
+        try:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await awaited(self._session.close())
+                await answered(self._session.close)
+        except Exception as error:  # noqa: BLE001  # it is over for us, whatever the SDK makes of it
+            why = words(error, self._secrets)
+            log.warning("session %s could not be closed: %s", self.connection_id, why)
 
     # --- CallbackSink ----------------------------------------------------------------
 
     def message(self, data: bytes) -> None:
         """Route a raw message of the SDK's ``transport_frames``."""
-        try:
-            frame = decode(bytes(data))
-        except TypeError:
+        if not isinstance(data, bytes | bytearray | memoryview):
             self.failed(f"its transport_frames gave {type(data).__name__}, no bytes")
             return
+        try:
+            frame = decode(bytes(data))
         except AvatarSDKError as error:
             self.failed(error)
             self._observer.protocol_broken(error)
@@ -229,6 +252,9 @@ class ForeignSession:
         req_id = translated.req_id or self.requests.current
         if self._is_beginning and req_id is not None and self._is_news(req_id):
             self._begin(req_id)
+        if self._is_beginning and req_id is None:
+            self._early_error = translated  # there is no request yet that it could fail
+            return
         if self._router.error(translated) and req_id is not None:
             self._remember(req_id)
 
@@ -241,13 +267,19 @@ class ForeignSession:
 
     # --- what an SDK raises ------------------------------------------------------------
 
-    async def _translated(self, call: Awaitable[T], phase: str) -> T:
-        limit = asyncio.timeout(None if phase == "websocket_send" else _STEP_TIMEOUT)
+    async def _translated(
+        self,
+        phase: str,
+        call: Callable[..., Awaitable[T]],
+        *args: object,
+        is_bounded: bool = True,
+    ) -> T:
+        limit = asyncio.timeout(_STEP_TIMEOUT if is_bounded else None)
         try:
             async with limit:
-                return await awaited(call)
-        except AvatarPoolError:
-            raise
+                return await answered(call, *args)
+        except AvatarPoolError as error:
+            raise ours(error)  # noqa: B904  # it is most often the same
         except Exception as error:
             if limit.expired():
                 raise AvatarSDKError(
@@ -263,16 +295,16 @@ class ForeignSession:
 
     def _translate(self, error: object, phase: str) -> AvatarSDKError:
         """Say a vendor's error in our words; its facts are kept where they are some."""
-        if isinstance(error, AvatarSDKError):
+        if isinstance(error, AvatarSDKError) and ours(error) is error:
             return error
         try:
-            return self._said_in_our_words(error, phase)
-        except Exception as nonsense:  # noqa: BLE001  # an attribute may raise anything
+            translated = self._said_in_our_words(error, phase)
+        except Exception:  # noqa: BLE001  # an attribute may raise anything
             what = f"an error of type {type(error).__name__} that cannot be read"
-            failed = AvatarSDKErrorCode.connectionFailed
-            translated = AvatarSDKError(failed, what, phase=phase)
-            translated.__cause__ = nonsense
-            return translated
+            translated = AvatarSDKError(AvatarSDKErrorCode.connectionFailed, what, phase=phase)
+        if isinstance(error, BaseException):
+            translated.__cause__ = error
+        return translated
 
     def _said_in_our_words(self, error: object, phase: str) -> AvatarSDKError:
         # The SDKs raise ValueError on a session that has died.
@@ -328,13 +360,24 @@ def _both(
 
     def callback(*args: object) -> None:
         calls = wiring.calls
-        try:
-            cast("Callable[..., object]", own)(*args)
-        finally:
-            if wiring.calls == calls:
-                entry(*args)
+        failure = raised(cast("Callable[..., object]", own), *args)
+        if failure is not None:
+            name = getattr(own, "__qualname__", own)
+            log.error("callback %r failed", name, exc_info=failure)
+        if wiring.calls == calls:
+            entry(*args)
 
     return callback
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 256
+
+
+def _breach(call: str, given: object, wanted: str, phase: str) -> AvatarSDKError:
+    kind = type(given).__name__
+    what = f"the session's {call} gave a {kind} for {wanted}, not 1 to 256 printable characters"
+    return AvatarSDKError(AvatarSDKErrorCode.protocolError, what, phase=phase)
 
 
 def _text(error: object, fact: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.pool.borrowing import Lender, PooledConnection
 from avatarpool.pool.connection import Connection
-from avatarpool.untrusted import awaited, words
+from avatarpool.untrusted import answered, words
 
 Hook = Callable[[PooledConnection], Awaitable[object]]
 
@@ -26,20 +26,18 @@ async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> N
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            await awaited(hook(inspected))
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
+            await answered(hook, inspected)
+    except Exception as error:
         reason = f"no end within {timeout:.2f} s" if limit.expired() else words(error)
-        raise _failure(f"{what} failed: {reason}", connection) from error
+        raise failure(f"{what} failed: {reason}", connection) from error
     finally:
         inspected.give_back().left = None
     if not session.is_open:
-        raise _failure(f"the connection was closed during {what}", connection)
+        raise failure(f"the connection was closed during {what}", connection)
     if connection.why:
-        raise _failure(f"the connection was discarded during {what}", connection)
+        raise failure(f"the connection was discarded during {what}", connection)
     if not session.is_settled:
-        raise _failure(f"{what} left a request open", connection)
+        raise failure(f"{what} left a request open", connection)
 
 
 class _Inspected(PooledConnection):
@@ -52,13 +50,11 @@ class _Inspected(PooledConnection):
         self.hold(connection)
 
     async def ready(self) -> Connection:
-        self._check_lent()
-        self._connection.is_touched = True
-        return self._connection
+        return self.touched()
 
 
-def _failure(message: str, connection: Connection) -> AvatarSDKError:
-    # One that may heal, so that the next attempt comes after a while.
+def failure(message: str, connection: Connection) -> AvatarSDKError:
+    """Say what is wrong with a hook: an error that may heal, so that others are tried later."""
     return AvatarSDKError(
         AvatarSDKErrorCode.connectionFailed,
         message,

@@ -17,7 +17,7 @@ from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.opening import OpeningPolicy
 from avatarpool.pool.state import PoolState
-from avatarpool.untrusted import Interrupted, awaited, words
+from avatarpool.untrusted import Interrupted, awaited, ours, words
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -25,6 +25,12 @@ T = TypeVar("T")
 
 # Seconds that cut-off work may take to end: ours takes none.
 _CUT_TIMEOUT = 1.0
+
+# Seconds that cancelled work may take at the pool's end: a vendor's session takes 12 to close.
+_STUBBORN_TIMEOUT = 15.0
+
+# Seconds after which what cleans is given up though its connection is long replaced.
+_SPARE_TIMEOUT = 1.0
 
 
 class Keeper:
@@ -98,7 +104,7 @@ class Keeper:
         """Do what the state has decided: close what is to be closed, open what is missing."""
         state = self._state
         if state.to_close:
-            self._context.copy().run(self._retire)  # a copy: we may be in it already
+            self.inside(self._retire)
         free = self._num_workers - state.opening
         now = self._loop.time()
         if state.waiting:
@@ -144,10 +150,14 @@ class Keeper:
 
     def run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Have work done that closing the pool cancels, for whoever waits for it."""
-        task = self._loop.create_task(work, context=self._context)
+        task = self._loop.create_task(work, context=self._context.copy())
         self._workers.add(task)
         task.add_done_callback(self._workers.discard)
         return task
+
+    def inside(self, act: Callable[..., object], *args: object) -> None:
+        """Do something at once, in the pool's own context and not in the caller's."""
+        self._context.copy().run(act, *args)  # a copy: we may be in it already
 
     def at(self, when: float, act: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Have something done at a time of the event loop's clock."""
@@ -162,13 +172,19 @@ class Keeper:
             task.cancel()
 
     async def close(self) -> None:
-        """Wait until everything that is being closed is closed. Cancelling cuts."""
-        try:
-            while self._workers or self._closers:
-                await asyncio.wait(self._workers | self._closers)
-        except BaseException:
-            await self.cut()
-            raise
+        """Wait until everything that is being closed is closed; `cut` does not wait."""
+        while self._workers or self._closers:
+            if self._closers:
+                await asyncio.wait(self._closers)
+                continue
+            _, left = await asyncio.wait(self._workers, timeout=_STUBBORN_TIMEOUT)
+            if left and not self._closers:
+                log.warning(
+                    "pool %r closes without %d tasks that take no notice of being cancelled",
+                    self._name,
+                    len(left),
+                )
+                break
         # An attempt that was cancelled before its first step could not say so.
         self._state.opening = 0
 
@@ -188,8 +204,8 @@ class Keeper:
         *args: object,
     ) -> None:
         # Called in the task: a coroutine of a task that is cancelled before it runs would
-        # complain that nobody awaited it.
-        task = self._loop.create_task(_quietly(work, *args), context=self._context)
+        # complain that nobody awaited it. Each has a copy: what one sets is no other's.
+        task = self._loop.create_task(_quietly(work, *args), context=self._context.copy())
         owner.add(task)
         task.add_done_callback(owner.discard)
 
@@ -200,6 +216,10 @@ class Keeper:
             connection = await self._attempt()
         except AvatarPoolError as error:
             self._failed(error, step)
+        except asyncio.CancelledError:
+            if not self._state.is_closed:  # what we called has cancelled its own task
+                self._failed(_cancelled_from_within(), step)
+            raise
         else:
             seconds = self._loop.time() - began
             self._meter.counters.connections_ms += seconds * 1000.0
@@ -217,12 +237,10 @@ class Keeper:
         self._meter.counters.connections_num += 1
         try:
             return await awaited(self._new_connection())
-        except AvatarPoolError:
-            raise
+        except AvatarPoolError as error:
+            raise ours(error)  # noqa: B904  # it is most often the same
         except Interrupted as error:  # an SDK's own doing, which may not last
-            raise AvatarSDKError(
-                AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within"
-            ) from error
+            raise _cancelled_from_within() from error
         except Exception as error:
             raise PoolError(f"opening failed: {words(error)}") from error
         finally:
@@ -255,14 +273,24 @@ class Keeper:
         done: Callable[[Connection], None],
     ) -> None:
         try:
-            await awaited(work())
-        except (AvatarPoolError, Interrupted) as error:
-            log.warning("pool %r could not clean %s: %s", self._name, connection, error)
-            self._state.retire(connection, "cannot be cleaned")
+            # A look at those in quarantine has replaced it by then.
+            async with asyncio.timeout(self._state.quarantine_timeout + _SPARE_TIMEOUT):
+                await awaited(work())
+        except Exception as error:  # noqa: BLE001
+            self._spoilt(connection, error)
             self.act()
+        except asyncio.CancelledError:
+            if not self._state.is_closed:  # a hook that has cancelled its own task
+                self._spoilt(connection, Interrupted("it was cancelled from within"))
+            raise
         else:
             connection.is_cleaning = False
             done(connection)
+
+    def _spoilt(self, connection: Connection, error: Exception) -> None:
+        why = error if isinstance(error, AvatarPoolError) else words(error)
+        log.warning("pool %r could not clean %s: %s", self._name, connection, why)
+        self._state.retire(connection, "cannot be cleaned")
 
     def check_failed(self, error: Exception, step: int | None = None) -> None:
         """A connection did not pass the user's check: open the next one after a while.
@@ -297,9 +325,7 @@ class Keeper:
 
     async def _call_reconnect_failed(self) -> None:
         try:
-            result = self._reconnect_failed()
-            if isawaitable(result):
-                await awaited(result)
+            await awaited(_result_of(self._reconnect_failed))
         except Exception:
             log.exception("reconnect_failed of pool %r failed", self._name)
 
@@ -325,6 +351,16 @@ class Keeper:
     def _retry_now(self) -> None:
         self._retry = None
         self.act()
+
+
+async def _result_of(call: Callable[[], object]) -> object:
+    result = call()
+    return await result if isawaitable(result) else result
+
+
+def _cancelled_from_within() -> AvatarSDKError:
+    # Of a kind that may not last.
+    return AvatarSDKError(AvatarSDKErrorCode.connectionFailed, "opening was cancelled from within")
 
 
 async def _quietly(work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:

@@ -112,13 +112,14 @@ class Lender:
         Whoever has it calls `admit`, and whoever will not have it `withdraw`.
         """
         borrower.waits_since = self.meter.clock()
-        came_at, patience = self.now(), borrower.timeout
-        if borrower.came_at is not None:
-            patience += came_at - borrower.came_at
-            came_at = borrower.came_at
+        now, patience = self.now(), borrower.timeout
+        if borrower.came_at is None:
+            borrower.came_at = now
+        else:
+            patience += now - borrower.came_at
         if self._check is None:
-            return self._enqueue(borrower, came_at, patience)
-        return self._checked(self._check, borrower, came_at, patience)
+            return self._enqueue(borrower, borrower.came_at, patience)
+        return self._checked(self._check, borrower, borrower.came_at, patience)
 
     def admit(self, borrower: PooledConnection, connection: Connection) -> None:
         """Count a borrower that waited and has its connection now; `put_back` returns it."""
@@ -131,6 +132,7 @@ class Lender:
     def withdraw(self, borrower: PooledConnection, error: BaseException) -> None:
         """Leave the queue; a connection that was handed over meanwhile goes back."""
         self._state.leave(borrower)
+        borrower.came_at = None  # it may come again
         future, borrower.future = borrower.future, None
         if future and future.done() and not future.cancelled() and future.exception() is None:
             self._release(future.result(), self.now())
@@ -266,13 +268,13 @@ class Lender:
             if isinstance(error, TimeoutError):
                 raise self._timed_out(borrower.timeout) from error
             raise
-        if checking.cancelled():  # the pool closes
+        if checking.cancelled() and self._state.is_closed:
             self._release(connection, self.now())
             self.check_open()
-        unfit = checking.exception()
+        unfit = _what_it_raised(checking, connection)
         if isinstance(unfit, AvatarSDKError):
             self._state.retire(connection, "did not pass the check")
-            self._keeper.check_failed(unfit)
+            self._keeper.inside(self._keeper.check_failed, unfit)
             self._act()
         elif unfit is not None:
             self._release(connection, self.now())
@@ -286,7 +288,7 @@ class Lender:
             await asyncio.wait({checking}, timeout=_GRACE)
         finally:
             if checking.done():
-                self._release(connection, self.now())
+                self._end_check(checking, connection)
             else:
                 assert self._keeper is not None
                 self._keeper.have(self._release_after, checking, connection)
@@ -295,9 +297,17 @@ class Lender:
         """Take a connection back whose check takes its time to be cancelled."""
         await asyncio.wait({checking}, timeout=self._state.quarantine_timeout)
         if checking.done():
-            self._release(connection, self.now())
+            self._end_check(checking, connection)
         else:  # a hook that takes no notice of being cancelled
             self._state.retire(connection, "its check does not end")
+            self._act()
+
+    def _end_check(self, checking: asyncio.Task[None], connection: Connection) -> None:
+        """Take a connection back from a check that was broken off, or had just failed."""
+        if checking.cancelled() or checking.exception() is None:
+            self._release(connection, self.now())
+        else:
+            self._state.retire(connection, "did not pass the check")
             self._act()
 
     # --- checking ---------------------------------------------------------------------------
@@ -369,7 +379,8 @@ class Lender:
                 self._free(connection, now)
         else:
             self._counters.returns_unsettled += 1
-            self.tell(Kind.QUARANTINED, connection.connection_id)
+            if self.listeners.each:
+                self._inside(self.tell, Kind.QUARANTINED, connection.connection_id)
             connection.fading = Fading(
                 now,
                 asked_at=left.began_at if left else now,
@@ -473,7 +484,10 @@ class Lender:
         self._look_at_fading(connection)
 
     def lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
-        """A connection ended: replace it."""
+        """A connection ended, in whoever's hands: replace it."""
+        self._inside(self._lost, connection, error)
+
+    def _lost(self, connection: Connection, error: AvatarSDKError | None) -> None:
         if self._state.lose(connection):
             self._counters.connections_lost += 1
             if error is not None and error.code is AvatarSDKErrorCode.protocolError:
@@ -490,6 +504,9 @@ class Lender:
 
     def broken(self, connection: Connection, error: AvatarSDKError) -> None:
         """A connection's peer broke the protocol: it is not lent any more."""
+        self._inside(self._broken, connection, error)
+
+    def _broken(self, connection: Connection, error: AvatarSDKError) -> None:
         self._counters.protocol_errors += 1
         if connection.why:
             return
@@ -543,3 +560,14 @@ class Lender:
     def _act(self) -> None:
         assert self._keeper is not None
         self._keeper.act()
+
+    def _inside(self, act: Callable[..., object], *args: object) -> None:
+        """Do what is the pool's in its own context."""
+        assert self._keeper is not None
+        self._keeper.inside(act, *args)
+
+
+def _what_it_raised(checking: asyncio.Task[None], connection: Connection) -> BaseException | None:
+    if checking.cancelled():  # a hook that has cancelled its own task
+        return hooks.failure("check was cancelled from within", connection)
+    return checking.exception()

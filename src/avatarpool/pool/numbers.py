@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from math import isnan
+from avatarpool.arguments import is_number
 
 SHORTEST_LIFE = 0.9
 """Of ``max_lifetime``: each session's own life is drawn between this part of it and all."""
-
-
-def is_number(value: object) -> bool:
-    """Whether a value is one to count with, which NaN is not."""
-    return isinstance(value, (int, float)) and not isnan(value)
 
 
 def interval(*limits: float) -> float:

@@ -100,7 +100,7 @@ class OpeningPolicy:
         # Several that die together are one step.
         self.failed(error, step=self._step if now >= self.next_at else -1, now=now)
 
-    def unfit(self, error: Exception, *, step: int | None, now: float) -> None:
+    def unfit(self, error: Exception, *, now: float, step: int | None = None) -> None:
         """A connection was opened, and the user's check would not have it.
 
         To open another one proves nothing either: what failed before counts on.

@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from avatarpool.arguments import check_number, is_number
 from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import ConfigurationError, PoolClosed
 from avatarpool.pool import numbers
@@ -147,6 +148,13 @@ class AvatarConnectionPool:
             quarantine_timeout=quarantine_timeout,
             reconnect_timeout=reconnect_timeout,
             leak_warning=leak_warning or 0.0,
+        )
+        problems += _uncountable(
+            pool_size=pool_size,
+            min_size=0 if min_size is None else min_size,
+            max_size=0 if max_size is None else max_size,
+            num_workers=num_workers,
+            max_waiting=max_waiting,
         )
         problems += _uncallable(
             config_factory=config_factory,
@@ -300,6 +308,7 @@ class AvatarConnectionPool:
                 The pool is closed, if this call opened it: make a new one to try again.
             PoolClosed: It is closed already.
         """
+        check_number(f"pool {self.name!r} cannot be opened", timeout=timeout)
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._keeper is not None:
@@ -384,6 +393,7 @@ class AvatarConnectionPool:
         Raises:
             PoolError: It belongs to another event loop.
         """
+        check_number(f"pool {self.name!r} cannot be closed", timeout=timeout)
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
@@ -416,15 +426,15 @@ class AvatarConnectionPool:
         loop = self._lender.loop if keeper is not None else None
         if keeper is None or loop is None or self._closed is not None:
             return
-        warnings.warn(
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
+        warnings.warn(  # last: where warnings are errors it raises
             f"pool {self.name!r} was forgotten with {self.total_count} sessions open: "
             "close it, or use it with async with",
             ResourceWarning,
             source=self,
             stacklevel=1,
         )
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
 
     async def _until_returned(self, deadline: float) -> None:
         progress = self._lender.progress
@@ -499,14 +509,11 @@ class AvatarConnectionPool:
         """
         if timeout is None:
             timeout = self.timeout
-        elif not numbers.is_number(timeout):
-            raise self._cannot_lend(f"timeout {timeout!r} must be a number")
-        if priority != 0.0 and not numbers.is_number(priority):
-            raise self._cannot_lend(f"priority {priority!r} must be a number")
+        elif not is_number(timeout):
+            check_number(f"pool {self.name!r} cannot lend a connection", timeout=timeout)
+        if priority != 0.0 and not is_number(priority):
+            check_number(f"pool {self.name!r} cannot lend a connection", priority=priority)
         return PooledConnection(self._lender, timeout, priority, self)
-
-    def _cannot_lend(self, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"pool {self.name!r} cannot lend a connection", [problem])
 
 
 def _call_with(
@@ -524,6 +531,15 @@ def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -
     keeper.stop()
     keeper.act()
     keeper.finish(sessions.console.close)
+
+
+def _uncountable(**given: object) -> list[str]:
+    """Name what was given for a number of things and is none."""
+    return [
+        f"{name} {value!r} is no whole number"
+        for name, value in given.items()
+        if not isinstance(value, int)
+    ]
 
 
 def _uncallable(**given: object) -> list[str]:

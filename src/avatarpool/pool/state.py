@@ -226,9 +226,10 @@ class PoolState(Generic[M, W]):
         """Take in a connection that has just opened, if it is still of use.
 
         One that was opened for borrowers who were served meanwhile goes at once: a
-        spike of short borrows is no reason to hold more sessions for `max_idle`.
+        spike of short borrows is no reason to hold more sessions for `max_idle`. The
+        only one stays: who waits for less than an opening takes would never have any.
         """
-        if self._waiters or len(self.members) - self._aging < self.min_size:
+        if self._waiters or len(self.members) - self._aging < max(self.min_size, 1):
             self.join(member, now)
         else:
             member.why = "nobody waits for it any more"

@@ -116,6 +116,13 @@ class RequestLog:
                 "or interrupt it before the next one, or borrow another connection"
             )
 
+    def check_same(self, begun: str | None) -> None:
+        """Raise `SessionStateError` if audio that waited its turn has lost its request."""
+        if begun is not None and self.current != begun:
+            raise SessionStateError(
+                f"request {begun} was over before more of its audio could be sent"
+            )
+
     def interrupt(self) -> str:
         """Record an interrupt of the most recent request and return its id.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from avatarpool.config import SessionConfig
@@ -55,7 +56,19 @@ def trace_context(config: SessionConfig) -> dict[str, str]:
     """Return the W3C trace context of a request that begins now."""
     context = config.trace_context
     if callable(context):
-        context = context()
-    return {
-        key: context[key] for key in ("traceparent", "tracestate") if context and key in context
-    }
+        context = _asked(context)
+    if not context:
+        return {}
+    found = {key: context[key] for key in ("traceparent", "tracestate") if key in context}
+    if not all(isinstance(value, str) for value in found.values()):
+        raise TypeError("trace_context gave a traceparent or tracestate that is no string")
+    return found
+
+
+def _asked(trace_context: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+    try:
+        return trace_context()
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a CancelledError would seem to be the sender's
+        raise RuntimeError(f"trace_context raised {type(error).__name__}") from error
