@@ -149,6 +149,57 @@ async def test_one_request_at_a_time_holds_for_a_vendors_session_too():
         assert len(script.sessions[0].sent) == 1
 
 
+async def slow_sends(session: ScriptedSession) -> None:
+    """Have a session take its time to send, and break if two sends meet."""
+    plain, sending = session.send_audio, asyncio.Lock()
+
+    async def send_audio(audio: bytes, end: bool = False) -> str:
+        assert not sending.locked()
+        async with sending:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return await plain(audio, end)
+
+    session.send_audio = send_audio  # type: ignore[method-assign]
+
+
+async def test_sends_side_by_side_on_a_vendors_session_follow_each_other():
+    script = Script(slow_sends)
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        send = conn.session.send_audio
+        req_ids = await asyncio.gather(send(SILENCE), send(SILENCE[:8]), send(SILENCE, end=True))
+        assert len(set(req_ids)) == 1
+        assert script.sessions[0].sent == [
+            (req_ids[0], SILENCE, False),
+            (req_ids[0], SILENCE[:8], False),
+            (req_ids[0], SILENCE, True),
+        ]
+
+
+async def test_of_two_whole_requests_on_a_vendors_session_the_second_is_refused():
+    script = Script(slow_sends)
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        sending = [conn.session.send_audio(SILENCE, end=True) for _ in range(2)]
+        first, second = await asyncio.gather(*sending, return_exceptions=True)
+        assert isinstance(second, SessionStateError)
+        assert f"request {first} is still being answered" in str(second)
+        assert len(script.sessions[0].sent) == 1
+
+
+async def test_audio_that_comes_too_late_for_its_request_becomes_none_of_its_own():
+    script = Script(slow_sends)
+    async with new_pool(script) as pool, pool.borrow() as conn:
+        session = script.sessions[0]
+        req_id = await conn.session.send_audio(SILENCE)
+        session.before_send_returns = lambda req_id: session.frame(req_id, end=True)
+        sending = [conn.session.send_audio(SILENCE, end=True) for _ in range(2)]
+        first, second = await asyncio.gather(*sending, return_exceptions=True)
+        assert first == req_id
+        assert isinstance(second, SessionStateError)
+        assert f"request {req_id} was over before more of its audio" in str(second)
+        assert len(session.sent) == 2
+
+
 async def test_wrong_audio_does_not_reach_a_vendors_session():
     script = Script()
     async with new_pool(script) as pool, pool.borrow() as conn:
