@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import cast
 
 from avatarpool.collector import AnimationCollector, Nowhere
@@ -91,7 +92,7 @@ class SessionMaker:
         limit = asyncio.timeout(_FACTORY_TIMEOUT)
         try:
             async with limit:
-                given = await awaited(_call_factory(self._config_factory, wiring))
+                given = await awaited(self._ask_factory(wiring))
         except AvatarPoolError:
             raise
         except Exception as error:
@@ -115,15 +116,20 @@ class SessionMaker:
             config = replace(config, expire_at=expire_at)
         return AvatarSession(config, console=self.console, observer=connection)
 
+    async def _ask_factory(self, wiring: AnimationCollector) -> Given:
+        factory = self._config_factory
+        if self._takes_collector:
+            given = cast("Callable[[AnimationCollector], Given]", factory)(wiring)
+        else:
+            given = cast("Callable[[], Given]", factory)()
+        return await given if inspect.isawaitable(given) else given
 
-async def _call_factory(factory: ConfigFactory, wiring: AnimationCollector) -> Given:
-    parameters = inspect.signature(factory).parameters.values()
-    # An optional parameter may be anything, unless it is called what we pass.
-    if any(p.name == "collector" or _is_required(p) for p in parameters):
-        given = cast("Callable[[AnimationCollector], Given]", factory)(wiring)
-    else:
-        given = cast("Callable[[], Given]", factory)()
-    return await given if inspect.isawaitable(given) else given
+    @cached_property
+    def _takes_collector(self) -> bool:
+        """Whether the user's factory is called with a collector."""
+        parameters = inspect.signature(self._config_factory).parameters.values()
+        # An optional parameter may be anything, unless it is called what we pass.
+        return any(p.name == "collector" or _is_required(p) for p in parameters)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -112,7 +112,7 @@ class Keeper:
         missing = min(state.missing, free)
         for _ in range(self.policy.take(now, missing, state.opening)):
             state.opening += 1
-            self._own(self._workers, self._open, self.policy.step)
+            self.have(self._open, self.policy.step)
         if state.missing and self.policy.next_at > now:
             self._retry_at(self.policy.next_at)
 
@@ -128,7 +128,7 @@ class Keeper:
                 connection.why,
             )
             self._tell(Kind.RETIRED, connection.connection_id, connection.why)
-            self._own(self._closers, self._close, connection)
+            self._own(self._closers, _quietly(self._close, connection))
 
     def clean(
         self,
@@ -142,18 +142,15 @@ class Keeper:
 
     def have(self, work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:
         """Have work done that closing the pool cancels; its failure is logged."""
-        self._own(self._workers, work, *args)
+        self._own(self._workers, _quietly(work, *args))
 
     def finish(self, work: Callable[..., Coroutine[object, object, None]]) -> None:
         """Have work done after the pool's end."""
-        self._own(self._closers, work)
+        self._own(self._closers, _quietly(work))
 
     def run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Have work done that closing the pool cancels, for whoever waits for it."""
-        task = self._loop.create_task(work, context=self._context.copy())
-        self._workers.add(task)
-        task.add_done_callback(self._workers.discard)
-        return task
+        return self._own(self._workers, work)
 
     def inside(self, act: Callable[..., object], *args: object) -> None:
         """Do something at once, in the pool's own context and not in the caller's."""
@@ -198,16 +195,13 @@ class Keeper:
             await asyncio.wait(tasks, timeout=_CUT_TIMEOUT)
 
     def _own(
-        self,
-        owner: set[asyncio.Task[Any]],
-        work: Callable[..., Coroutine[object, object, None]],
-        *args: object,
-    ) -> None:
-        # Called in the task: a coroutine of a task that is cancelled before it runs would
-        # complain that nobody awaited it. Each has a copy: what one sets is no other's.
-        task = self._loop.create_task(_quietly(work, *args), context=self._context.copy())
+        self, owner: set[asyncio.Task[Any]], work: Coroutine[object, object, T]
+    ) -> asyncio.Task[T]:
+        # Each has a copy of the context: what one sets is no other's.
+        task = self._loop.create_task(work, context=self._context.copy())
         owner.add(task)
         task.add_done_callback(owner.discard)
+        return task
 
     async def _open(self, step: int) -> None:
         policy = self.policy
@@ -364,7 +358,11 @@ def _cancelled_from_within() -> AvatarSDKError:
 
 
 async def _quietly(work: Callable[..., Coroutine[object, object, None]], *args: object) -> None:
-    """Run work whose failure nobody waits for: it is logged."""
+    """Run work whose failure nobody waits for: it is logged.
+
+    It is called here: a coroutine of a task that is cancelled before it runs would
+    complain that nobody awaited it.
+    """
     try:
         await work(*args)
     except Exception:
