@@ -407,3 +407,16 @@ async def test_a_session_of_its_own_calls_back_in_its_users_context():
             await session.send_audio(marked_audio(1, 2), end=True)
             await done.wait()
     assert set(seen) == {"the user's"}
+
+
+@virtually
+async def test_a_check_that_somebody_asks_for_now_is_the_pools_own():
+    witness = Witness()
+    pool = AvatarConnectionPool(
+        2, no_options, session_factory=Script(), check=witness.hook("check")
+    )
+    async with pool:
+        whose.set("a request's")
+        await pool.check()
+    assert [name for name, _ in witness.seen] == ["check", "check"]
+    assert witness.of("check") == {"nobody's"}

@@ -154,7 +154,11 @@ class Keeper:
 
     def inside(self, act: Callable[..., object], *args: object) -> None:
         """Do something at once, in the pool's own context and not in the caller's."""
-        self._context.copy().run(act, *args)  # a copy: we may be in it already
+        self.new_context().run(act, *args)
+
+    def new_context(self) -> contextvars.Context:
+        """Return a copy of the pool's own context: that itself may be entered already."""
+        return self._context.copy()
 
     def at(self, when: float, act: Callable[..., object], *args: object) -> asyncio.TimerHandle:
         """Have something done at a time of the event loop's clock."""
@@ -197,8 +201,7 @@ class Keeper:
     def _own(
         self, owner: set[asyncio.Task[Any]], work: Coroutine[object, object, T]
     ) -> asyncio.Task[T]:
-        # Each has a copy of the context: what one sets is no other's.
-        task = self._loop.create_task(work, context=self._context.copy())
+        task = self._loop.create_task(work, context=self.new_context())  # what it sets is its own
         owner.add(task)
         task.add_done_callback(owner.discard)
         return task

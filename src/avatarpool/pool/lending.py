@@ -323,7 +323,7 @@ class Lender:
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(at_once, len(unverified))):
-                group.create_task(verify())
+                group.create_task(verify(), context=self._keeper.new_context())
 
     async def _verify(self, connection: Connection, step: int) -> None:
         state, idle_since = self._state, connection.since
