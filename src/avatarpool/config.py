@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from avatarpool.exceptions import ConfigurationError
@@ -255,6 +256,7 @@ class SessionConfig:
             )
 
 
+@lru_cache(64)  # asked twice for each session, of the same few URLs
 def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
     """Say what is wrong with a URL without showing it: it may hold a password."""
     if any(map(str.isspace, url)):

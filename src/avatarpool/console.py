@@ -38,10 +38,15 @@ class ConsoleClient:
     """Fetches session tokens over one pooled HTTP client.
 
     It is opened by its first request and belongs to that event loop.
+
+    Args:
+        token_lifetime: Of tokens whose configuration does not say.
     """
 
-    def __init__(self) -> None:
-        # One for each SOCKS proxy, and one for all else: the proxy is its connector's.
+    def __init__(self, token_lifetime: timedelta = _DEFAULT_TOKEN_LIFETIME) -> None:
+        self._token_lifetime = token_lifetime
+        # One for each proxy: one for SOCKS is its connector's, and only on the way through
+        # one is it traced whom a failure belongs to.
         self._clients: dict[Proxy | None, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
@@ -88,10 +93,10 @@ class ConsoleClient:
         return _read_token(status, body, config.api_key)
 
     async def _post(self, config: SessionConfig, way: _Way) -> tuple[int, str]:
-        expire_at = config.expire_at or datetime.now(timezone.utc) + _DEFAULT_TOKEN_LIFETIME
+        expire_at = config.expire_at or datetime.now(timezone.utc) + self._token_lifetime
         if expire_at.tzinfo is None:
             expire_at = expire_at.replace(tzinfo=timezone.utc)
-        async with self._client(way.socks).post(
+        async with self._client(way).post(
             way.url,
             json={"expireAt": int(expire_at.timestamp())},
             headers={"X-Api-Key": config.api_key, **way.headers()},
@@ -105,16 +110,16 @@ class ConsoleClient:
                     break
             return response.status, raw.decode(errors="replace")
 
-    def _client(self, socks: Proxy | None) -> aiohttp.ClientSession:
-        if socks not in self._clients:
-            trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_note_sent)
-            if socks is None:
+    def _client(self, way: _Way) -> aiohttp.ClientSession:
+        if way.proxy not in self._clients:
+            if way.socks is None:
                 connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
             else:
-                connector = _socks_connector(socks)
-            self._clients[socks] = aiohttp.ClientSession(connector=connector, trace_configs=[trace])
-        return self._clients[socks]
+                connector = _socks_connector(way.socks)
+            self._clients[way.proxy] = aiohttp.ClientSession(
+                connector=connector, trace_configs=[_tracing()] if way.proxy else None
+            )
+        return self._clients[way.proxy]
 
 
 class _Way:
@@ -225,6 +230,12 @@ class _RequestOptions(TypedDict, total=False):
     ssl: ssl.SSLContext
     proxy: str
     proxy_headers: dict[str, str]
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_sent)
+    return trace
 
 
 async def _note_sent(

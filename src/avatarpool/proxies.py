@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -118,6 +119,7 @@ def proxy_for(
     return None
 
 
+@lru_cache(64)  # asked twice for each session, of the same few hosts
 def is_this_machine(host: str) -> bool:
     """Whether a host is the machine we are on, which no proxy can reach for us."""
     address = _address(host)

@@ -49,7 +49,7 @@ class SessionMaker:
         session_factory: Callable[..., object],
         token_ttl: timedelta,
     ) -> None:
-        self.console = ConsoleClient()
+        self.console = ConsoleClient(token_ttl)
         self._config_factory = config_factory
         self._session_factory = session_factory
         self._token_ttl = token_ttl
@@ -99,10 +99,9 @@ class SessionMaker:
             late = f"no end within {_FACTORY_TIMEOUT:.2f} s"
             reason = late if limit.expired() else words(error)
             raise PoolError(f"config_factory failed: {reason}") from error
-        expire_at = datetime.now(timezone.utc) + self._token_ttl
         if self._session_factory is not new_avatar_session:
             options = dict(_as_mapping(given))
-            options.setdefault("expire_at", expire_at)
+            options.setdefault("expire_at", datetime.now(timezone.utc) + self._token_ttl)
             try:
                 return ForeignSession(self._session_factory, options, wiring, connection)
             except AvatarPoolError:
@@ -112,8 +111,6 @@ class SessionMaker:
                 raise PoolError(f"session_factory failed: {what}") from error
         wiring.sink = Nowhere()  # what the user's callbacks pass on, we know already
         config = _without_wiring(_as_config(given), wiring)
-        if config.expire_at is None:
-            config = replace(config, expire_at=expire_at)
         return AvatarSession(config, console=self.console, observer=connection)
 
     async def _ask_factory(self, wiring: AnimationCollector) -> Given:

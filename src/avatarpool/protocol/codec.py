@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
-from avatarpool.protocol.frames import AnimationFrame, around_animation, frame_of
+from avatarpool.protocol.frames import AnimationFrame, FrameHeader, frame_of
 from avatarpool.protocol.messages import (
     AudioInput,
     ConfigureSession,
@@ -171,15 +171,16 @@ def _read_error(body: pb.ServerError) -> ServerError:
 
 
 def _read_animation(body: OpaqueAnimation, data: bytes) -> AnimationFrame:
-    animation = body.animation
-    _, _, header = around_animation(
-        body.req_id, body.end, len(animation), body.connection_id, body.avatar_id
-    )
-    if data[header.place] != animation:  # written in another way than ours
+    animation, avatar_id = body.animation, body.avatar_id
+    # The last field but the avatar's name, as protobuf writes short ones.
+    stop = len(data) - (len(avatar_id) + 2 if avatar_id else 0)
+    start = stop - len(animation)
+    if data[max(start, 0) : stop] != animation:  # written in another way
         # Its first occurrence may be part of something else; the bytes are the same.
         start = (data + _ROOM).find(animation)
-        header = header._replace(place=slice(start, start + len(animation)))
-    return frame_of(data, header)
+        stop = start + len(animation)
+    place = slice(start, stop)
+    return frame_of(data, FrameHeader(body.req_id, body.end, body.connection_id, avatar_id, place))
 
 
 def _read_playback(body: pb.ServerPlaybackState) -> PlaybackState:

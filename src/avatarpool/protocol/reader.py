@@ -48,7 +48,8 @@ class MessageReader:
         if isinstance(message, AnimationFrame) and message.has_animation:
             if len(data) == self._last_size:  # two in a row: worth the learning
                 self._learn(message)
-            self._last_size = len(data)
+            # The next request's frames name another.
+            self._last_size = -1 if message.end else len(data)
         return message
 
     def _learn(self, frame: AnimationFrame) -> None:

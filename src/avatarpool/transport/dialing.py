@@ -115,8 +115,11 @@ def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
 
 
 async def _dial(host: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:  # an address needs no looking up, and no thread for that
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return await aiohappyeyeballs.start_connection(
         infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, socket_factory=_new_socket
     )

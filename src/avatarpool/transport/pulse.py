@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from picows import WSTransport
@@ -12,6 +13,10 @@ from avatarpool.transport.buffers import BoundedReads, bound_reads, outstanding
 
 # How often progress is looked at, of the time in which there must be some.
 _LOOKS = 4
+
+# Connections are pinged together whose pings are due within this part of the interval: one
+# waking of the event loop for all of them, and one for the answers of near peers.
+_TOGETHER = 0.01
 
 
 class Pulse:
@@ -63,7 +68,7 @@ class Pulse:
         self._transport = transport
         self._reads = bound_reads(transport, self._loop)
         if self._interval is not None:
-            self._timer = self._loop.call_later(self._interval, self._look)
+            self._look_at(self._loop.time() + self._interval)
 
     def stop(self) -> None:
         """Watch no more: the connection has ended."""
@@ -135,9 +140,14 @@ class Pulse:
         assert self._interval is not None
         due = self._reads.heard_at + self._interval
         if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._look)
-            return
-        self._expect(self._ping())
+            self._look_at(due)
+        else:
+            self._expect(self._ping())
+
+    def _look_at(self, due: float) -> None:
+        assert self._interval is not None
+        step = self._interval * _TOGETHER
+        self._timer = self._loop.call_at(ceil(due / step) * step, self._look)
 
     def _expect(self, taken: int) -> None:
         self._taken = taken
@@ -145,12 +155,11 @@ class Pulse:
         self._timer = self._loop.call_later(self._timeout, self._look_again, pinged_at)
 
     def _look_again(self, pinged_at: float) -> None:
-        taken = self._taken_now()
         # Not later alone: uvloop's clock counts whole milliseconds, and a near peer
         # answers within one.
         if self._reads.heard_at >= pinged_at:
             self._look()
-        elif taken > self._taken:  # it has been taking what stood before the ping
+        elif (taken := self._taken_now()) > self._taken:  # what stood before the ping
             self._expect(taken)
         else:
             self.why_dead = f"no answer to a ping within {self._timeout:.2f} s"
