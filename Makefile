@@ -75,7 +75,7 @@ format: setup ## Format the code
 .PHONY: lipsync-train
 lipsync-train: .venv-lipsync/.ready ## Train the local service's lips anew (tools/lipsync/README.md)
 	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync
-	.venv-lipsync/bin/python tools/lipsync/train.py build/lipsync src/avatarpool/service/lipsync/visemes.npz
+	.venv-lipsync/bin/python tools/lipsync/train.py build/lipsync src/avatarpool/lipsync/visemes.npz
 
 .PHONY: lipsync-eval
 lipsync-eval: .venv-lipsync/.ready ## Score them on voices that they were not trained on

@@ -30,11 +30,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 
 from avatarpool import AvatarConnectionPool, SessionConfig
-from avatarpool.console import ConsoleClient
+from avatarpool.client import outgoing
+from avatarpool.client.console import ConsoleClient
 from avatarpool.protocol.codec import decode, encode, encode_audio
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.request_ids import generate_log_id
-from avatarpool.transport import outgoing
 
 Request = Callable[[bytes], Awaitable[int]]
 """Sends audio; returns how many frames came."""

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from avatarpool.audio import read_audio
+from avatarpool.lipsync import Driver, DriverFactory, DspDriver
+from avatarpool.lipsync.model import ModelDriver
 from avatarpool.protocol.keyframes import encode_keyframes
 from avatarpool.protocol.settings import PCM_SAMPLE_RATES
-from avatarpool.service.lipsync import Driver, DriverFactory, DspDriver
-from avatarpool.service.lipsync.model import ModelDriver
 
 DRIVERS: dict[str, DriverFactory] = {"model": ModelDriver, "dsp": DspDriver}
 

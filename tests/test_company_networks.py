@@ -32,7 +32,7 @@ from avatarpool import (
     ConfigurationError,
     SessionConfig,
 )
-from avatarpool.console import ConsoleClient
+from avatarpool.client.console import ConsoleClient
 from avatarpool.service import LocalAvatarService
 
 VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from avatarpool.collector import AnimationCollector
+from avatarpool.client.session import AvatarSession, new_avatar_session
 from avatarpool.config import OggOpusEncoderConfig, SessionConfig
 from avatarpool.exceptions import (
     AudioError,
@@ -28,12 +28,12 @@ from avatarpool.pool import (
     PoolEvent,
     PoolEventKind,
 )
+from avatarpool.pool.collector import AnimationCollector
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, PlaybackState
 from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
 from avatarpool.service import LocalAvatarService
-from avatarpool.session import AvatarSession, new_avatar_session
 from avatarpool.stats import PoolStats
 
 __version__ = version("avatarpool")

@@ -15,7 +15,7 @@ from proxying import Authority
 
 from avatarpool import AvatarSDKError, AvatarSession, SessionConfig
 from avatarpool.cli.advice import advice
-from avatarpool.console import ConsoleClient
+from avatarpool.client.console import ConsoleClient
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

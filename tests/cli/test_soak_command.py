@@ -11,10 +11,10 @@ import signal
 import pytest
 
 from avatarpool import AvatarConnectionPool
-from avatarpool.cli import troubles
-from avatarpool.cli.options import FaultMix
-from avatarpool.cli.troubles import BreakableService
 from avatarpool.service import Faults, ServiceLimits
+from avatarpool.soak import troubles
+from avatarpool.soak.plan import FaultMix
+from avatarpool.soak.troubles import BreakableService
 
 
 def test_a_short_soak_with_every_fault_finds_nothing(command, tmp_path):

@@ -12,8 +12,8 @@ from echo import EchoDriver, marked_audio, marks
 from faults.proxy import Proxy
 
 from avatarpool import AvatarConnectionPool, PooledConnection, SessionConfig
+from avatarpool.endpoint.refusals import Ending
 from avatarpool.service import LocalAvatarService, ServiceLimits
-from avatarpool.service.refusals import Ending
 
 # Far above what anything here takes, far below any timeout of the pool that a
 # failure must not wait for.

@@ -19,6 +19,7 @@ from avatarpool import (
     AvatarSDKErrorCode,
     RequestTimeout,
 )
+from avatarpool.client.session import MAX_MESSAGE_BYTES
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -28,7 +29,6 @@ from avatarpool.protocol.messages import (
     ServerError,
 )
 from avatarpool.protocol.settings import AudioFormat
-from avatarpool.session import MAX_MESSAGE_BYTES
 
 Frames = list[AnimationFrame]
 Socket = web.WebSocketResponse

@@ -18,7 +18,7 @@ from avatarpool import (
     AvatarSDKError,
     RequestTimeout,
 )
-from avatarpool.service import refusals
+from avatarpool.endpoint import refusals
 
 
 @pytest.fixture

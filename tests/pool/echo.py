@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from avatarpool.lipsync import EchoDriver
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
-from avatarpool.service.lipsync import EchoDriver
 
 __all__ = ["EchoDriver", "marked_audio", "marks"]
 

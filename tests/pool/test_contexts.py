@@ -320,8 +320,12 @@ async def test_a_pool_keeps_to_its_context_whoever_closes_it():
 def cut(service: LocalAvatarService, connection_id: str) -> None:
     """Have the service cut one connection."""
     assert service._ingress is not None
-    [session] = [each for each in service._ingress._sessions if each.connection_id == connection_id]
-    session._transport.abort()
+    [session] = [
+        each
+        for each in service._ingress._sessions
+        if each._conversation.connection_id == connection_id
+    ]
+    session._socket.transport.abort()
 
 
 async def test_what_real_sessions_read_and_tell_is_the_pools_and_keeps_no_requests_context():

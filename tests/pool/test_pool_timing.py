@@ -35,7 +35,7 @@ from avatarpool import (
     SessionStateError,
     TooManyRequests,
 )
-from avatarpool.collector import Collection
+from avatarpool.pool.collector import Collection
 
 Code = AvatarSDKErrorCode
 DOWN = refused(Code.connectionFailed)

@@ -27,6 +27,7 @@ from raw_frames import (
     split_at,
 )
 
+from avatarpool.endpoint import refusals
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -35,7 +36,7 @@ from avatarpool.protocol.messages import (
     Interrupt,
 )
 from avatarpool.protocol.settings import AudioFormat
-from avatarpool.service import LocalAvatarService, ServiceLimits, refusals
+from avatarpool.service import LocalAvatarService, ServiceLimits
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455's own
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -10,11 +10,11 @@ import pytest
 from opus_clips import ogg_opus
 from raw_client import in_session
 
+from avatarpool.lipsync import DspDriver, default_driver
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, Interrupt
 from avatarpool.protocol.settings import PCM_SAMPLE_RATES, AudioFormat
 from avatarpool.service import LocalAvatarService, ServiceLimits
-from avatarpool.service.lipsync import DspDriver, default_driver
 
 
 def keyframes(frames: list[AnimationFrame]) -> list[Keyframe]:

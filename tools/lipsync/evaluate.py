@@ -24,11 +24,11 @@ import numpy.typing as npt
 from labels import SAMPLE_RATE
 from phones import CLASS_OF, CLASSES
 
+from avatarpool.lipsync import DriverFactory, DspDriver
+from avatarpool.lipsync.features import FEATURES, LATE_BLOCKS
+from avatarpool.lipsync.model import ModelDriver
+from avatarpool.lipsync.network import Network, load_network
 from avatarpool.protocol.keyframes import Keyframe
-from avatarpool.service.lipsync import DriverFactory, DspDriver
-from avatarpool.service.lipsync.features import FEATURES, LATE_BLOCKS
-from avatarpool.service.lipsync.model import ModelDriver
-from avatarpool.service.lipsync.network import Network, load_network
 from examples import example
 
 _CLOSED = CLASSES.index("PP")

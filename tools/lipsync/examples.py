@@ -11,7 +11,7 @@ import numpy.typing as npt
 from corpus import Utterance
 from labels import ROW_SAMPLES, SAMPLE_RATE, Labels
 
-from avatarpool.service.lipsync.features import (
+from avatarpool.lipsync.features import (
     BANDS,
     FEATURES,
     HEAD_START_MS,
@@ -21,7 +21,7 @@ from avatarpool.service.lipsync.features import (
     MelBank,
     Normaliser,
 )
-from avatarpool.service.lipsync.visemes import VISEMES
+from avatarpool.lipsync.visemes import VISEMES
 
 _BANK = MelBank(SAMPLE_RATE)
 _ALL_BANDS = np.ones(BANDS, bool)

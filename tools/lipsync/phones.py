@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatarpool.service.lipsync.visemes import VISEMES
+from avatarpool.lipsync.visemes import VISEMES
 
 # Visemes that look the same to a viewer, as nine classes.
 CLASSES = ("sil", "PP", "FF", "tongue", "SS/CH", "aa", "E/ih", "oh", "ou/RR")

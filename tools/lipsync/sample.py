@@ -1,6 +1,6 @@
 """Cut the labelled sentences of the package's own tests from the test sets.
 
-python tools/lipsync/sample.py build/lipsync tests/service/lipsync/labelled_speech.npz
+python tools/lipsync/sample.py build/lipsync tests/lipsync/labelled_speech.npz
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train the network and write it where the package reads it.
 
-    python tools/lipsync/train.py build/lipsync src/avatarpool/service/lipsync/visemes.npz
+    python tools/lipsync/train.py build/lipsync src/avatarpool/lipsync/visemes.npz
 
 The same machine, versions and seed give the same file.
 """
@@ -21,8 +21,8 @@ from phones import CLASS_OF, CLASSES
 from torch import Tensor
 from trainable import TrainableNetwork
 
-from avatarpool.service.lipsync.features import BANDS, FEATURES, LATE_BLOCKS, ROWS_PER_BLOCK
-from avatarpool.service.lipsync.visemes import VISEMES
+from avatarpool.lipsync.features import BANDS, FEATURES, LATE_BLOCKS, ROWS_PER_BLOCK
+from avatarpool.lipsync.visemes import VISEMES
 from examples import Example, augmented, logs_of
 
 # How often each sentence is heard, in another room by another vocal tract: of a single

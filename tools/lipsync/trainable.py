@@ -1,4 +1,4 @@
-"""The network of `avatarpool.service.lipsync.network` as PyTorch trains it."""
+"""The network of `avatarpool.lipsync.network` as PyTorch trains it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from avatarpool.service.lipsync.features import FEATURES
-from avatarpool.service.lipsync.network import FEATURE_SCALE, STRIDES
-from avatarpool.service.lipsync.visemes import VISEMES
+from avatarpool.lipsync.features import FEATURES
+from avatarpool.lipsync.network import FEATURE_SCALE, STRIDES
+from avatarpool.lipsync.visemes import VISEMES
 
 KERNELS = (5, 5, 4)
 CHANNELS = (48, 64, 96)

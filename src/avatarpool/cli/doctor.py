@@ -14,6 +14,7 @@ from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.settings import Settings, read_settings
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
+from avatarpool.client.session import AvatarSession
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import (
     AvatarPoolError,
@@ -24,7 +25,6 @@ from avatarpool.exceptions import (
 from avatarpool.load import load_speech_clip
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.proxies import proxy_for
-from avatarpool.session import AvatarSession
 
 
 async def examine(timeout: float) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from avatarpool.cli.options import DriverName
 from avatarpool.exceptions import ConfigurationError
-from avatarpool.service.lipsync import (
+from avatarpool.lipsync import (
     DriverFactory,
     DspDriver,
     VisemeDriver,

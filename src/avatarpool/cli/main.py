@@ -18,7 +18,6 @@ from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.options import (
     AnimationFormat,
     DriverName,
-    FaultMix,
     not_empty,
     number,
     seconds,
@@ -26,6 +25,7 @@ from avatarpool.cli.options import (
 )
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
+from avatarpool.soak.plan import FaultMix
 
 app = typer.Typer(
     name="avatarpool",
@@ -236,7 +236,7 @@ def soak(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.soak import run_soak  # noqa: PLC0415
-    from avatarpool.load.soak_report import SoakPlan  # noqa: PLC0415
+    from avatarpool.soak.report import SoakPlan  # noqa: PLC0415
 
     seed = secrets.randbelow(2**32) if seed is None else seed
     plan = SoakPlan(minutes * 60, connections, borrowers, faults.value, seed)

@@ -22,18 +22,8 @@ class AnimationFormat(str, Enum):
     PNG = "png"
 
 
-class FaultMix(str, Enum):
-    """Which faults a soak makes."""
-
-    NONE = "none"
-    OPENING = "opening"
-    SESSIONS = "sessions"
-    RESTARTS = "restarts"
-    MIXED = "mixed"
-
-
 class DriverName(str, Enum):
-    """What may move the lips: `avatarpool.service.lipsync` has the drivers."""
+    """What may move the lips: `avatarpool.lipsync` has the drivers."""
 
     MODEL = "model"
     DSP = "dsp"

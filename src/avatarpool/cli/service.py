@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
+from avatarpool.lipsync import DriverFactory
 from avatarpool.service import LocalAvatarService, ServiceLimits
-from avatarpool.service.lipsync import DriverFactory
 
 
 async def serve(

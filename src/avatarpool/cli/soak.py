@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from avatarpool.cli.exit_codes import INTERRUPTED
-from avatarpool.cli.options import FaultMix
 from avatarpool.cli.screen import terminal
 from avatarpool.cli.signals import Interruptible
-from avatarpool.cli.troubles import BreakableService
-from avatarpool.load.soak import Soak
-from avatarpool.load.soak_report import SoakPlan, SoakReport, Tally, progress_text
+from avatarpool.soak.plan import FaultMix
+from avatarpool.soak.report import SoakPlan, SoakReport, Tally, progress_text
+from avatarpool.soak.soak import Soak
+from avatarpool.soak.troubles import BreakableService
 
 _LINE_EVERY = 10.0  # seconds, where no line can be rewritten
 

@@ -10,7 +10,6 @@ from enum import Enum, auto
 from types import CodeType, TracebackType
 from typing import Protocol, Self
 
-from avatarpool.collector import AnimationCollector
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -19,6 +18,7 @@ from avatarpool.exceptions import (
     SessionNotReady,
     SessionStateError,
 )
+from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, Owner
 from avatarpool.untrusted import copied, words
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
-from avatarpool.collector import AnimationCollector, CollectionLimits
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
 )
+from avatarpool.pool.collector import AnimationCollector, CollectionLimits
 from avatarpool.pool.fading import Fading
 from avatarpool.pool.request import Request, Teller
 from avatarpool.pool.state import Member

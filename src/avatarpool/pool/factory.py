@@ -11,14 +11,15 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import cast
 
-from avatarpool.collector import AnimationCollector, Nowhere
+from avatarpool.client.console import ConsoleClient
+from avatarpool.client.session import AvatarSession, new_avatar_session
+from avatarpool.client.vendors import ForeignSession
+from avatarpool.client.wiring import Nowhere
 from avatarpool.config import SessionConfig
-from avatarpool.console import ConsoleClient
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError, PoolError
+from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, PoolableSession
-from avatarpool.pool.foreign import ForeignSession
 from avatarpool.protocol.refusals import connection_closed
-from avatarpool.session import AvatarSession, new_avatar_session
 from avatarpool.untrusted import awaited, secrets_in, words
 
 Given = SessionConfig | Mapping[str, object]

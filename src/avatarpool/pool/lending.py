@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 
-from avatarpool.collector import CollectionLimits
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -17,6 +16,7 @@ from avatarpool.exceptions import (
 )
 from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import PooledConnection
+from avatarpool.pool.collector import CollectionLimits
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.custody import warn_of_deadlocks, warn_of_leaks
 from avatarpool.pool.events import Listeners

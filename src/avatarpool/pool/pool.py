@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from avatarpool.arguments import check_number, is_number
-from avatarpool.collector import CollectionLimits
+from avatarpool.client.session import new_avatar_session
 from avatarpool.exceptions import ConfigurationError, PoolClosed
 from avatarpool.pool import numbers
 from avatarpool.pool.borrowing import PooledConnection
+from avatarpool.pool.collector import CollectionLimits
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
@@ -27,7 +28,6 @@ from avatarpool.pool.lending import Lender
 from avatarpool.pool.opener import Opener
 from avatarpool.pool.readiness import Readiness
 from avatarpool.pool.state import Phase, PoolState
-from avatarpool.session import new_avatar_session
 from avatarpool.stats import PoolStats
 
 log = logging.getLogger("avatarpool.pool")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from avatarpool.service.accounts import Accounts
+from avatarpool.endpoint.accounts import Accounts
 from avatarpool.service.faults import Faults
 
 ROUTE = "/admin/faults"

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from avatarpool.endpoint.accounts import Account
+from avatarpool.lipsync import Driver
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
-from avatarpool.service.accounts import Account
 from avatarpool.service.decoding import AudioRefused, Decoder
-from avatarpool.service.lipsync import Driver
 from avatarpool.service.workers import Workers
 
 # Enough for the trained driver's first keyframe, with its lookahead; short, as

@@ -1,21 +1,91 @@
-"""Carries a session's faults out."""
+"""Carries faults out: in front of both doors, and around a session's socket."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from socket import SO_LINGER, SOL_SOCKET
 
-from aiohttp import web
+from aiohttp import WSMessage, WSMsgType, web
 
-from avatarpool.protocol.messages import AnimationFrame
-from avatarpool.service import refusals
+from avatarpool.endpoint import http, refusals
+from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.refusals import Ending
+from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, Message
 from avatarpool.service.faults import Faults, SessionFault, Step
-from avatarpool.service.refusals import SessionOver
+from avatarpool.service.ingress import NewSocket
+from avatarpool.service.socket import ServerSocket, SessionOver
 
 _LOOK = 0.02  # seconds between two looks at whether a peer has gone
+_SPOKEN = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG)
+
+
+class FaultyDoors:
+    """Stands before console and ingress, and gets wrong what it is told to.
+
+    Args:
+        faults: The service's.
+        console: Answers token requests.
+        ingress: Serves upgrades, over the sockets that it is given.
+    """
+
+    def __init__(
+        self,
+        faults: Faults,
+        console: Callable[[web.Request], Awaitable[web.Response]],
+        ingress: Callable[[web.Request, NewSocket], Awaitable[web.StreamResponse]],
+    ) -> None:
+        self._faults = faults
+        self._console = console
+        self._ingress = ingress
+        self._is_closing = False
+
+    def close(self) -> None:
+        """Hold nobody up any more."""
+        self._is_closing = True
+
+    async def console(self, request: web.Request) -> web.Response:
+        """Answer a token request."""
+        fault = self._faults.of_token()
+        if fault is not None:
+            await self._until_gone(request, fault.delay)
+            if fault.status is not None:
+                return http.token_refused(refusals.token_fault(fault.status))
+        return await self._console(request)
+
+    async def ingress(self, request: web.Request) -> web.StreamResponse:
+        """Serve one connection."""
+        sabotage = Sabotage(self._faults)
+        fault = sabotage.fault
+        if fault is not None:
+            delay = math.inf if fault.stalls_at is Step.UPGRADE else fault.delay
+            await self._until_gone(request, delay)
+            if fault.upgrade_status is not None:
+                return http.upgrade_refused(refusals.upgrade_fault(fault.upgrade_status))
+            if request.transport is None:
+                return web.Response()  # which nobody reads
+
+        def faulty(
+            socket: web.WebSocketResponse,
+            transport: asyncio.Transport,
+            name: str,
+            limits: ServiceLimits,
+        ) -> ServerSocket:
+            return FaultySocket(socket, transport, name, limits, sabotage)
+
+        return await self._ingress(request, faulty)
+
+    async def _until_gone(self, request: web.Request, seconds: float) -> None:
+        """Leave a request alone for so long, or until its client has gone or the service closes."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (  # noqa: ASYNC110  # a client that goes is not told to its handler
+            request.transport is not None and not self._is_closing and loop.time() < deadline
+        ):
+            await asyncio.sleep(min(_LOOK, deadline - loop.time()))
 
 
 class Sabotage:
@@ -28,7 +98,7 @@ class Sabotage:
     def __init__(self, faults: Faults) -> None:
         self._own = faults.of_new_session()
         self._faults = faults
-        self._frames = 0  # sent under a fault
+        self.frames = 0  # sent under a fault
         self.is_confirmed = False  # whether the session is open
         self._is_gone = False
 
@@ -46,46 +116,24 @@ class Sabotage:
     def is_half_open(self) -> bool:
         """Whether nothing is answered any more: for good, whatever the faults become."""
         fault = self.fault
-        if fault is not None and fault.is_half_open and self.is_confirmed and self._is_due(fault):
+        if fault is not None and fault.is_half_open and self.is_confirmed and self.is_due(fault):
             self._is_gone = True
         return self._is_gone
+
+    def is_due(self, fault: SessionFault) -> bool:
+        """Whether as many frames have left as a fault lets by."""
+        return self.frames >= fault.after_frames
 
     async def before(self, step: Step) -> None:
         """Hold a step up; one that never comes is for the caller to cancel."""
         fault = self.fault
         if fault is None:
             return
-        is_due = step is not Step.FRAMES or self._is_due(fault)
-        if fault.stalls_at is step and is_due:
+        if fault.stalls_at is step and (step is not Step.FRAMES or self.is_due(fault)):
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep(fault.delay)
 
-    async def before_frame(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, *, end: bool
-    ) -> None:
-        """Do what goes wrong in place of a frame, or before it.
-
-        Raises:
-            SessionOver: The session ends of it.
-        """
-        await self.before(Step.FRAMES)
-        fault = self.fault
-        if fault is None:
-            return
-        if end and fault.stalls_at is Step.LAST_FRAME:
-            await asyncio.get_running_loop().create_future()
-        if fault.garbage and self._frames == fault.after_frames:
-            await socket.send_bytes(fault.garbage)
-        if self._is_due(fault) and fault.resets:
-            sock = transport.get_extra_info("socket")
-            # No time to linger: closing resets.
-            sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
-            raise SessionOver(None)
-        if self._is_due(fault) and fault.close_code is not None:
-            raise SessionOver(refusals.fault(fault.close_code))
-
-    def spoil(self, frame: AnimationFrame) -> Iterator[AnimationFrame]:
+    def spoilt(self, frame: AnimationFrame) -> Iterator[AnimationFrame]:
         """Give what is to be sent in place of a frame, and count it once that is done."""
         fault = self.fault
         if fault is not None and fault.has_wrong_request_ids:
@@ -99,23 +147,81 @@ class Sabotage:
         yield frame
         if fault is not None and fault.doubles_end and frame.end:
             yield frame
-        self._frames += fault is not None
-
-    def _is_due(self, fault: SessionFault) -> bool:
-        return self._frames >= fault.after_frames
+        self.frames += fault is not None
 
 
-async def until_closing(transport: asyncio.Transport) -> None:
-    """Wait until a peer has hung up."""
-    while not transport.is_closing():  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(_LOOK)
+class FaultySocket(ServerSocket):
+    """A socket whose session is sabotaged, or may be from some moment on."""
 
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        name: str,
+        limits: ServiceLimits,
+        sabotage: Sabotage,
+    ) -> None:
+        super().__init__(socket, transport, name, limits)
+        self._sabotage = sabotage
 
-async def until_gone(request: web.Request, seconds: float, is_closing: Callable[[], bool]) -> None:
-    """Leave a request alone for so long, or until its client has gone or the service closes."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while (  # noqa: ASYNC110  # a client that goes is not told to its handler
-        request.transport is not None and not is_closing() and loop.time() < deadline
-    ):
-        await asyncio.sleep(min(_LOOK, deadline - loop.time()))
+    @property
+    def is_held_up(self) -> bool:
+        return self._sabotage.fault is not None
+
+    async def ready(self) -> None:
+        await self._sabotage.before(Step.HANDSHAKE)
+
+    async def read(self) -> WSMessage:
+        while True:
+            message = await super().read()
+            if not (self._sabotage.is_half_open and message.type in _SPOKEN):
+                return message
+
+    async def send(self, *messages: Message) -> None:
+        if not self._sabotage.is_half_open:
+            await super().send(*messages)
+        self._sabotage.is_confirmed |= isinstance(messages[0], ConfirmSession)
+
+    async def send_frames(
+        self,
+        animations: Sequence[tuple[bytes, bool]],
+        framed_now: Callable[[bytes, bool], AnimationFrame],
+    ) -> None:
+        if self._sabotage.is_idle:
+            await super().send_frames(animations, framed_now)
+            return
+        for animation, end in animations:
+            await self._before_frame(end=end)
+            for frame in self._sabotage.spoilt(framed_now(animation, end)):
+                await self.send(frame)
+
+    async def _before_frame(self, *, end: bool) -> None:
+        """Do what goes wrong in place of a frame, or before it.
+
+        Raises:
+            SessionOver: The session ends of it.
+        """
+        sabotage = self._sabotage
+        await sabotage.before(Step.FRAMES)
+        fault = sabotage.fault
+        if fault is None:
+            return
+        if end and fault.stalls_at is Step.LAST_FRAME:
+            await asyncio.get_running_loop().create_future()
+        if fault.garbage and sabotage.frames == fault.after_frames:
+            await self.socket.send_bytes(fault.garbage)
+        if sabotage.is_due(fault) and fault.resets:
+            sock = self.transport.get_extra_info("socket")
+            # No time to linger: closing resets.
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+            raise SessionOver(None)
+        if sabotage.is_due(fault) and fault.close_code is not None:
+            raise SessionOver(refusals.fault(fault.close_code))
+
+    async def _close(self, ending: Ending | None) -> None:
+        if not self._sabotage.is_half_open:
+            await super()._close(ending)
+            return
+        while not self.transport.is_closing():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(_LOOK)

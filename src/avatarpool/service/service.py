@@ -13,20 +13,22 @@ from typing import Self
 from aiohttp import http_exceptions, web
 
 from avatarpool.config import SessionConfig
+from avatarpool.endpoint import http
+from avatarpool.endpoint.accounts import Accounts
+from avatarpool.endpoint.admission import Admission
+from avatarpool.endpoint.console import Console
+from avatarpool.endpoint.counters import Roster, ServiceCounters
+from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.tokens import SpentTokens, TokenOffice
 from avatarpool.exceptions import ConfigurationError
-from avatarpool.service import console, ingress
-from avatarpool.service.accounts import Accounts
-from avatarpool.service.console import Console
-from avatarpool.service.counters import ServiceCounters
+from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
 from avatarpool.service.faults import Faults
 from avatarpool.service.ingress import Ingress
-from avatarpool.service.limits import ServiceLimits
-from avatarpool.service.lipsync import DriverFactory, default_driver, load_default_driver
+from avatarpool.service.sabotage import FaultyDoors
 from avatarpool.service.session import Workshop
-from avatarpool.service.tokens import TokenOffice
 from avatarpool.service.workers import Workers
 
-logger = logging.getLogger("avatarpool.service")
+log = logging.getLogger("avatarpool.service")
 
 
 def _without_request(record: logging.LogRecord) -> bool:
@@ -40,8 +42,8 @@ def _without_request(record: logging.LogRecord) -> bool:
 _http_logger = logging.getLogger("avatarpool.service.http")
 _http_logger.addFilter(_without_request)
 
-_CONSOLE_PATH = console.ROUTES[0].rsplit("/", 1)[0]
-_INGRESS_PATH = ingress.ROUTE.rsplit("/", 1)[0]
+_CONSOLE_PATH = http.CONSOLE_ROUTES[0].rsplit("/", 1)[0]
+_INGRESS_PATH = http.INGRESS_ROUTE.rsplit("/", 1)[0]
 # Where a client finds a service that listens everywhere.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -101,7 +103,6 @@ class LocalAvatarService:
         self.app_id = app_id
         self.avatar_ids = tuple(avatar_ids)
         self.limits = limits or ServiceLimits()
-        self.counters = ServiceCounters()
         self.faults = faults or Faults()
         self._has_admin = has_admin
         self._host = host
@@ -115,24 +116,31 @@ class LocalAvatarService:
             max_connections=self.limits.max_connections,
             max_handshakes=self.limits.max_handshakes,
         )
-        max_used = self.limits.max_used_tokens if self.limits.single_use_tokens else None
-        self._tokens = TokenOffice(wall_clock, max_used)
-        self._wall_clock = wall_clock
+        spent = SpentTokens(self.limits.max_used_tokens) if self.limits.single_use_tokens else None
+        self._tokens = TokenOffice(wall_clock, spent, secrets=[secrets.token_bytes(32)])
+        self._admission = Admission(
+            self._accounts,
+            self._tokens,
+            self.avatar_ids,
+            max_token_lifetime=self.limits.max_token_lifetime,
+            wall_clock=wall_clock,
+        )
         self._driver = driver
         self._seed = seed
         self._worker_count = workers
         self._workers: Workers | None = None
         self._runner: web.AppRunner | None = None
         self._ingress: Ingress | None = None
-        self._console: Console | None = None
+        self._doors: FaultyDoors | None = None
         self._was_started = False
         self._closing = asyncio.Lock()  # a second close() waits for the first
 
     def __repr__(self) -> str:
+        counters = self.counters
         state = "listening" if self._runner else "closed" if self._was_started else "new"
         return (
-            f"<LocalAvatarService {self._netloc} {state}, {self.counters.connections_open} "
-            f"connections, {self.counters.requests_open} requests>"
+            f"<LocalAvatarService {self._netloc} {state}, {counters.connections_open} "
+            f"connections, {counters.requests_open} requests>"
         )
 
     async def __aenter__(self) -> Self:
@@ -160,13 +168,13 @@ class LocalAvatarService:
         self._workers = Workers(self._worker_count)
         if self._driver is default_driver:
             self._workers.prepare(load_default_driver)  # before the first request asks for it
-        workshop = Workshop(
-            self.limits, self.counters, self._workers, self._driver, self._seed, self.faults
-        )
-        self._ingress = Ingress(self._accounts, self._tokens, self.avatar_ids, workshop)
+        workshop = Workshop(self.limits, self._workers, self._driver, self._seed)
+        self._ingress = Ingress(self._admission, workshop)
+        console = Console(self._admission, self.limits.handshake_timeout)
+        self._doors = FaultyDoors(self.faults, console.handle, self._ingress.handle)
         # No access log: its lines would hold the query, and so the tokens.
         self._runner = web.AppRunner(
-            self._application(self._ingress),
+            self._application(self._doors),
             access_log=None,
             logger=_http_logger,
             keepalive_timeout=self.limits.http_idle_timeout,
@@ -181,7 +189,7 @@ class LocalAvatarService:
             raise
         # The address itself: a name may stand for several, each with a port of its own.
         self._host, self._port = self._runner.addresses[0][:2]
-        logger.info("avatar service listens on %s", self._netloc)
+        log.info("avatar service listens on %s", self._netloc)
 
     async def close(self) -> None:
         """End all sessions (close code 1001) and stop listening, in bounded time.
@@ -197,8 +205,9 @@ class LocalAvatarService:
         try:
             for site in tuple(runner.sites):
                 await site.stop()
-            if self._console is not None:
-                self._console.close()
+            self._admission.is_closing = True
+            if self._doors is not None:
+                self._doors.close()
             if self._ingress is not None:
                 await self._ingress.close()
         finally:
@@ -208,7 +217,26 @@ class LocalAvatarService:
                 if self._workers is not None:
                     # A step under way is 160 ms of audio at most: milliseconds.
                     self._workers.close()
-        logger.info("avatar service on %s closed", self._netloc)
+        log.info("avatar service on %s closed", self._netloc)
+
+    @property
+    def counters(self) -> ServiceCounters:
+        """What it has done so far."""
+        roster = self._ingress.roster if self._ingress is not None else Roster()
+        counts = roster.counts()
+        return ServiceCounters(
+            tokens_issued=self._tokens.issued,
+            upgrades_refused=self._admission.refused,
+            connections_open=len(roster),
+            connections_total=roster.joined,
+            sessions_total=counts.sessions,
+            requests_open=roster.requests_open,
+            requests_served=counts.served,
+            requests_interrupted=counts.interrupted,
+            requests_failed=counts.failed,
+            frames_sent=counts.frames,
+            audio_seconds=self._accounts.charged,
+        )
 
     @property
     def console_url(self) -> str:
@@ -269,19 +297,11 @@ class LocalAvatarService:
         host = _REACHABLE.get(self._host, self._host)
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
-    def _application(self, served: Ingress) -> web.Application:
-        self._console = Console(
-            self._accounts,
-            self._tokens,
-            self.limits,
-            self.counters,
-            self._wall_clock,
-            faults=self.faults,
-        )
+    def _application(self, doors: FaultyDoors) -> web.Application:
         application = web.Application(client_max_size=self.limits.max_token_request_bytes)
-        for route in console.ROUTES:
-            application.router.add_post(route, self._console.handle)
-        application.router.add_get(ingress.ROUTE, served.handle)
+        for route in http.CONSOLE_ROUTES:
+            application.router.add_post(route, doors.console)
+        application.router.add_get(http.INGRESS_ROUTE, doors.ingress)
         if self._has_admin:
             from avatarpool.service import admin  # noqa: PLC0415  # pydantic, which few need
 

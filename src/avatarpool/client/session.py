@@ -1,0 +1,535 @@
+"""One avatar session: a token, a connection, requests one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from avatarpool.audio import RequestEncoder, check_audio
+from avatarpool.client import outgoing
+from avatarpool.client.console import ConsoleClient
+from avatarpool.client.routing import Nobody, Router, SessionObserver
+from avatarpool.config import SessionConfig
+from avatarpool.exceptions import (
+    AudioError,
+    AvatarSDKError,
+    AvatarSDKErrorCode,
+    ConnectionGone,
+    SessionNotReady,
+    SessionStateError,
+)
+from avatarpool.protocol.codec import audio_parts, encode
+from avatarpool.protocol.messages import (
+    AnimationFrame,
+    ConfirmSession,
+    Interrupt,
+    Message,
+    PlaybackState,
+    ServerError,
+)
+from avatarpool.protocol.reader import MessageReader
+from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
+from avatarpool.protocol.requests import RequestLog
+from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
+from avatarpool.proxies import proxy_for
+from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.untrusted import raised
+
+log = logging.getLogger("avatarpool.session")
+
+# A keyframe is at most some 500 bytes; this leaves room for minutes of them.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+# Looked up once: on Python 3.11 an enum's member costs a call, and every frame takes one.
+_NEW, _OPENING, _OPEN, _CLOSED = SessionState
+
+
+class AvatarSession:
+    """A session with the avatar service; single-use, for one event loop.
+
+    ``init()`` fetches a token, ``start()`` opens the connection, `send_audio`
+    and the configuration's callbacks do the work, ``close()`` ends it; or
+    ``async with``, which does the first two and the last. One request at a
+    time: the next may begin once the last frame of the current one has come,
+    or once it was interrupted.
+
+    Args:
+        config: What to open and whom to call back.
+        console: A token client to share; without one the session has its own.
+        observer: Who follows the requests beside the configuration's callbacks.
+
+    Raises:
+        ConfigurationError: The configuration cannot work; all reasons at once.
+    """
+
+    # With a dictionary it lies in twice as many places, and a borrow looks at it: among
+    # thousands of connections every place is a miss of the caches.
+    __slots__ = (
+        "__weakref__",
+        "_capabilities",
+        "_config",
+        "_confirmed",
+        "_connection_id",
+        "_console",
+        "_encoder",
+        "_failure",
+        "_has_listener",
+        "_piece_bytes",
+        "_reader",
+        "_router",
+        "_sending",
+        "_state",
+        "_token",
+        "_websocket",
+        "is_ending",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        *,
+        console: ConsoleClient | None = None,
+        observer: SessionObserver | None = None,
+    ) -> None:
+        config.validate()
+        self.requests = RequestLog(expects_frames=not config.has_egress)
+        self._config = config
+        self._console = console
+        self._router = Router(self.requests, observer or Nobody())
+        self._has_listener = config.transport_frames is not None or config.on_playback is not None
+        self._state = _NEW
+        self._token: str | None = None
+        self._websocket: WebSocket | None = None
+        self._confirmed: asyncio.Future[None] | None = None  # during the handshake
+        self._connection_id: str | None = None
+        self._capabilities: tuple[str, ...] = ()
+        self._reader = MessageReader()
+        self._encoder = RequestEncoder(config)
+        self._piece_bytes = outgoing.PIECE_BYTES  # smaller to a peer that is slow
+        self._sending = asyncio.Lock()  # one send after the other, each whole
+        self._failure: AvatarSDKError | None = None  # what ended the connection
+        # Whether the connection is known to come to its end: told as it happens, so
+        # that who lends sessions need not ask all the way down to the socket.
+        self.is_ending = False
+
+    def __repr__(self) -> str:
+        return f"<AvatarSession {self._connection_id} {self._state.name.lower()}>"
+
+    @property
+    def config(self) -> SessionConfig:
+        """The configuration the session was made with."""
+        return self._config
+
+    @property
+    def connection_id(self) -> str | None:
+        """The service's name for the connection, once it is open."""
+        return self._connection_id
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What the service said it can do beyond the basics."""
+        return self._capabilities
+
+    @property
+    def is_open(self) -> bool:
+        """Whether audio can be sent now."""
+        return self._state is _OPEN and self._websocket is not None and self._websocket.is_open
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is half-sent and no frame can come any more."""
+        return self.requests.is_settled
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.init()
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def init(self) -> None:
+        """Fetch a token for one connection. Cancelling drops the request.
+
+        Raises:
+            SessionTokenError: The console refused, failed or was not reached.
+            SessionStateError: The session was started already.
+        """
+        if self._state is not _NEW:
+            raise SessionStateError(f"the session is {self._state.name.lower()}: make a new one")
+        if self._console is not None:
+            self._token = await self._console.request_token(self._config)
+        else:
+            async with ConsoleClient() as console:
+                self._token = await console.request_token(self._config)
+
+    async def start(self) -> str:
+        """Open the connection, configure the session, return its connection id.
+
+        A session that failed to start is closed; make a new one. Cancelling
+        leaves no socket and no half-open session.
+
+        Raises:
+            AvatarSDKError: The ingress refused, failed, or did not answer in time.
+            SessionNotReady: ``init()`` was not called, or the session was started
+                already.
+            SessionStateError: It is closed.
+        """
+        if self._token is None and self._state is _NEW:
+            raise SessionNotReady("the session has no token yet: call init() first")
+        if self._state in (_OPENING, _OPEN):
+            raise SessionNotReady(f"the session is {self._state.name.lower()} already")
+        self._advance(SessionEvent.START)
+        token, self._token = self._token, None  # a token opens one connection
+        try:
+            await self._open(token or "")
+        except BaseException:
+            self._state = _CLOSED
+            if self._websocket is not None:
+                self._websocket.abort()
+            raise
+        assert self._connection_id is not None
+        log.info("session %s opened", self._connection_id)
+        return self._connection_id
+
+    async def send_audio(self, audio: bytes | bytearray | memoryview, end: bool = False) -> str:  # noqa: FBT001, FBT002
+        """Send audio of the current request, or begin one; return its request id.
+
+        Calls side by side follow each other, each whole. Cancelling stops between two
+        pieces of at most 128 kB: the request is then half-sent, and `interrupt()` or a
+        call with ``end=True`` ends it.
+
+        Args:
+            audio: Samples or Ogg Opus bytes in the session's format, of any size.
+            end: Whether the request's audio is complete with this.
+
+        Raises:
+            AudioError: The audio is not what the session was opened for.
+            SessionNotReady: The session is not open.
+            SessionStateError: The previous request is still being answered.
+            ConnectionGone: The connection has ended.
+            AvatarSDKError: The peer takes no data.
+        """
+        waits_amid = self._sending.locked() and self.requests.is_half_sent
+        begun = self.requests.current if waits_amid else None
+        async with self._sending:
+            self.requests.check_same(begun)
+            return await self._send_audio(audio, end=end)
+
+    async def _send_audio(self, audio: bytes | bytearray | memoryview, *, end: bool) -> str:
+        self._check_open()
+        is_first = not self.requests.is_half_sent
+        if is_first:
+            self.requests.check_free()
+            if not audio:
+                raise AudioError("a request needs audio: its first piece is empty")
+        check_audio(audio, self._encoder.takes, is_first=is_first)
+        req_id, rest, is_fast = "", memoryview(audio).cast("B"), True
+        while True:
+            if req_id and self.requests.current != req_id:
+                raise SessionStateError(
+                    f"request {req_id} was interrupted while its audio was being sent"
+                )
+            size = self._encoder.portion_bytes or self._piece_bytes
+            portion, rest = rest[:size], rest[size:]
+            is_last = end and not rest
+            piece = self._encoder.encode(portion, end=is_last, is_first=is_first and not req_id)
+            if piece or is_last:
+                req_id = self._put_audio(piece, end=is_last)
+                is_fast = await self._left_at_once(req_id) and is_fast
+            if not rest:
+                break
+        if is_fast:
+            self._piece_bytes = outgoing.PIECE_BYTES
+        req_id = req_id or self.requests.last or ""
+        if end and req_id == self.requests.last:  # the encoder is not the next one's already
+            encoded = self._encoder.finish()
+            if encoded is not None:
+                _call(self._config.on_encoded_audio, req_id, encoded)
+        return req_id
+
+    async def interrupt(self) -> str:
+        """Stop the most recent request, sent or half-sent; return its id.
+
+        Its frames are dropped from now on, the next request may begin, and what has
+        not left of its audio stays here. Nothing is waited for. A second call for the
+        same request sends nothing: each interrupt may be answered, by an error that
+        does not say whose it is.
+
+        Raises:
+            SessionNotReady: There was no request, or the session is not open.
+            ConnectionGone: The connection has ended.
+        """
+        self._check_open()
+        if self.requests.is_half_sent:
+            # A service may take an interrupt of an open request for a pause in the audio.
+            self._put_audio(b"", end=True)
+        is_news = not self.requests.is_interrupted
+        req_id = self.requests.interrupt()
+        self._encoder.forget()
+        if is_news:
+            self._put(encode(Interrupt(req_id)))
+        return req_id
+
+    async def abandon(self) -> None:
+        """End whatever request is open, so that the connection comes clean."""
+        if self.requests.is_half_sent and self.is_open:
+            self._put_audio(b"", end=True)
+        if self.requests.current is not None and self.is_open:
+            await self.interrupt()
+
+    async def proves_alive(self, patience: float) -> bool:
+        """Ping the service; return whether it answered.
+
+        Args:
+            patience: Seconds in which it takes nothing of what was sent before, sends
+                nothing and does not answer.
+        """
+        return self._websocket is not None and await self._websocket.proves_alive(patience)
+
+    async def ending(self) -> AvatarSDKError | None:
+        """Return why the service is hanging up, once its last word is known."""
+        if self._websocket is not None:
+            await self._websocket.wait_ended(self._config.close_timeout)
+        return self._failure
+
+    async def close(self) -> None:
+        """Close the connection; safe to call at any time and more than once.
+
+        Takes at most ``close_timeout`` seconds. Cancelling cuts the connection
+        at once.
+        """
+        was_open = self._state is _OPEN
+        self._advance(SessionEvent.CLOSE)
+        if self._websocket is None:
+            return
+        if was_open:
+            await self._websocket.close(timeout=self._config.close_timeout)
+        else:
+            self._websocket.abort()
+
+    # --- opening ---------------------------------------------------------------
+
+    async def _open(self, token: str) -> None:
+        config = self._config
+        url, headers = outgoing.ingress_target(config, token)
+        # Made before there is a connection: what the service says, or why it
+        # hangs up, may come in the same packet as its answer to the upgrade.
+        self._confirmed = asyncio.get_running_loop().create_future()
+        self._websocket = await connect(
+            url,
+            self,
+            headers=headers,
+            secret=token,
+            timeout=config.connect_timeout,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+            proxy=proxy_for(url, setting=config.proxy),
+            ssl_context=config.ssl_context,
+        )
+        if self._confirmed.done():
+            self._confirmed.result()  # raises what the service said first
+            raise protocol_violation(
+                "the service confirmed a session without its settings", "handshake"
+            )
+        if self._state is not _OPENING:
+            raise self._failure or SessionStateError("the session was closed while it opened")
+        self._websocket.write(encode(outgoing.configuration(config)))
+        try:
+            async with asyncio.timeout(config.handshake_timeout):
+                await self._confirmed
+        except TimeoutError as error:
+            raise AvatarSDKError(
+                AvatarSDKErrorCode.connectionFailed,
+                f"the service did not confirm the session within {config.handshake_timeout:.2f} s",
+                phase="websocket_handshake",
+            ) from error
+
+    def _advance(self, event: SessionEvent) -> None:
+        self._state = next_session_state(self._state, event)
+
+    # --- sending -----------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self.is_open:
+            return
+        why = self._failure
+        if why is not None:
+            raise ConnectionGone(
+                why.code,
+                why.message,
+                phase="websocket_send",
+                connection_id=self._connection_id,
+                close_code=why.close_code,
+                close_reason=why.close_reason,
+            ) from why
+        if self._state is _OPEN:  # a side hangs up: the end, with its cause, is near
+            raise ConnectionGone(
+                AvatarSDKErrorCode.connectionClosed,
+                "the connection is being closed",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+            )
+        raise SessionNotReady(f"the session is {self._state.name.lower()}")
+
+    def _put_audio(self, audio: bytes | memoryview, *, end: bool) -> str:
+        """Queue one piece of the current request's audio; return its id."""
+        self._check_open()
+        # A user's callable: asked first, so that its failure begins no request.
+        trace = {} if self.requests.is_half_sent else outgoing.trace_context(self._config)
+        req_id = self._router.audio(end=end)
+        self._put(*audio_parts(req_id, audio, end=end, **trace))
+        if end:
+            self._router.settle()
+        return req_id
+
+    def _put(self, *parts: bytes | memoryview) -> None:
+        assert self._websocket is not None
+        self._websocket.write(*parts)
+
+    async def _left_at_once(self, req_id: str) -> bool:
+        """Wait until the kernel has what was queued; return whether it took no waiting."""
+        websocket = self._websocket
+        assert websocket is not None
+        if not websocket.is_held_back:
+            if self._encoder.portion_bytes:
+                await asyncio.sleep(0)  # encoding takes time: others have their turn
+            return True
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await websocket.drain(self._config.send_timeout)
+        except TimeoutError as error:
+            self._failure = AvatarSDKError(
+                AvatarSDKErrorCode.connectionFailed,
+                f"the peer took no data for {self._config.send_timeout:.2f} s",
+                phase="websocket_send",
+                connection_id=self._connection_id,
+                req_id=req_id,
+            )
+            websocket.abort()
+            raise self._failure from error
+        if loop.time() - began > outgoing.SLOW_SECONDS:
+            self._piece_bytes = outgoing.SLOW_PIECE_BYTES
+        return False
+
+    # --- receiving: called by the WebSocket ------------------------------------------
+
+    def message_received(self, data: bytes) -> None:
+        """Route one message of the service.
+
+        Raises:
+            AvatarSDKError: It breaks the protocol, or nobody can read it.
+        """
+        message = self._reader.read(data)
+        if self._state is _OPENING:
+            self._handshake_answered(message)
+        elif isinstance(message, AnimationFrame):
+            wanted = self._router.frame(message)
+            if self._has_listener and (wanted or self._config.has_egress):
+                _call(self._config.transport_frames, data, message.end)
+                _call(self._config.on_playback, message)
+        elif isinstance(message, ServerError):
+            self._error_received(server_error(message, phase="websocket_runtime"))
+        elif isinstance(message, PlaybackState):
+            _call(self._config.on_playback_state, message)
+        elif isinstance(message, ConfirmSession):
+            raise protocol_violation("the service confirmed the session a second time")
+
+    def _handshake_answered(self, message: Message) -> None:
+        confirmed = self._confirmed
+        if confirmed is None or confirmed.done():
+            return
+        if isinstance(message, ServerError):
+            confirmed.set_exception(server_error(message, phase="websocket_handshake"))
+        elif not isinstance(message, ConfirmSession):
+            confirmed.set_exception(
+                protocol_violation(
+                    f"the handshake was answered with {type(message).__name__}", "handshake"
+                )
+            )
+        elif not (message.connection_id.isprintable() and 0 < len(message.connection_id) <= 256):
+            confirmed.set_exception(  # it goes into logs and metrics
+                protocol_violation(
+                    "the connection id is not of 1 to 256 printable characters", "handshake"
+                )
+            )
+        else:
+            # Open from here, not from where start() wakes up: the service's
+            # next message may come in the same packet.
+            self._advance(SessionEvent.CONFIRM)
+            self._connection_id = self._router.connection_id = message.connection_id
+            self._capabilities = message.capabilities
+            confirmed.set_result(None)
+
+    def _error_received(self, error: AvatarSDKError) -> None:
+        if self._router.error(error):
+            self._encoder.forget()
+        _call(self._config.on_error, error)
+
+    def connection_closing(self) -> None:
+        """Take the news that nothing can be sent any more."""
+        self.is_ending = True
+
+    def connection_lost(self, ended: Ended) -> None:
+        """Take the end of the connection; tell everyone why, once."""
+        if self._failure is None and not ended.is_local:
+            self._failure = self._why(ended)
+        error = self._failure  # None: closed from here
+        self._state = _CLOSED
+        if self._confirmed is not None and not self._confirmed.done():
+            self._confirmed.set_exception(
+                error or SessionStateError("the session was closed while it opened")
+            )
+            self._confirmed.exception()  # start() may not be waiting for it yet
+        if self._connection_id is None:
+            return  # it never opened: start() raises, and nobody else has heard of it
+        log.info("session %s closed: %s", self._connection_id, error or "from here")
+        self._router.observer.session_ended(error)
+        if error is not None:
+            _call(self._config.on_error, error)
+        _call(self._config.on_close)
+
+    def _why(self, ended: Ended) -> AvatarSDKError:
+        is_opening = self._state is _OPENING
+        phase = "websocket_handshake" if is_opening else "websocket_runtime"
+        if ended.is_violation:
+            return protocol_violation(
+                ended.reason, phase.removeprefix("websocket_"), connection_id=self._connection_id
+            )
+        return connection_closed(
+            ended.code,
+            ended.reason,
+            phase=phase,
+            connection_id=self._connection_id,
+            req_id=self.requests.current,
+        )
+
+
+def new_avatar_session(**options: object) -> AvatarSession:
+    """Make a session from the fields of `SessionConfig` as keywords."""
+    return AvatarSession(SessionConfig(**options))  # type: ignore[arg-type]
+
+
+def _call(callback: Callable[..., object] | None, *args: object) -> None:
+    """Call a user's callback; what it raises is logged and goes no further."""
+    if callback is None:
+        return
+    failure = raised(callback, *args)
+    if failure is not None:
+        name = getattr(callback, "__qualname__", callback)
+        log.error("callback %r failed", name, exc_info=failure)

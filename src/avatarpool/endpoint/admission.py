@@ -1,0 +1,128 @@
+"""Who may have a token, and whose session may begin: credentials in, account or refusal out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from avatarpool.endpoint import refusals
+from avatarpool.endpoint.accounts import Account, Accounts
+from avatarpool.endpoint.refusals import TokenRefusal, UpgradeRefusal
+from avatarpool.endpoint.tokens import (
+    Token,
+    TokenExpired,
+    TokenInvalid,
+    TokenOffice,
+    TokenRefused,
+    TokensExhausted,
+)
+
+_STATUS: dict[type[TokenRefused], int] = {
+    TokenInvalid: 400,
+    TokenExpired: 401,
+    TokensExhausted: 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an upgrade is asked for with.
+
+    Attributes:
+        token: The session token.
+        app_id: The application that it should be of.
+        avatar_id: The avatar that the session is to animate.
+        can_upgrade: Whether it is a WebSocket's upgrade at all.
+    """
+
+    token: str = field(repr=False)
+    app_id: str
+    avatar_id: str
+    can_upgrade: bool = True
+
+
+class Admission:
+    """Decides at both doors: the console's and the ingress's.
+
+    Args:
+        accounts: Who may come.
+        tokens: Issues and redeems what they come with.
+        avatar_ids: The avatars there are.
+        max_token_lifetime: Seconds that a token may be good for.
+        wall_clock: Unix time in seconds.
+
+    Attributes:
+        is_closing: Whether nobody is admitted any more.
+        refused: Upgrades, ever.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        tokens: TokenOffice,
+        avatar_ids: Collection[str],
+        *,
+        max_token_lifetime: float,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._accounts = accounts
+        self._tokens = tokens
+        self._avatar_ids = frozenset(avatar_ids)
+        self._max_token_lifetime = max_token_lifetime
+        self._wall_clock = wall_clock
+        self.is_closing = False
+        self.refused = 0
+
+    # --- the console ---------------------------------------------------------------------
+
+    def applicant(self, api_key: str) -> Account | TokenRefusal:
+        """Return whose key it is."""
+        return self._accounts.by_api_key(api_key) or refusals.BAD_API_KEY
+
+    def grant(self, account: Account, body: bytes) -> str | TokenRefusal:
+        """Return the token that a request's body asks for."""
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            return refusals.bad_token_request("the body is no JSON")
+        expires_at = data.get("expireAt") if isinstance(data, dict) else None
+        if not isinstance(expires_at, int) or isinstance(expires_at, bool):
+            return refusals.bad_token_request("expireAt is no whole number of Unix seconds")
+        now = self._wall_clock()
+        if not now < expires_at < now + self._max_token_lifetime:
+            hours = self._max_token_lifetime / 3600
+            return refusals.bad_token_request(f"expireAt is not within the next {hours:g} h")
+        return self._tokens.issue(account.app_id, expires_at)
+
+    # --- the ingress ------------------------------------------------------------------------
+
+    def admit(self, credentials: Credentials) -> Account | UpgradeRefusal:
+        """Return whose session may begin; it counts there until `Account.leave`."""
+        admitted = self._admitted(credentials)
+        if isinstance(admitted, UpgradeRefusal):
+            self.refused += 1
+        return admitted
+
+    def _admitted(self, credentials: Credentials) -> Account | UpgradeRefusal:
+        if self.is_closing:
+            return refusals.CLOSING
+        if not credentials.can_upgrade:
+            return refusals.NO_UPGRADE
+        try:
+            token = self._tokens.redeem(credentials.token)
+        except TokenRefused as refusal:
+            return UpgradeRefusal(_STATUS[type(refusal)], str(refusal))
+        return self._entitled(token, credentials)
+
+    def _entitled(self, token: Token, credentials: Credentials) -> Account | UpgradeRefusal:
+        account = self._accounts.by_app_id(credentials.app_id)
+        if account is None:
+            return refusals.APP_UNKNOWN
+        if token.app_id != credentials.app_id:
+            return refusals.APP_MISMATCH
+        if credentials.avatar_id not in self._avatar_ids:
+            return refusals.avatar_unknown(credentials.avatar_id)
+        if not account.has_credits:
+            return refusals.BILLING
+        return account if account.admit() else refusals.TOO_MANY_HANDSHAKES

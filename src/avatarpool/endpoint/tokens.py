@@ -1,0 +1,160 @@
+"""Session tokens: signed, bound to one application, good until they expire or are used."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from secrets import token_bytes
+
+MAX_TOKEN_CHARACTERS = 512
+_NONCE_BYTES = 12
+_EXPIRY_BYTES = 8
+_MAC_BYTES = 32
+
+
+class TokenRefused(Exception):
+    """A token that opens nothing; the message is the service's own sentence."""
+
+
+class TokenInvalid(TokenRefused):
+    """Not one of ours, or used before and for a single use."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid session token")
+
+
+class TokenExpired(TokenRefused):
+    """One of ours, presented too late."""
+
+    def __init__(self) -> None:
+        super().__init__("Session token is expired")
+
+
+class TokensExhausted(TokenRefused):
+    """No room to remember another used token until one of them expires."""
+
+    def __init__(self, used: int) -> None:
+        super().__init__(f"{used} used tokens have not expired yet, try later")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a redeemed token says."""
+
+    app_id: str
+    expires_at: int
+    nonce: bytes  # what tells it from others
+
+
+class SpentTokens:
+    """Remembers tokens for a single use, from that on until they expire.
+
+    Args:
+        max_remembered: Of them.
+    """
+
+    def __init__(self, max_remembered: int) -> None:
+        self._max_remembered = max_remembered
+        self._nonces: set[bytes] = set()
+        self._expiries: list[tuple[int, bytes]] = []  # a heap over them
+
+    def __len__(self) -> int:
+        return len(self._nonces)
+
+    def spend(self, token: Token, now: float) -> None:
+        """Use a token up.
+
+        Raises:
+            TokenInvalid: It was.
+            TokensExhausted: It cannot be remembered.
+        """
+        while self._expiries and self._expiries[0][0] <= now:
+            self._nonces.discard(heapq.heappop(self._expiries)[1])
+        if token.nonce in self._nonces:
+            raise TokenInvalid
+        if len(self._nonces) >= self._max_remembered:
+            raise TokensExhausted(len(self._nonces))
+        self._nonces.add(token.nonce)
+        heapq.heappush(self._expiries, (token.expires_at, token.nonce))
+
+
+class TokenOffice:
+    """Issues tokens and redeems them until they expire.
+
+    Tokens carry their own facts under an HMAC, so nothing is kept for one that
+    is issued.
+
+    Args:
+        wall_clock: Unix time in seconds.
+        spent: Remembers those for a single use; None: they may be used again.
+        secrets: Keys of the HMAC: the first signs, all verify.
+    """
+
+    def __init__(
+        self,
+        wall_clock: Callable[[], float],
+        spent: SpentTokens | None = None,
+        *,
+        secrets: Sequence[bytes],
+    ) -> None:
+        self._wall_clock = wall_clock
+        self._spent = spent
+        self._secrets = tuple(secrets)
+        self.issued = 0
+
+    def __repr__(self) -> str:
+        return f"<TokenOffice {len(self._spent or ())} used>"
+
+    def issue(self, app_id: str, expires_at: int) -> str:
+        """Return a fresh token for this application."""
+        facts = (
+            token_bytes(_NONCE_BYTES) + expires_at.to_bytes(_EXPIRY_BYTES, "big") + app_id.encode()
+        )
+        self.issued += 1
+        return (
+            base64.urlsafe_b64encode(_signature(facts, self._secrets[0]) + facts)
+            .decode()
+            .rstrip("=")
+        )
+
+    def redeem(self, text: str) -> Token:
+        """Check a token and, if it is for a single use, use it up.
+
+        Raises:
+            TokenRefused: It is not ours or was used up (`TokenInvalid`), has
+                expired (`TokenExpired`), or cannot be remembered
+                (`TokensExhausted`).
+        """
+        facts, now = self._verified(text), self._wall_clock()
+        token = Token(
+            app_id=facts[_NONCE_BYTES + _EXPIRY_BYTES :].decode(),
+            expires_at=int.from_bytes(facts[_NONCE_BYTES : _NONCE_BYTES + _EXPIRY_BYTES], "big"),
+            nonce=facts[:_NONCE_BYTES],
+        )
+        if token.expires_at <= now:
+            raise TokenExpired
+        if self._spent is not None:
+            self._spent.spend(token, now)
+        return token
+
+    def _verified(self, text: str) -> bytes:
+        if len(text) > MAX_TOKEN_CHARACTERS:
+            raise TokenInvalid
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raise TokenInvalid from None
+        mac, facts = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        # Base64 spells some bytes in more than one way; the bytes are what is
+        # signed and what is remembered, so a second spelling opens nothing.
+        signatures = [_signature(facts, secret) for secret in self._secrets]
+        if not any([hmac.compare_digest(mac, signature) for signature in signatures]):  # noqa: C419
+            raise TokenInvalid
+        return facts
+
+
+def _signature(facts: bytes, secret: bytes) -> bytes:
+    return hmac.digest(secret, facts, "sha256")

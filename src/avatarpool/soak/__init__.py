@@ -1,0 +1,1 @@
+"""Faults against load for as long as one likes, and what must hold meanwhile."""
