@@ -32,9 +32,10 @@ from faults.peers import Answer, scripted, truly
 from faults.proxy import Link
 
 from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
+from avatarpool.endpoint import refusals
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, ServerError
-from avatarpool.service import ServiceLimits, refusals
+from avatarpool.service import ServiceLimits
 
 PATIENCE = 3.0
 """Seconds that a borrower waits for a connection, and for its frames."""

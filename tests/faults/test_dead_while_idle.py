@@ -20,8 +20,9 @@ from faults.laboratory import (
 )
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
+from avatarpool.endpoint import refusals
 from avatarpool.pool.opening import FIRST_DELAY
-from avatarpool.service import LocalAvatarService, ServiceLimits, refusals
+from avatarpool.service import LocalAvatarService, ServiceLimits
 
 Death = Callable[[Laboratory], None]
 
