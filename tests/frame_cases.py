@@ -27,7 +27,6 @@ class Case:
         pongs: What pings are answered with.
         code: The code of the close frame that answers; None: it goes on.
         is_violation: Whether the code says that the sender broke the rules.
-        is_lost_on: The ends that do not keep to it.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Case:
     pongs: tuple[bytes, ...] = ()
     code: int | None = None
     is_violation: bool = False
-    is_lost_on: frozenset[str] = frozenset()
 
     def encode(self, *, by_client: bool) -> bytes:
         return b"".join(frame.encode(by_client=by_client) for frame in self.sent)
@@ -72,7 +70,6 @@ def cases(message: Message) -> list[Case]:
 
     first, last = Frame(BINARY, one[:10], is_final=False), Frame(CONTINUATION, one[10:])
     middle, end = Frame(CONTINUATION, one[10:20], is_final=False), Frame(CONTINUATION, one[20:])
-    lenient = frozenset({"service"})  # aiohttp takes it
 
     return [
         # --- sizes
@@ -109,7 +106,6 @@ def cases(message: Message) -> list[Case]:
             fails(
                 f"a length of {size} in {width} bytes",
                 Frame(BINARY, message(1, size), length_bytes=width),
-                is_lost_on=lenient,
             )
             for size, width in ((40, 2), (125, 2), (40, 8), (65535, 8))
         ),
@@ -141,7 +137,6 @@ def cases(message: Message) -> list[Case]:
             fails(
                 f"a {name} that a server masked, or a client did not",
                 Frame(kind, one, is_mismasked=True),
-                is_lost_on=lenient,
             )
             for name, kind in (("message", BINARY), ("ping", PING))
         ),
@@ -172,7 +167,6 @@ def cases(message: Message) -> list[Case]:
             "a message after an empty fragment",
             Frame(BINARY, is_final=False),
             whole,
-            is_lost_on=lenient,
         ),
         *(
             fails(f"a fragment of a {name}", Frame(kind, b"x", is_final=False))

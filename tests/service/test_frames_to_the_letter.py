@@ -130,11 +130,7 @@ async def check(case: Case, peer: RawPeer) -> None:
     assert [frame.payload for frame in peer.frames if frame.opcode == PONG] == pongs
 
 
-KEPT = [case for case in CASES if "service" not in case.is_lost_on]
-LOST = [case for case in CASES if "service" in case.is_lost_on]
-
-
-@pytest.mark.parametrize("case", KEPT, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_what_is_sent_is_taken_by_the_letter(
     service: LocalAvatarService, case: Case, caplog: pytest.LogCaptureFixture
 ):
@@ -146,17 +142,9 @@ async def test_what_is_sent_is_taken_by_the_letter(
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.parametrize("case", LOST, ids=lambda case: case.name)
-async def test_aiohttp_takes_what_it_must_not(service: LocalAvatarService, case: Case):
-    async with met(service) as peer:
-        await peer.say([case.encode(by_client=True) + Frame(PING, b"alive").encode(by_client=True)])
-        await peer.until(lambda: Frame(PONG, b"alive") in peer.frames)
-        assert peer.closes == []
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    case=st.sampled_from([case for case in KEPT if sum(len(f.payload) for f in case.sent) < 9999]),
+    case=st.sampled_from([case for case in CASES if sum(len(f.payload) for f in case.sent) < 9999]),
     places=st.lists(st.integers(0, 10_000), max_size=8),
 )
 async def test_where_the_packets_end_makes_no_difference(

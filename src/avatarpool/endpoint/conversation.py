@@ -271,6 +271,11 @@ class Conversation:
         return Over(refusals.idle(limits.idle_timeout))
 
     @property
+    def is_open(self) -> bool:
+        """Whether the session was confirmed and goes on."""
+        return self.stage is Stage.OPEN
+
+    @property
     def open_requests(self) -> int:
         """How many requests have neither their last frame nor an error."""
         return 0 if self.stage is Stage.OVER else len(self.requests)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from aiohttp import web
 
 from avatarpool.endpoint import refusals
@@ -47,4 +49,24 @@ def token_refused(refusal: TokenRefusal) -> web.Response:
         "title": refusal.title,
         "detail": refusal.detail,
     }
-    return web.json_response({"errors": [error]}, status=refusal.status)
+    response = web.json_response({"errors": [error]}, status=refusal.status)
+    if refusal is refusals.BAD_API_KEY:
+        response.force_close()  # one guess for each connection
+    return response
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether no other machine's page is behind a request that came over loopback.
+
+    A page is, if there is an origin; it may have pointed a name of its own here.
+    """
+    origin = request.headers.get("Origin")
+    return origin is None or (_is_loopback(origin) and _is_loopback(f"//{request.host}"))
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host in ("127.0.0.1", "::1", "localhost") or host.endswith(".localhost")

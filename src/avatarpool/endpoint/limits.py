@@ -38,6 +38,11 @@ class ServiceLimits:
         max_message_bytes: Size of one WebSocket message (close code 1009).
         max_buffered_bytes: Audio of one session that waits to be animated;
             beyond it, and one message more, nothing is read from the socket.
+        max_total_buffered_bytes: What all sessions together hold of messages and audio
+            that are not dealt with; beyond it the one that holds the most is ended
+            (close code 1013).
+        max_sockets: Connections of all kinds at once, whoever's they are, a session's or
+            not; fewer where the process may not open as many files.
         max_request_bytes: Audio of one request, as it came.
         max_request_seconds: Audio of one request, as it plays.
         max_open_requests: Unfinished requests of one session.
@@ -62,6 +67,8 @@ class ServiceLimits:
     max_configuration_bytes: int = 64 * 1024
     max_message_bytes: int = 4 * 1024 * 1024
     max_buffered_bytes: int = 1024 * 1024
+    max_total_buffered_bytes: int = 256 * 1024 * 1024
+    max_sockets: int = 4096
     max_request_bytes: int = 64 * 1024 * 1024
     max_request_seconds: float = 600.0
     max_open_requests: int = 8

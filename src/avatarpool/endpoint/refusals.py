@@ -30,6 +30,7 @@ INVALID_PAYLOAD = 1007
 POLICY_VIOLATION = 1008
 MESSAGE_TOO_BIG = 1009
 INTERNAL_FAULT = 1011
+TRY_AGAIN_LATER = 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ def upgrade_fault(status: int) -> UpgradeRefusal:
 
 SERVICE_CLOSED = Ending(GOING_AWAY, None, "the service is closing")
 INTERNAL_ERROR = Ending(INTERNAL_FAULT, INTERNAL, "the service failed")
+SHORT_OF_MEMORY = Ending(
+    TRY_AGAIN_LATER, UNAVAILABLE, "the service has no room for so much audio at once, try later"
+)
 CREDITS_EXHAUSTED = Ending(
     CloseCode.CREDITS_EXHAUSTED, CloseCode.CREDITS_EXHAUSTED, "credits exhausted"
 )

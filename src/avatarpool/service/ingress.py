@@ -15,15 +15,18 @@ from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.conversation import Conversation
 from avatarpool.endpoint.counters import Roster
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.listening import Connection, Parser
 from avatarpool.endpoint.refusals import UpgradeRefusal
 from avatarpool.service import opus
+from avatarpool.service.reading import Reading, Turns
+from avatarpool.service.scanner import FrameScanner
 from avatarpool.service.session import ServedSession, Workshop
 from avatarpool.service.socket import ServerSocket
 
 log = logging.getLogger("avatarpool.service")
 
 NewSocket = Callable[
-    [web.WebSocketResponse, asyncio.Transport, str, ServiceLimits],
+    [web.WebSocketResponse, asyncio.Transport, Reading, str, ServiceLimits],
     ServerSocket,
 ]
 
@@ -44,6 +47,7 @@ class Ingress:
         self._admission = admission
         self._workshop = workshop
         self._sessions: set[ServedSession] = set()
+        self._turns = Turns()
 
     def __repr__(self) -> str:
         return f"<Ingress {len(self._sessions)} sessions>"
@@ -71,10 +75,12 @@ class Ingress:
                 await socket.prepare(request)
             except ConnectionError:  # gone already, so nobody hears this
                 return web.Response()
-            transport = request.transport
+            transport, connection = request.transport, request.protocol
             assert transport is not None
+            assert isinstance(connection, Connection)
+            assert isinstance(connection.reading, Reading)
             name = f"local-{secrets.token_hex(8)}"
-            served = new_socket(socket, transport, name, limits)
+            served = new_socket(socket, transport, connection.reading, name, limits)
             await self._serve(served, admitted, credentials.avatar_id)
         finally:
             admitted.leave()
@@ -99,6 +105,23 @@ class Ingress:
         finally:
             self.roster.leave(conversation)
             self._sessions.discard(session)
+
+    def reading(self, connection: Connection, parser: Parser) -> Reading:
+        """Make what stands before aiohttp's parser of a connection."""
+        return Reading(
+            parser,
+            FrameScanner(self._workshop.limits.max_configuration_bytes),
+            self._turns,
+            pause=connection.pause_reading,
+            resume=connection.resume_reading,
+            grown=self.bound_memory,
+        )
+
+    def bound_memory(self) -> None:
+        """End the session that holds the most, if all together hold too much."""
+        held = {session: session.held_bytes for session in self._sessions}
+        if sum(held.values()) > self._workshop.limits.max_total_buffered_bytes:
+            max(held, key=held.__getitem__).end(refusals.SHORT_OF_MEMORY)
 
     async def close(self) -> None:
         """End every session; returns once they have ended, or had their time."""

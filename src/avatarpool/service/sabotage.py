@@ -7,6 +7,7 @@ import math
 import secrets
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from socket import SO_LINGER, SOL_SOCKET
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -17,6 +18,7 @@ from avatarpool.endpoint.refusals import Ending
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, Message
 from avatarpool.service.faults import Faults, SessionFault, Step
 from avatarpool.service.ingress import NewSocket
+from avatarpool.service.reading import Reading
 from avatarpool.service.socket import ServerSocket, SessionOver
 
 _LOOK = 0.02  # seconds between two looks at whether a peer has gone
@@ -68,15 +70,7 @@ class FaultyDoors:
             if request.transport is None:
                 return web.Response()  # which nobody reads
 
-        def faulty(
-            socket: web.WebSocketResponse,
-            transport: asyncio.Transport,
-            name: str,
-            limits: ServiceLimits,
-        ) -> ServerSocket:
-            return FaultySocket(socket, transport, name, limits, sabotage)
-
-        return await self._ingress(request, faulty)
+        return await self._ingress(request, partial(FaultySocket, sabotage))
 
     async def _until_gone(self, request: web.Request, seconds: float) -> None:
         """Leave a request alone for so long, or until its client has gone or the service closes."""
@@ -155,13 +149,14 @@ class FaultySocket(ServerSocket):
 
     def __init__(
         self,
+        sabotage: Sabotage,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
+        reading: Reading,
         name: str,
         limits: ServiceLimits,
-        sabotage: Sabotage,
     ) -> None:
-        super().__init__(socket, transport, name, limits)
+        super().__init__(socket, transport, reading, name, limits)
         self._sabotage = sabotage
 
     @property

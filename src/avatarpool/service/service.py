@@ -19,6 +19,7 @@ from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.counters import Roster, ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.listening import Crowd, listen, places
 from avatarpool.endpoint.tokens import SpentTokens, TokenOffice
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
@@ -44,6 +45,10 @@ _http_logger.addFilter(_without_request)
 
 _CONSOLE_PATH = http.CONSOLE_ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = http.INGRESS_ROUTE.rsplit("/", 1)[0]
+# Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
+# of the refusal.
+_LINGER = 0.5
+
 # Where a client finds a service that listens everywhere.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -130,6 +135,7 @@ class LocalAvatarService:
         self._worker_count = workers
         self._workers: Workers | None = None
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._ingress: Ingress | None = None
         self._doors: FaultyDoors | None = None
         self._was_started = False
@@ -166,29 +172,37 @@ class LocalAvatarService:
             raise RuntimeError(f"{self!r} was started before: make a new one")
         self._was_started = True
         self._workers = Workers(self._worker_count)
-        if self._driver is default_driver:
-            self._workers.prepare(load_default_driver)  # before the first request asks for it
         workshop = Workshop(self.limits, self._workers, self._driver, self._seed)
         self._ingress = Ingress(self._admission, workshop)
         console = Console(self._admission, self.limits.handshake_timeout)
         self._doors = FaultyDoors(self.faults, console.handle, self._ingress.handle)
-        # No access log: its lines would hold the query, and so the tokens.
+        crowd = Crowd(self.limits.max_sockets)
         self._runner = web.AppRunner(
-            self._application(self._doors),
-            access_log=None,
-            logger=_http_logger,
-            keepalive_timeout=self.limits.http_idle_timeout,
-            shutdown_timeout=self.limits.close_timeout,
-            lingering_time=0.0,  # a body that was refused is not waited for
+            self._application(self._doors, crowd), shutdown_timeout=self.limits.close_timeout
         )
         try:
+            await self._load_driver()  # before the first request asks for it
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            assert self._runner.server is not None
+            self._listening = await listen(
+                self._runner.server,
+                self._host,
+                self._port,
+                crowd,
+                send_timeout=self.limits.send_timeout,
+                upgraded=self._ingress.reading,
+                # No access log: its lines would hold the query, and so the tokens.
+                access_log=None,
+                logger=_http_logger,
+                keepalive_timeout=self.limits.http_idle_timeout,
+                lingering_time=_LINGER,
+                auto_decompress=False,  # no client compresses what is a hundred bytes
+            )
         except BaseException:
             await self.close()
             raise
         # The address itself: a name may stand for several, each with a port of its own.
-        self._host, self._port = self._runner.addresses[0][:2]
+        self._host, self._port = self._listening.sockets[0].getsockname()[:2]
         log.info("avatar service listens on %s", self._netloc)
 
     async def close(self) -> None:
@@ -203,8 +217,8 @@ class LocalAvatarService:
 
     async def _close(self, runner: web.AppRunner) -> None:
         try:
-            for site in tuple(runner.sites):
-                await site.stop()
+            if self._listening is not None:
+                self._listening.close()
             self._admission.is_closing = True
             if self._doors is not None:
                 self._doors.close()
@@ -297,8 +311,19 @@ class LocalAvatarService:
         host = _REACHABLE.get(self._host, self._host)
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
-    def _application(self, doors: FaultyDoors) -> web.Application:
-        application = web.Application(client_max_size=self.limits.max_token_request_bytes)
+    async def _load_driver(self) -> None:
+        if self._driver is not default_driver:
+            return
+        assert self._workers is not None
+        try:
+            await self._workers.run(load_default_driver, is_first=True)
+        except Exception as error:
+            raise OSError(f"the lips cannot be loaded: {error}") from error
+
+    def _application(self, doors: FaultyDoors, crowd: Crowd) -> web.Application:
+        application = web.Application(
+            client_max_size=self.limits.max_token_request_bytes, middlewares=[places(crowd)]
+        )
         for route in http.CONSOLE_ROUTES:
             application.router.add_post(route, doors.console)
         application.router.add_get(http.INGRESS_ROUTE, doors.ingress)

@@ -33,6 +33,7 @@ from avatarpool.service.generation import (
     Pipeline,
 )
 from avatarpool.service.opus import OpusDecoder
+from avatarpool.service.scanner import Violation
 from avatarpool.service.socket import ServerSocket, SessionOver
 from avatarpool.service.workers import Workers
 
@@ -87,6 +88,7 @@ class ServedSession:
         self._ending: Over | None = None  # told from outside
         self._stir = asyncio.Event()  # set with it, and when the deadline is another
         self._configuration: ConfigureSession
+        self._waiting_bytes = 0  # of audio for which there is no room yet
 
     def __repr__(self) -> str:
         return f"<ServedSession {self._conversation!r}>"
@@ -95,6 +97,11 @@ class ServedSession:
         """Have the session end like this, soon."""
         self._ending = Over(ending)
         self._stir.set()
+
+    @property
+    def held_bytes(self) -> int:
+        """What has come and is not dealt with."""
+        return self._socket.reading.unread_bytes + self._waiting_bytes + self._buffered_bytes
 
     async def run(self) -> None:
         """Serve until the end; cancelling cuts the connection."""
@@ -138,8 +145,18 @@ class ServedSession:
 
     async def _converse(self) -> None:
         while True:
-            data = await self._socket.receive()
+            try:
+                data = await self._socket.receive()
+            except Violation as violation:
+                raise SessionOver(self._ending_for(violation)) from violation
             await self._do(self._conversation.receive(data, self._loop.time()))
+
+    def _ending_for(self, violation: Violation) -> Ending:
+        is_open = self._conversation.is_open
+        if violation.close_code == refusals.MESSAGE_TOO_BIG and not is_open:
+            limit = self._workshop.limits.max_configuration_bytes
+            return refusals.configuration_too_large(limit)
+        return Ending(violation.close_code, None, str(violation))
 
     async def _do(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -162,7 +179,10 @@ class ServedSession:
     async def _confirm(self) -> None:
         await self._socket.ready()
         conversation = self._conversation
-        await self._do([conversation.confirm(self._loop.time())])
+        opened = conversation.confirm(self._loop.time())
+        if conversation.is_open:
+            self._socket.reading.scanner.max_message_bytes = self._workshop.limits.max_message_bytes
+        await self._do([opened])
         self._stir.set()
         log.info(
             "session %s opened for avatar %s", conversation.connection_id, conversation.avatar_id
@@ -173,9 +193,11 @@ class ServedSession:
     async def _take(self, event: Audio) -> None:
         # Waiting here, before anything more is read, lets an interrupt overtake audio that
         # waits to be animated.
+        self._waiting_bytes = len(event.audio)
         while self._buffered_bytes > self._workshop.limits.max_buffered_bytes:
             self._audio_taken.clear()
             await self._audio_taken.wait()
+        self._waiting_bytes = 0
         req_id = event.req_id
         if event.is_first:
             self._begin(req_id)

@@ -15,6 +15,7 @@ from avatarpool.protocol.closing import close_reason, may_carry
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame, Message, ServerError
 from avatarpool.service.framing import framed
+from avatarpool.service.reading import BROKEN, Reading
 
 log = logging.getLogger("avatarpool.service")
 
@@ -35,6 +36,7 @@ class ServerSocket:
     Args:
         socket: aiohttp's.
         transport: What it runs over; cut if the peer does not read.
+        reading: What of it reaches aiohttp, and when.
         name: Of the session, for logs and in errors.
         limits: How long sending and closing may take.
     """
@@ -43,11 +45,13 @@ class ServerSocket:
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
+        reading: Reading,
         name: str,
         limits: ServiceLimits,
     ) -> None:
         self.socket = socket
         self.transport = transport
+        self.reading = reading
         self.name = name
         self._limits = limits
         self._messages_read = 0
@@ -70,17 +74,20 @@ class ServerSocket:
 
         Raises:
             SessionOver: The peer has ended it, or sent text.
+            Violation: The peer sent what it must not, as a WebSocket.
         """
         while True:
             message = await self.read()
             match message.type:
                 case WSMsgType.BINARY:
                     data: bytes = message.data
+                    self.reading.take(len(data))
                     return data
                 case WSMsgType.PING:
                     await self._in_time(self.socket.pong(message.data))
                 case WSMsgType.PONG:
-                    pass
+                    if message.data == BROKEN and self.reading.scanner.violation is not None:
+                        raise self.reading.scanner.violation
                 case WSMsgType.TEXT:
                     raise SessionOver(refusals.TEXT_MESSAGE)
                 case WSMsgType.CLOSE:

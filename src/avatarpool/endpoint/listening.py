@@ -1,0 +1,231 @@
+"""A listener for HTTP that strangers cannot use up: its connections, and how long they may idle."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol
+
+from aiohttp import web
+
+log = logging.getLogger("avatarpool.service")
+
+_BACKLOG = 100  # connections that are accepted at once, before any is looked at
+_SPARE_FILES = 64  # that the process needs for all else, at the least
+
+
+class Parser(Protocol):
+    """What reads a connection once it is a WebSocket."""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take bytes; return whether that was all, and what is left."""
+
+    def feed_eof(self) -> None:
+        """Take the end."""
+
+
+class HeldParser(Parser, Protocol):
+    """A parser that may keep some for later."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the connection must not be read from meanwhile."""
+
+
+class Crowd:
+    """The connections of a listener, no more than there may be.
+
+    Whoever comes when it is full takes the place of the one that has waited longest without
+    a whole request; if none does, there is no place.
+
+    Args:
+        max_connections: Of them; less where the process may open fewer files.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        files = _open_files()
+        self.backlog = max(1, min(_BACKLOG, files // 8))
+        spared = min(files * 3 // 4, files - self.backlog - _SPARE_FILES)
+        self._max_connections = max(1, min(max_connections, spared))
+        self._idle: dict[Connection, None] = {}  # in the order in which they began to wait
+        self._busy: set[Connection] = set()
+        self._cut = 0  # since there was room
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._busy)
+
+    def came(self, connection: Connection) -> bool:
+        """Take a connection in; return whether there is a place for it."""
+        if len(self) >= self._max_connections:
+            self._note_cut()
+            if not self._idle:
+                return False
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.cut()
+        self._idle[connection] = None
+        return True
+
+    def asked(self, connection: Connection) -> None:
+        """Note that a connection's request has come."""
+        if connection in self._idle:
+            del self._idle[connection]
+            self._busy.add(connection)
+
+    def answered(self, connection: Connection) -> None:
+        """Note that a connection waits for its next request."""
+        if connection in self._busy:
+            self._busy.remove(connection)
+            self._idle[connection] = None
+
+    def left(self, connection: Connection) -> None:
+        """Let a connection go."""
+        self._idle.pop(connection, None)
+        self._busy.discard(connection)
+        if self._cut and len(self) <= self._max_connections * 3 // 4:
+            log.warning("there is room for connections again; %d were cut for it", self._cut)
+            self._cut = 0
+
+    def _note_cut(self) -> None:
+        if not self._cut:
+            log.warning(
+                "%d connections are open, the most that there may be: each new one is cut, or the "
+                "one that has waited longest without a request",
+                len(self),
+            )
+        self._cut += 1
+
+
+def _open_files() -> int:
+    """Return how many files the process may have open."""
+    try:
+        import resource  # noqa: PLC0415
+    except ImportError:  # Windows
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+class Connection(web.RequestHandler):
+    """One HTTP connection.
+
+    Args:
+        server: aiohttp's, whose requests are handled.
+        crowd: Where it needs a place.
+        send_timeout: Seconds that its client may take nothing of an answer.
+        upgraded: Makes what stands before aiohttp's parser once it is a WebSocket.
+        options: aiohttp's own.
+
+    Attributes:
+        reading: What was made.
+    """
+
+    __slots__ = ("_crowd", "_patience", "_send_timeout", "_socket", "_upgraded_by", "reading")
+
+    def __init__(
+        self,
+        server: web.Server,
+        crowd: Crowd,
+        send_timeout: float,
+        upgraded: Callable[[Connection, Parser], HeldParser],
+        **options: Any,
+    ) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._crowd = crowd
+        self._send_timeout = send_timeout
+        self._upgraded_by = upgraded
+        self._socket: asyncio.Transport
+        self._patience: asyncio.TimerHandle | None = None
+        self.reading: HeldParser | None = None
+
+    def cut(self) -> None:
+        """Cut it without a word."""
+        self._socket.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._socket = transport
+        if self._crowd.came(self):
+            super().connection_made(transport)
+        else:
+            self.cut()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._crowd.left(self)
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.reading is None:  # a session has a patience of its own
+            self._patience = self._loop.call_later(self._send_timeout, self.cut)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def resume_reading(self, *args: Any, **options: Any) -> None:
+        if self.reading is None or not self.reading.is_held:
+            super().resume_reading(*args, **options)
+
+    def set_parser(self, parser: Parser, *args: Any, **options: Any) -> None:
+        self.reading = self._upgraded_by(self, parser)
+        super().set_parser(self.reading, *args, **options)  # type: ignore[arg-type]
+
+
+def places(crowd: Crowd) -> Any:
+    """Return the middleware that tells a crowd who has asked for something."""
+
+    @web.middleware
+    async def placed(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        crowd.asked(connection)
+        try:
+            return await handler(request)
+        finally:
+            crowd.answered(connection)
+
+    return placed
+
+
+async def listen(
+    server: web.Server,
+    host: str,
+    port: int,
+    crowd: Crowd,
+    *,
+    send_timeout: float,
+    upgraded: Callable[[Connection, Parser], HeldParser],
+    **options: Any,
+) -> asyncio.Server:
+    """Listen for a server's connections.
+
+    Args:
+        server: An `aiohttp.web.AppRunner`'s.
+        host: The address.
+        port: The port; 0 takes a free one.
+        crowd: The connections that there may be.
+        send_timeout: Seconds that a client may take nothing of an answer.
+        upgraded: Makes what stands before aiohttp's parser of a WebSocket.
+        options: aiohttp's own for each connection.
+
+    Raises:
+        OSError: The address cannot be listened on.
+    """
+    connection = partial(Connection, server, crowd, send_timeout, upgraded, **options)
+    listening = await asyncio.get_running_loop().create_server(
+        connection, host, port, backlog=crowd.backlog
+    )
+    if not listening.sockets:  # asyncio passes over those that it cannot make
+        why = f"no socket can be opened for {host} port {port}: are too many files open?"
+        raise OSError(errno.EMFILE, why)
+    return listening

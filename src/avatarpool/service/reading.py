@@ -1,0 +1,138 @@
+"""What of a client's frames reaches aiohttp, and when: no session keeps the others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from avatarpool.endpoint.listening import Parser
+from avatarpool.service.scanner import FrameScanner
+
+FRAMES_PER_READ = 8
+"""Frames of one read that are dealt with at once; what comes after them takes turns."""
+
+FRAMES_PER_TURN = 32
+"""Frames of all those whose reads held more, in one turn of the event loop.
+
+Each costs some 30 to 100 µs until its message is dealt with, so that a turn takes a
+few milliseconds however many sessions send as fast as they can.
+"""
+
+BROKEN = b"broken"
+"""A pong that we put in place of what a client must not send: whoever takes messages in
+their order comes upon it in its place. A client's own means nothing."""
+
+_BROKEN_FRAME = bytes((0x8A, 0x80 | len(BROKEN), 0, 0, 0, 0)) + BROKEN
+
+_CHECKED_BYTES = 256 * 1024  # of one session, between two looks at what all hold
+
+
+class Turns:
+    """Has those go on whose reads held too many frames, in turns."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Reading] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def wait(self, reading: Reading) -> None:
+        """Have a reading go on when its turn comes."""
+        if not self._waiting:
+            self._loop.call_soon(self._take)
+        self._waiting.append(reading)
+
+    def _take(self) -> None:
+        for _ in range(FRAMES_PER_TURN // FRAMES_PER_READ):
+            reading = self._waiting.popleft()
+            if reading.go_on():
+                self._waiting.append(reading)
+            if not self._waiting:
+                return
+        self._loop.call_soon(self._take)
+
+
+class Reading:
+    """Stands before aiohttp's reader of one WebSocket.
+
+    Args:
+        parser: aiohttp's.
+        scanner: Knows what is not to be taken.
+        turns: Shared with all others.
+        pause: Has the connection read no more.
+        resume: Has it read on.
+        grown: Called when much has come since the last time.
+
+    Attributes:
+        scanner: What has come of frames.
+    """
+
+    def __init__(
+        self,
+        parser: Parser,
+        scanner: FrameScanner,
+        turns: Turns,
+        *,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        grown: Callable[[], None],
+    ) -> None:
+        self.scanner = scanner
+        self._parser = parser
+        self._turns = turns
+        self._pause = pause
+        self._resume = resume
+        self._held = b""  # until its turn comes
+        self._rest = b""  # the beginning of a frame's header
+        self._taken = 0  # bytes of messages that the session has taken
+        self._checked = 0  # of those that have come, when it was looked at what all hold
+        self._grown = grown
+
+    def take(self, size: int) -> None:
+        """Note that the session has taken a message of so many bytes."""
+        self._taken += size
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the connection must not be read from: some of it waits here."""
+        return bool(self._held)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What has come of messages that the session has not taken."""
+        return len(self._held) + self.scanner.message_bytes - self._taken
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Pass on what of a read is due; as of a `Parser`."""
+        if self._held:
+            self._held += data  # one read may come after pausing
+        elif self._pass_on(self._rest + data):
+            self._pause()
+            self._turns.wait(self)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Pass on the end; as of a `Parser`."""
+        self._held = b""
+        self._parser.feed_eof()
+
+    def go_on(self) -> bool:
+        """Pass on some frames of what waits; return whether more does."""
+        if self._held and not self._pass_on(self._held):
+            self._resume()
+        return self.is_held
+
+    def _pass_on(self, data: bytes) -> bool:
+        scanner, had_ended = self.scanner, self.scanner.has_ended
+        size = scanner.scan(data, FRAMES_PER_READ)
+        self._parser.feed_data(data[:size])
+        self._held = self._rest = b""
+        if scanner.violation is not None and not had_ended:
+            self._parser.feed_data(_BROKEN_FRAME)
+        elif scanner.is_amid_header:
+            self._rest = data[size:]
+        elif not scanner.has_ended:
+            self._held = data[size:]
+        if scanner.message_bytes - self._checked >= _CHECKED_BYTES:
+            self._checked = scanner.message_bytes
+            self._grown()
+        return self.is_held
