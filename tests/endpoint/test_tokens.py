@@ -137,6 +137,27 @@ def test_a_former_secret_verifies_and_no_longer_signs(clock):
         changed.redeem(token)
 
 
+def test_one_applications_used_tokens_are_no_other_ones_business(office):
+    for _ in range(3):
+        office.redeem(office.issue("greedy", 1060))
+    with pytest.raises(TokensExhausted):
+        office.redeem(office.issue("greedy", 1060))
+
+    assert office.redeem(office.issue("app", 1060)).app_id == "app"
+
+
+def test_a_clock_that_is_set_back_opens_no_used_token_again(office, clock):
+    used, unused = office.issue("app", 1060), office.issue("app", 1090)
+    office.redeem(used)
+    clock.now = 1061.0
+    office.redeem(office.issue("app", 1200))  # the used one is forgotten
+
+    clock.now = 1055.0
+    with pytest.raises(TokenExpired):
+        office.redeem(used)
+    assert office.redeem(unused).expires_at == 1090
+
+
 def test_a_token_of_any_length_is_refused_without_being_read(office):
     with pytest.raises(TokenInvalid):
         office.redeem("A" * 513)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from avatarpool.service import Faults, LocalAvatarService, SessionFault, Step, TokenFault
+from avatarpool.service import (
+    Faults,
+    LocalAvatarService,
+    ServiceLimits,
+    SessionFault,
+    Step,
+    TokenFault,
+)
 
 
 @pytest.fixture
@@ -36,6 +45,27 @@ async def test_nobody_gets_in_without_the_key(service: LocalAvatarService, metho
         async with stranger.request(method, service.admin_url, json={}) as response:
             assert response.status == 401
     assert service.faults == Faults(tokens=TokenFault(status=500))
+
+
+async def test_no_other_application_s_key_opens_it(client: aiohttp.ClientSession):
+    others = {"another-app": "another-key"}
+    async with LocalAvatarService(api_key="k", other_apps=others, has_admin=True) as service:
+        theirs = {"X-Api-Key": "another-key"}
+        async with client.put(service.admin_url, json={}, headers=theirs) as response:
+            assert response.status == 401
+
+
+async def test_a_body_that_never_comes_is_given_up():
+    limits = ServiceLimits(handshake_timeout=0.05)
+    async with LocalAvatarService(api_key="k", has_admin=True, limits=limits) as service:
+        host, port = urlsplit(service.admin_url).netloc.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"PUT /admin/faults HTTP/1.1\r\nHost: h\r\nX-Api-Key: k\r\nContent-Length: 9\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
 
 
 async def test_faults_are_set_shown_and_taken_back(
@@ -67,6 +97,9 @@ async def test_faults_are_set_shown_and_taken_back(
         (b'{"session": {}}', "session: unexpected keyword argument"),
         (b'{"tokens": {"status": "x"}}', "tokens.status: input should be a valid integer"),
         (b'{"sessions": {"stalls_at": "lunch"}}', "sessions.stalls_at: input should be 'upgrade'"),
+        (b'{"tokens": {"status": 200}}', "tokens: value error, the token fault cannot be made: "),
+        (b'{"next_tokens": [{"delay": -1}]}', "next_tokens.0: value error, the token fault cannot"),
+        (b'{"sessions": {"close_code": 1005}}', "sessions: value error, the session fault cannot"),
     ],
 )
 async def test_what_is_no_fault_is_refused_in_a_sentence(

@@ -68,7 +68,9 @@ CASES = cases(message)
 
 @pytest.fixture
 async def service() -> AsyncIterator[LocalAvatarService]:
-    limits = ServiceLimits(max_message_bytes=MAX_MESSAGE_BYTES)
+    limits = ServiceLimits(
+        max_message_bytes=MAX_MESSAGE_BYTES, max_overhead_bytes=MAX_MESSAGE_BYTES
+    )
     async with LocalAvatarService(limits=limits) as running:
         yield running
 

@@ -18,7 +18,7 @@ from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.endpoint.requests import RequestRefused, RequestTable
 from avatarpool.exceptions import AvatarSDKError
-from avatarpool.protocol.codec import decode
+from avatarpool.protocol.codec import decode, is_known
 from avatarpool.protocol.messages import (
     AnimationFrame,
     AudioInput,
@@ -31,6 +31,8 @@ from avatarpool.protocol.messages import (
     ServerError,
     UnknownMessage,
 )
+from avatarpool.protocol.outline import outline
+from avatarpool.protocol.texts import cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,11 @@ class Conversation:
         is_first = self.stage is not Stage.OPEN
         if is_first and len(data) > self._limits.max_configuration_bytes:
             return [Over(refusals.configuration_too_large(self._limits.max_configuration_bytes))]
+        limit = self._limits.max_overhead_bytes
         try:
+            kind, overhead = outline(data, limit)
+            if not is_first and overhead > limit:
+                return [Over(refusals.too_much_beside_audio(limit))] if is_known(kind) else []
             message = decode(data)
         except AvatarSDKError as error:
             return [Over(refusals.undecodable(error.message, is_first=is_first))]
@@ -186,8 +192,6 @@ class Conversation:
 
     def _spoken(self, message: AudioInput, now: float) -> list[Event]:
         req_id = message.req_id
-        if message.audio or message.end:
-            self._heard_at = now
         is_first = req_id not in self.requests
         try:
             is_wanted = self.requests.audio(req_id, end=message.end)
@@ -195,6 +199,8 @@ class Conversation:
             return self.fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
         if not is_wanted:
             return []
+        if message.audio or message.end:
+            self._heard_at = now
         received = self._received[req_id] = self._received.get(req_id, 0) + len(message.audio)
         if received > self._limits.max_request_bytes:
             why = f"request audio is larger than {self._limits.max_request_bytes} bytes"
@@ -229,7 +235,7 @@ class Conversation:
 
     def fail(self, req_id: str, code: int, why: str) -> list[Event]:
         """Give a request up: no frame of it follows."""
-        shown = req_id[: self._limits.max_request_id_bytes]
+        shown = cut(req_id, self._limits.max_request_id_bytes)
         error = Say(ServerError(code, why, self.connection_id, shown))
         if req_id not in self.requests:
             return [error]

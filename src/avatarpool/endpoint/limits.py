@@ -35,6 +35,7 @@ class ServiceLimits:
         max_token_request_bytes: Size of a token request's body.
         max_configuration_bytes: Size of a session's first message, whose maps
             would take many times its size once decoded.
+        max_overhead_bytes: What of a later message may be anything but audio.
         max_message_bytes: Size of one WebSocket message (close code 1009).
         max_buffered_bytes: Audio of one session that waits to be animated;
             beyond it, and one message more, nothing is read from the socket.
@@ -65,6 +66,7 @@ class ServiceLimits:
     max_used_tokens: int = 100_000
     max_token_request_bytes: int = 4096
     max_configuration_bytes: int = 64 * 1024
+    max_overhead_bytes: int = 4096
     max_message_bytes: int = 4 * 1024 * 1024
     max_buffered_bytes: int = 1024 * 1024
     max_total_buffered_bytes: int = 256 * 1024 * 1024

@@ -164,6 +164,15 @@ def configuration_too_large(limit: int) -> Ending:
     return Ending(MESSAGE_TOO_BIG, INVALID_ARGUMENT, f"first message is larger than {limit} bytes")
 
 
+def too_much_beside_audio(limit: int) -> Ending:
+    """A message is large, and not for its audio."""
+    return Ending(
+        MESSAGE_TOO_BIG,
+        BY_SENTENCE,
+        f"unexpected message type: it has more than {limit} bytes that are no audio",
+    )
+
+
 def wrong_first_message(name: str) -> Ending:
     """Something else came in the configuration's place."""
     return Ending(

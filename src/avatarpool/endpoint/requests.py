@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from avatarpool.exceptions import SessionStateError
 from avatarpool.protocol.state import RequestEvent, RequestState, Role, next_request_state
+from avatarpool.protocol.texts import shown
 
 
 class RequestRefused(Exception):
@@ -62,7 +63,7 @@ class RequestTable:
         try:
             self._open[req_id] = next_request_state(Role.SERVER, state, event)
         except SessionStateError:
-            raise RequestRefused(f"audio after the end of request {req_id}") from None
+            raise RequestRefused(f"audio after the end of request {shown(req_id)}") from None
         return True
 
     def interrupt(self, req_id: str) -> bool:
@@ -111,7 +112,9 @@ class RequestTable:
     def _check_new(self, req_id: str, *, end: bool) -> None:
         self._check_id(req_id)
         if req_id in self._over:
-            raise RequestRefused(f"audio after the end of request {req_id}, or its id used again")
+            raise RequestRefused(
+                f"audio after the end of request {shown(req_id)}, or its id used again"
+            )
         if len(self._open) >= self._max_open:
             self._remember(req_id)
             if not end:

@@ -64,6 +64,11 @@ def decode(data: bytes | memoryview) -> Message:
     return read(body)
 
 
+def is_known(kind: int) -> bool:
+    """Whether messages of a type are more than an `UnknownMessage`."""
+    return kind in _READERS
+
+
 def encode(message: Message) -> bytes:
     """Serialise one message; a frame is what it came as."""
     if isinstance(message, AnimationFrame):

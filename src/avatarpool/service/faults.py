@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
 
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.protocol.texts import may_carry
+
+_LONGEST_DELAY = 3600.0  # seconds
+
 # Read by pydantic, where the admin endpoint takes faults as JSON.
 _AS_JSON = {"extra": "forbid", "ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
@@ -33,6 +38,10 @@ class TokenFault:
 
     delay: float = 0.0
     status: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        _check("token fault", delay=self.delay, status=self.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +77,16 @@ class SessionFault:
     resets: bool = False
     close_code: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        _check(
+            "session fault",
+            delay=self.delay,
+            status=self.upgrade_status,
+            after_frames=self.after_frames,
+            close_code=self.close_code,
+        )
+
 
 @dataclass(slots=True)
 class Faults:
@@ -100,3 +119,24 @@ class Faults:
         """Take over another's faults; who holds this object sees them at once."""
         self.tokens, self.sessions = other.tokens, other.sessions
         self.next_tokens, self.next_sessions = other.next_tokens, other.next_sessions
+
+
+def _check(
+    what: str,
+    *,
+    delay: float,
+    status: int | None,
+    after_frames: int = 0,
+    close_code: int | None = None,
+) -> None:
+    problems = []
+    if not 0.0 <= delay <= _LONGEST_DELAY:
+        problems.append(f"delay {delay} is not within 0 to {_LONGEST_DELAY:g} s")
+    if status is not None and not 400 <= status <= 599:
+        problems.append(f"status {status} is no HTTP error's, 400 to 599")
+    if after_frames < 0:
+        problems.append(f"after_frames {after_frames} is below 0")
+    if close_code is not None and not may_carry(close_code):
+        problems.append(f"close_code {close_code} is none that a close frame may carry")
+    if problems:
+        raise ConfigurationError(f"the {what} cannot be made", problems)

@@ -81,8 +81,8 @@ class LocalAvatarService:
             audio each; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.
         faults: What to get wrong; may be changed while it runs.
-        has_admin: Whether faults can be set over HTTP too, with the API key:
-            ``GET``, ``PUT`` and ``DELETE`` of `admin_url`.
+        has_admin: Whether faults can be set over HTTP too, with ``api_key`` and with no
+            other application's: ``GET``, ``PUT`` and ``DELETE`` of `admin_url`.
 
     Raises:
         ConfigurationError: The options cannot work together.
@@ -330,9 +330,10 @@ class LocalAvatarService:
         if self._has_admin:
             from avatarpool.service import admin  # noqa: PLC0415  # pydantic, which few need
 
-            application.router.add_route(
-                "*", admin.ROUTE, admin.Admin(self._accounts, self.faults).handle
-            )
+            operator = self._accounts.by_app_id(self.app_id)
+            assert operator is not None
+            managed = admin.Admin(operator, self.faults, self.limits.handshake_timeout)
+            application.router.add_route("*", admin.ROUTE, managed.handle)
         return application
 
 

@@ -25,6 +25,7 @@ from avatarpool.endpoint.refusals import Ending
 from avatarpool.lipsync import DriverFactory
 from avatarpool.protocol.messages import ConfigureSession
 from avatarpool.protocol.settings import AudioFormat
+from avatarpool.protocol.texts import shown
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
 from avatarpool.service.generation import (
     STEP_MS,
@@ -247,7 +248,9 @@ class ServedSession:
         except AudioRefused as refusal:
             await self._do(conversation.fail(req_id, refusals.INVALID_ARGUMENT, str(refusal)))
         except Exception:
-            log.exception("session %s: request %s failed", conversation.connection_id, req_id)
+            log.exception(
+                "session %s: request %s failed", conversation.connection_id, shown(req_id)
+            )
             why = "the request could not be animated"
             await self._do(conversation.fail(req_id, refusals.INTERNAL, why))
         finally:

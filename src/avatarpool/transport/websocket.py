@@ -19,8 +19,8 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.url import parse_url
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.protocol.closing import close_reason, may_carry
 from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
+from avatarpool.protocol.texts import close_reason, may_carry
 from avatarpool.proxies import Proxy, ProxyFailed
 from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers

@@ -1,4 +1,4 @@
-"""What a close frame may say (RFC 6455, 5.5.1 and 7.4); no I/O."""
+"""Texts on the wire and of a peer: what close frames may say, and what a log may show; no I/O."""
 
 from __future__ import annotations
 
@@ -17,4 +17,14 @@ def may_carry(code: int) -> bool:
 
 def close_reason(text: str) -> bytes:
     """Return as much of a reason as a close frame holds, in whole characters."""
-    return text.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+    return cut(text, _MAX_REASON_BYTES).encode()
+
+
+def cut(text: str, size: int) -> str:
+    """Return as much of a text as so many bytes hold, in whole characters."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
+
+
+def shown(text: str) -> str:
+    """Return a peer's text as a line of a log may show it: one line, whatever is in it."""
+    return text if text.isprintable() and text.isascii() else ascii(text)[1:-1]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarpool.protocol.closing import close_reason, may_carry
+from avatarpool.protocol.texts import close_reason, may_carry
 
 
 @pytest.mark.parametrize("code", [1000, 1003, 1007, 1014, 3000, 4999])
