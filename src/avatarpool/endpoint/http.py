@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -55,13 +56,18 @@ def token_refused(refusal: TokenRefusal) -> web.Response:
     return response
 
 
-def is_local(request: web.Request) -> bool:
-    """Whether no other machine's page is behind a request that came over loopback.
+@web.middleware
+async def local_pages_only(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse other machines' pages, which a browser on this one may have open.
 
-    A page is, if there is an origin; it may have pointed a name of its own here.
+    A page is behind a request that has an origin; it may have pointed a name of its own here.
     """
     origin = request.headers.get("Origin")
-    return origin is None or (_is_loopback(origin) and _is_loopback(f"//{request.host}"))
+    if origin is None or (_is_loopback(origin) and _is_loopback(f"//{request.host}")):
+        return await handler(request)
+    return upgrade_refused(refusals.FOREIGN_PAGE)
 
 
 def _is_loopback(url: str) -> bool:

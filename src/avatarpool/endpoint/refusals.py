@@ -92,6 +92,7 @@ def token_fault(status: int) -> TokenRefusal:
 APP_MISMATCH = UpgradeRefusal(400, "app id mismatch")
 APP_UNKNOWN = UpgradeRefusal(404, "app id unrecognized")
 BILLING = UpgradeRefusal(402, "session denied: no credits are left on this account")
+FOREIGN_PAGE = UpgradeRefusal(403, "this service is for pages of this machine alone")
 NO_UPGRADE = UpgradeRefusal(426, "this is a WebSocket endpoint")
 TOO_MANY_HANDSHAKES = UpgradeRefusal(503, "too many connections without a session, try later")
 CLOSING = UpgradeRefusal(503, "the service is closing")

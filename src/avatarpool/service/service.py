@@ -321,8 +321,11 @@ class LocalAvatarService:
             raise OSError(f"the lips cannot be loaded: {error}") from error
 
     def _application(self, doors: FaultyDoors, crowd: Crowd) -> web.Application:
+        middlewares = [places(crowd)]
+        if self._host in ("127.0.0.1", "::1", "localhost"):
+            middlewares.append(http.local_pages_only)
         application = web.Application(
-            client_max_size=self.limits.max_token_request_bytes, middlewares=[places(crowd)]
+            client_max_size=self.limits.max_token_request_bytes, middlewares=middlewares
         )
         for route in http.CONSOLE_ROUTES:
             application.router.add_post(route, doors.console)

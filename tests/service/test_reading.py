@@ -1,0 +1,122 @@
+"""How much of what clients send is dealt with in one turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from raw_frames import BINARY, CONTINUATION, Frame
+
+from avatarpool.service.reading import FRAMES_PER_READ, FRAMES_PER_TURN, Reading, Turns
+from avatarpool.service.scanner import FrameScanner
+
+TINY = Frame(BINARY, b"\x08\x63").encode(by_client=True)
+EMPTY_FRAGMENT = Frame(CONTINUATION, is_final=False).encode(by_client=True)
+
+
+class Client:
+    """A connection whose parser counts bytes, and which knows whether it is read from."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.taken = 0
+        self.is_paused = False
+        self.grown = 0
+        self.reading = Reading(
+            self,
+            FrameScanner(1 << 20),
+            turns,
+            pause=self._pause,
+            resume=self._resume,
+            grown=self._grow,
+        )
+
+    def _pause(self) -> None:
+        self.is_paused = True
+
+    def _resume(self) -> None:
+        self.is_paused = False
+
+    def _grow(self) -> None:
+        self.grown += 1
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.taken += len(data)
+        return False, b""
+
+    def feed_eof(self) -> None: ...
+
+
+async def test_a_few_frames_are_passed_on_at_once():
+    client = Client(Turns())
+    client.reading.feed_data(TINY * FRAMES_PER_READ)
+    assert client.taken == len(TINY) * FRAMES_PER_READ
+    assert not client.is_paused
+
+
+async def test_many_tiny_frames_of_one_client_come_in_turns_and_nothing_is_read_meanwhile():
+    client = Client(Turns())
+    count = 10 * FRAMES_PER_TURN
+    client.reading.feed_data(TINY * count)
+    assert client.is_paused
+
+    turns = 0
+    while client.reading.is_held:
+        before = client.taken
+        await asyncio.sleep(0)
+        turns += 1
+        assert client.taken - before <= FRAMES_PER_TURN * len(TINY)
+        assert client.is_paused is client.reading.is_held
+    assert client.taken == count * len(TINY)
+    assert turns <= 11
+
+
+async def test_empty_fragments_are_no_cheaper():
+    client = Client(Turns())
+    client.reading.feed_data(Frame(BINARY, b"x", is_final=False).encode(by_client=True))
+    before = client.taken
+    client.reading.feed_data(EMPTY_FRAGMENT * 1000)
+    assert client.taken - before == FRAMES_PER_READ * len(EMPTY_FRAGMENT)
+    assert client.is_paused
+
+
+async def test_many_who_flood_share_a_turn_and_go_on_alike():
+    turns = Turns()
+    clients = [Client(turns) for _ in range(16)]
+    for client in clients:
+        client.reading.feed_data(TINY * 1000)
+    at_first = sum(client.taken for client in clients)
+
+    for _ in range(40):
+        before = sum(client.taken for client in clients)
+        await asyncio.sleep(0)
+        assert sum(client.taken for client in clients) - before <= FRAMES_PER_TURN * len(TINY)
+    assert sum(client.taken for client in clients) > at_first
+    shares = [client.taken for client in clients]
+    assert max(shares) - min(shares) <= FRAMES_PER_READ * len(TINY)
+    for client in clients:
+        client.reading.feed_eof()
+    await asyncio.sleep(0)
+
+
+async def test_large_messages_are_never_held_and_are_told_of_as_they_grow():
+    client = Client(Turns())
+    message = Frame(BINARY, bytes(1 << 20)).encode(by_client=True)
+    for begin in range(0, len(message), 65536):
+        client.reading.feed_data(message[begin : begin + 65536])
+    assert client.taken == len(message)
+    assert not client.is_paused
+    assert 3 <= client.grown <= 4  # every 256 kB
+    assert client.reading.unread_bytes == 1 << 20
+    client.reading.take(1 << 20)
+    assert client.reading.unread_bytes == 0
+
+
+async def test_what_comes_after_a_hang_up_while_it_waits_is_forgotten():
+    turns = Turns()
+    client, other = Client(turns), Client(turns)
+    client.reading.feed_data(TINY * 100)
+    other.reading.feed_data(TINY * 100)
+    client.reading.feed_eof()
+    while other.reading.is_held:
+        await asyncio.sleep(0)
+    assert client.taken == FRAMES_PER_READ * len(TINY)
+    assert other.taken == 100 * len(TINY)
