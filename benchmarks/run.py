@@ -62,6 +62,7 @@ CASES = (
     "many_borrows",
     "many_requests",
     "service",
+    "hostile",
 )
 
 ROUND_TIMEOUT = 180.0

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
@@ -67,7 +67,7 @@ async def measure(
         if event.kind is PoolEventKind.FIRST_FRAME:
             firsts.append(1000 * event.seconds)
 
-    with _serving() as (process, config):
+    with serving() as (process, config):
         async with (
             AvatarConnectionPool(count, lambda: config, 60, on_event=follow) as pool,
             AvatarConnectionPool(1, lambda: config, 60) as beside,
@@ -75,7 +75,7 @@ async def measure(
             while True:
                 firsts.clear()
                 over = asyncio.Event()
-                probing = asyncio.create_task(_probe(beside, clip[:BYTES_PER_SECOND], over))
+                probing = asyncio.create_task(probe(beside, clip[:BYTES_PER_SECOND], over.is_set))
                 cpu, began = _cpu_seconds(process.pid), time.perf_counter()
                 await asyncio.gather(*(_request(pool, clip) for _ in range(count)))
                 taken, cpu = time.perf_counter() - began, _cpu_seconds(process.pid) - cpu
@@ -99,10 +99,12 @@ async def _request(pool: AvatarConnectionPool, audio: bytes) -> None:
         await conn.collector.wait(60)
 
 
-async def _probe(pool: AvatarConnectionPool, audio: bytes, over: asyncio.Event) -> list[float]:
+async def probe(
+    pool: AvatarConnectionPool, audio: bytes, is_over: Callable[[], bool]
+) -> list[float]:
     """Make one request after the other; return their first frames' milliseconds."""
     firsts = []
-    while not over.is_set():
+    while not is_over():
         began = time.perf_counter()
         async with pool.borrow() as conn:
             await conn.session.send_audio(audio, end=True)
@@ -114,7 +116,8 @@ async def _probe(pool: AvatarConnectionPool, audio: bytes, over: asyncio.Event) 
 
 
 @contextmanager
-def _serving() -> Iterator[tuple[subprocess.Popen[str], SessionConfig]]:
+def serving() -> Iterator[tuple[subprocess.Popen[str], SessionConfig]]:
+    """Run a local service in a process of its own."""
     command = [sys.executable, "-c", SERVE]
     with subprocess.Popen(  # noqa: S603  # our own script
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
