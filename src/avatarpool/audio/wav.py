@@ -17,7 +17,7 @@ from avatarpool.exceptions import AudioError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _ENDLESS = 0xFFFFFFFF  # written by programs that stream and cannot seek back
-_MAX_RATE = 384_000
+_MIN_RATE, _MAX_RATE = 4000, 384_000  # nobody is understood at less, which is a trick to grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _read_format(chunk: bytes) -> _Format:
             f"the WAV file's encoding (format {kind}, {bits} bits) is not supported: "
             "export it as 16-bit PCM"
         )
-    if not channels or not 1 <= rate <= _MAX_RATE or block_bytes != channels * bits // 8:
+    if not channels or not _MIN_RATE <= rate <= _MAX_RATE or block_bytes != channels * bits // 8:
         raise AudioError(
             f"the WAV file's format cannot be ({channels} channels, {rate} Hz, "
             f"{block_bytes} bytes each): export it again"
@@ -104,7 +104,7 @@ def _samples(raw: bytes, form: _Format) -> array[int]:
     else:
         upper[0::2] = raw[width - 2 :: width]
         upper[1::2] = raw[width - 1 :: width]
-    return from_pcm(bytes(upper))
+    return from_pcm(upper)
 
 
 _FLIPPED = bytes(value ^ 0x80 for value in range(256))
@@ -123,7 +123,7 @@ def _mono(samples: array[int], channels: int) -> array[int]:
     return array("h", (sum(sample) // channels for sample in together))
 
 
-def from_pcm(pcm: bytes) -> array[int]:
+def from_pcm(pcm: bytes | bytearray) -> array[int]:
     """Samples of raw s16le bytes."""
     samples = array("h", pcm)
     if sys.byteorder == "big":
