@@ -51,6 +51,12 @@ check: lint test docs ## Everything that CI runs
 coverage: setup ## Branch coverage of the package, pool and protocol first
 	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
 
+FUZZ_SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz: setup ## Strangers' bytes, ten minutes for each reader (FUZZ_SECONDS=5: a look)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
 .venv-bench/.ready: pyproject.toml requirements/bench.txt
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt

@@ -8,6 +8,7 @@ import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ogg_pages import FIRST, LAST, packets_page
 from speech import SPEECH_PCM, SPEECH_WAV, likeness
 
 import avatarpool.audio.read
@@ -117,6 +118,39 @@ def test_audio_beyond_the_limit_is_refused(source, monkeypatch):
     read_audio(source)
     with pytest.raises(AudioError, match="cut it into pieces"):
         read_audio(source, sample_rate=48000)
+
+
+def test_opus_that_is_decoded_only_to_be_dropped_counts_as_well(monkeypatch):
+    packets = [bytes([0b11111_0_11, 6])] * 50  # 120 ms each
+    file = packets_page(b"OpusHead\1\1" + bytes(9), flags=FIRST) + packets_page(
+        b"OpusTags" + bytes(8), sequence=1
+    )
+    for sequence in range(2, 6):  # each says that it is the last, and ends at the beginning
+        file += packets_page(*packets, flags=LAST, sequence=sequence)
+    decoded = 4 * 50 * 3840  # bytes at 16 kHz
+    monkeypatch.setattr(avatarpool.audio.read, "MAX_AUDIO_BYTES", decoded)
+    with pytest.raises(AudioError, match="holds no audio"):
+        read_audio(file)
+    monkeypatch.setattr(avatarpool.audio.read, "MAX_AUDIO_BYTES", decoded - 1)
+    with pytest.raises(AudioError, match="cut it into pieces"):
+        read_audio(file)
+
+
+def test_channels_beyond_a_pair_count_as_well(monkeypatch):
+    stereo, surround = ogg("libopus", "stereo"), ogg("libopus", "5.1")
+    monkeypatch.setattr(avatarpool.audio.read, "MAX_AUDIO_BYTES", 25_000)  # 0.26 s
+    read_audio(stereo, sample_rate=48000)
+    with pytest.raises(AudioError, match="cut it into pieces"):
+        read_audio(surround, sample_rate=48000)
+
+
+def test_tags_of_any_bytes_are_no_fault():
+    comment = (4).to_bytes(4, "little") + b"\xff\xfe=\xff"
+    tags = b"OpusTags" + bytes(4) + (1).to_bytes(4, "little") + comment
+    file = packets_page(b"OpusHead\1\1" + bytes(9), flags=FIRST)
+    file += packets_page(tags, sequence=1)
+    file += packets_page(bytes([0b11111_0_00]), sequence=2, flags=LAST, granule=960)
+    assert len(read_audio(file, sample_rate=48000)) == 2 * 960
 
 
 def test_a_file_beyond_the_limit_is_not_read_whole(tmp_path, monkeypatch):

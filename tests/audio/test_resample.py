@@ -1,6 +1,7 @@
 """The resampler keeps a tone's pitch and level, and folds nothing back."""
 
 import math
+import tracemalloc
 from array import array
 
 import pytest
@@ -51,3 +52,22 @@ def test_the_same_rate_and_silence_of_no_length_pass():
     samples = array("h", [1, 2])
     assert resample(samples, 16000, 16000) is samples
     assert len(resample(array("h"), 16000, 8000)) == 0
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(48000, 16000), (4000, 48000), (384_000, 8000)])
+def test_memory_is_what_goes_in_and_comes_out_and_a_block(from_rate, to_rate):
+    samples = array("h", bytes(2 * 500_000))
+    tracemalloc.start()
+    try:
+        resampled = resample(samples, from_rate, to_rate)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * len(samples) + 2 * 2 * len(resampled) + 2e6
+
+
+def test_blocks_leave_no_trace():
+    samples = tone(440, 48000, 2.0)
+    resampled = resample(samples, 48000, 16000)
+    pairs = zip(inner(resampled), inner(tone(440, 16000, 2.0)), strict=False)
+    assert max(abs(a - b) for a, b in pairs) < LEVEL / 500

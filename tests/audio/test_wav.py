@@ -1,6 +1,7 @@
 """The RIFF reader: every encoding it promises, and only AudioError for the rest."""
 
 import struct
+import tracemalloc
 from array import array
 
 import pytest
@@ -84,6 +85,24 @@ def test_a_streamed_file_without_a_known_length_is_read_to_its_end():
     assert read_wav(wav)[0].tolist() == SAMPLES
 
 
+@pytest.mark.parametrize("rate", [4000, 384_000])
+def test_rates_from_the_least_to_the_highest_are_read(rate):
+    assert read_wav(riff(fmt(rate=rate), chunk(b"data", s16(SAMPLES))))[1] == rate
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 44100, 384_000])
+def test_reading_takes_a_small_multiple_of_the_file_and_what_comes_out(rate):
+    wav = riff(fmt(rate=rate, bits=8), chunk(b"data", bytes(range(256)) * 4000))
+    read_audio(wav, sample_rate=48000)  # all that is imported is
+    tracemalloc.start()
+    try:
+        pcm = read_audio(wav, sample_rate=48000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * (len(wav) + len(pcm)) + 1e6
+
+
 @pytest.mark.parametrize(
     ("wav", "says"),
     [
@@ -95,6 +114,9 @@ def test_a_streamed_file_without_a_known_length_is_read_to_its_end():
         (riff(fmt(), chunk(b"data", b"abc")), "ends inside a sample"),
         (riff(fmt(channels=0, block=2), chunk(b"data", b"ab")), r"0 channels, 16000 Hz"),
         (riff(fmt(rate=0), chunk(b"data", b"ab")), "1 channels, 0 Hz"),
+        (riff(fmt(rate=1), chunk(b"data", b"ab")), "1 channels, 1 Hz"),
+        (riff(fmt(rate=3999), chunk(b"data", b"ab")), "1 channels, 3999 Hz"),
+        (riff(fmt(rate=384_001), chunk(b"data", b"ab")), "1 channels, 384001 Hz"),
         (riff(fmt(block=0), chunk(b"data", b"ab")), "0 bytes each"),
         (riff(fmt(kind=0x55), chunk(b"data", b"ab")), r"format 85, 16 bits.*export it as 16-bit"),
         (riff(fmt(bits=12), chunk(b"data", b"ab")), "12 bits"),

@@ -13,6 +13,7 @@ from ogg_pages import FIRST, LAST, packets_page
 from opus_clips import ogg_opus
 
 from avatarpool.audio import read_audio
+from avatarpool.service import opus
 from avatarpool.service.decoding import AudioRefused
 from avatarpool.service.opus import OpusDecoder, packet_samples
 
@@ -82,6 +83,98 @@ def test_a_pull_is_bounded_however_much_was_pushed():
 
     while not decoder.is_drained:
         assert len(decoder.pull(4800)) < 2 * (4800 + 960)
+
+
+# 120 ms in two bytes, and in a page as many as it holds: half a minute.
+LONG = bytes([0b11111_0_11, 6])
+FULL = (LONG,) * 255
+A_PULL, A_PACKET = 7680, 5760
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """The samples of each packet that is decoded."""
+    told = []
+    decode = opus._Codec.decode
+
+    def counting(codec, packet):
+        told.append(packet_samples(packet))
+        return decode(codec, packet)
+
+    monkeypatch.setattr(opus._Codec, "decode", counting)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("pages", "run_up", "kept"),
+    [
+        ([(FULL, LAST, 0)], 0, 0),
+        ([(FULL, LAST, 1)], 0, 1),
+        ([(FULL, 0, 2**62), (FULL, LAST, 0)], 0, 255 * A_PACKET),
+        ([(FULL, 0, 0), (FULL, LAST, 2**63 - 1)], 0, 510 * A_PACKET),
+        ([(FULL, LAST, 2**63 - 1)], 65535, 255 * A_PACKET - 65535),
+        ([(FULL, LAST, 65535)], 65535, 0),
+    ],
+    ids=["nothing", "a sample", "time runs back", "time leaps", "run-up", "run-up and nothing"],
+)
+def test_a_pull_decodes_no_more_than_asked_for_whatever_is_kept(decoded, pages, run_up, kept):
+    decoder = OpusDecoder()
+    audio = [
+        packets_page(*packets, flags=flags, granule=granule, sequence=2 + at)
+        for at, (packets, flags, granule) in enumerate(pages)
+    ]
+    decoder.push(stream(*audio, opus_head=head(run_up=run_up)))
+    decoder.finish()
+    pcm = b""
+    while not decoder.is_drained:
+        before = sum(decoded)
+        pcm += decoder.pull(A_PULL)
+        assert 0 < sum(decoded) - before < A_PULL + A_PACKET
+        assert decoder.decoded_samples == sum(decoded)
+
+    assert len(pcm) == 2 * kept
+
+
+def test_packets_behind_all_that_is_kept_are_not_decoded(decoded):
+    decoder = OpusDecoder()
+    decoder.push(stream(packets_page(*FULL, sequence=2, flags=LAST, granule=A_PACKET + 1)))
+
+    pulled(decoder)
+    assert len(decoded) == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pages=st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([QUIET, LONG, QUIET + b"\x55" * 9]), max_size=12),
+            st.integers(0, 2**63 - 1) | st.integers(0, 2**17),
+        ),
+        max_size=5,
+    ),
+    run_up=st.integers(0, 65535),
+    is_ended=st.booleans(),
+)
+def test_work_is_counted_for_any_positions(pages, run_up, is_ended):
+    audio = [
+        packets_page(
+            *packets,
+            granule=granule,
+            flags=LAST if is_ended and at == len(pages) else 0,
+            sequence=1 + at,
+        )
+        for at, (packets, granule) in enumerate(pages, 1)
+    ]
+    decoder = OpusDecoder()
+    decoder.push(stream(*audio, opus_head=head(run_up=run_up)))
+    while not decoder.is_drained:
+        before = decoder.decoded_samples
+        pcm = decoder.pull(A_PULL)
+        assert len(pcm) // 2 <= decoder.decoded_samples - before < A_PULL + A_PACKET
+
+    assert decoder.decoded_samples <= sum(
+        packet_samples(packet) for packets, _ in pages for packet in packets
+    )
 
 
 def test_the_run_up_is_dropped_and_the_last_page_trimmed():

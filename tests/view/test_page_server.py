@@ -189,6 +189,24 @@ async def test_a_page_that_takes_no_frames_is_cut_off(pool):
         await runner.cleanup()
 
 
+async def test_a_page_that_takes_frames_slowly_is_cut_off_as_well(http, service, monkeypatch):
+    waits = 0
+
+    async def write(response, line):
+        nonlocal waits
+        waits += 1
+        await asyncio.sleep(0.1)  # a tenth of the patience, each time
+
+    async with (
+        AvatarConnectionPool(1, service.config_factory) as pool,
+        serve(pool, patience=1.0) as page,
+    ):
+        monkeypatch.setattr(web.StreamResponse, "write", write)
+        with pytest.raises(aiohttp.ClientError):
+            await animate(http, page)
+    assert waits <= 11
+
+
 async def test_a_clip_that_nobody_waits_for_keeps_its_place_while_it_is_converted(
     http, pool, monkeypatch
 ):
@@ -214,6 +232,90 @@ async def test_a_clip_that_nobody_waits_for_keeps_its_place_while_it_is_converte
         status, _ = await animate(http, page)
     assert status == 200
     assert told == ["begins", "ends"] * 2
+
+
+def upload(page, announced, body):
+    """Begin a POST whose body stops amid what was announced."""
+    port = urlsplit(page).port
+    client = socket.create_connection(("127.0.0.1", port))
+    head = f"POST /animate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {announced}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+@pytest.fixture
+def read_so_far(monkeypatch):
+    """Set whenever an upload's bytes have been read; and the bytes."""
+    told, has_come = bytearray(), asyncio.Event()
+    read = aiohttp.StreamReader._read_nowait
+
+    def reading(stream, size):
+        chunk = read(stream, size)
+        if chunk:
+            told.extend(chunk)
+            has_come.set()
+        return chunk
+
+    monkeypatch.setattr(aiohttp.StreamReader, "_read_nowait", reading)
+    return told, has_come
+
+
+async def test_a_slow_upload_holds_no_place(http, pool, monkeypatch, read_so_far):
+    monkeypatch.setattr(page_server, "MAX_FILES", 1)
+    async with serve(pool) as page:
+        with upload(page, 100_000, b"RIFF"), upload(page, 100_000, b"RIFF"):
+            while len(read_so_far[0]) < 8:
+                await read_so_far[1].wait()
+                read_so_far[1].clear()
+            status, lines = await animate(http, page)
+        assert (status, len(lines)) == (200, 76)
+
+
+async def test_what_all_uploads_hold_is_bounded(http, pool, monkeypatch, read_so_far):
+    monkeypatch.setattr(page_server, "MAX_HELD_BYTES", len(WAV) + 1000)
+    async with serve(pool) as page:
+        with upload(page, 100_000, bytes(1001)) as slow:
+            while len(read_so_far[0]) < 1001:
+                await read_so_far[1].wait()
+                read_so_far[1].clear()
+            status, (answer,) = await animate(http, page)
+            assert status == 503
+            assert answer == {"error": "too many files are being sent at once: try again"}
+            slow.close()
+        for _ in range(3):  # and what is over, ended, broken or refused, holds nothing
+            await animate(http, page, b"GIF89a" * 100)
+            status, lines = await animate(http, page)
+            assert (status, len(lines)) == (200, 76)
+
+
+async def test_an_upload_that_does_not_come_is_not_waited_for(pool, monkeypatch):
+    monkeypatch.setattr(page_server, "_UPLOAD_TIMEOUT", 0.05)
+    async with serve(pool) as page:
+        reader, writer = await asyncio.open_connection(sock=upload(page, 100_000, b"RIFF"))
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).split()[1] == b"408"
+        writer.close()
+
+
+@pytest.mark.parametrize("head", [b"", b"G", b"GET / HTTP/1.1\r\nHost: "])
+async def test_an_unfinished_head_is_not_waited_for(pool, monkeypatch, head):
+    monkeypatch.setattr(page_server, "IDLE_TIMEOUT", 0.05)
+    async with serve(pool) as page:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(page).port)
+        writer.write(head)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_body_that_cannot_be_unpacked_is_one_sentence_and_no_traceback(http, page, caplog):
+    async with http.post(
+        f"{page}animate", data=WAV, headers={"Content-Encoding": "gzip"}
+    ) as response:
+        assert response.status == 400
+        answer = {"error": "the file did not come whole: send it again"}
+        assert await response.json() == answer
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

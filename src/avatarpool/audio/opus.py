@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
-import itertools
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
 from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
+from avatarpool.protocol.opus import OPUS_RATE, packet_samples
 from avatarpool.protocol.settings import OPUS_SAMPLE_RATES
 
 _APPLICATIONS = {"audio": "audio", "voip": "voip", "restricted_lowdelay": "lowdelay"}
@@ -155,22 +155,33 @@ def decode_ogg_opus(data: bytes, sample_rate: int, *, max_bytes: int) -> bytes:
     """
     av = _import_av()
     pcm = bytearray()
+    decoded = 0  # samples; of more than two channels, those of each pair
     try:
-        with av.open(io.BytesIO(data), format="ogg") as container:
+        with av.open(io.BytesIO(data), format="ogg", metadata_errors="replace") as container:
             streams = container.streams.audio
             if not streams or streams[0].codec_context.name not in ("opus", "libopus"):
                 raise AudioError("the Ogg file holds no Opus: convert it to WAV or Ogg Opus")
+            pairs = -(-streams[0].codec_context.channels // 2)
             resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate)
-            for frame in itertools.chain(container.decode(streams[0]), [None]):
-                for part in resampler.resample(frame):
-                    pcm += bytes(part.planes[0])[: part.samples * 2]
-                if len(pcm) > max_bytes:
+            for packet in container.demux(streams[0]):
+                # Not what comes out: a file may say to drop all that was decoded.
+                decoded += packet_samples(bytes(packet)) * pairs
+                if 2 * decoded * sample_rate > max_bytes * OPUS_RATE:
                     raise AudioError(
                         f"the Ogg file is longer than {max_bytes} bytes of PCM: cut it into pieces"
                     )
+                for frame in packet.decode():
+                    pcm += _resampled(resampler, frame)
+            pcm += _resampled(resampler, None)
     except av.FFmpegError as error:
-        raise AudioError(f"the Ogg file cannot be decoded ({error}): export it again") from error
+        raise AudioError(
+            f"the Ogg file cannot be decoded ({error.strerror}): export it again"
+        ) from error
     return bytes(pcm)
+
+
+def _resampled(resampler: Any, frame: Any) -> bytes:
+    return b"".join(bytes(part.planes[0])[: part.samples * 2] for part in resampler.resample(frame))
 
 
 def _import_av() -> ModuleType:

@@ -24,7 +24,7 @@ def read_audio(
 ) -> bytes:
     """Read speech and return what a session of this rate and format sends.
 
-    WAV (8, 16, 24 or 32-bit PCM, 32-bit float; any rate; channels are averaged)
+    WAV (8, 16, 24 or 32-bit PCM, 32-bit float; 4 to 384 kHz; channels are averaged)
     needs no extra package. Ogg Opus is decoded for a PCM session, and PCM encoded
     for an Ogg Opus one, with the extra ``opus``; a mono Ogg Opus file goes to an
     Ogg Opus session as it is. A file named ``.pcm`` or ``.raw`` is taken for raw

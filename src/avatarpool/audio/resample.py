@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 _CROSSINGS = 16
 _CUTOFF = 0.9
 
+_BLOCK = 1 << 16  # numbers that are worked on at once: beside the samples, all the memory it takes
+
 
 def resample(samples: array[int], from_rate: int, to_rate: int) -> array[int]:
     """Return the mono 16-bit ``samples`` at another rate, the duration kept."""
@@ -23,15 +25,22 @@ def resample(samples: array[int], from_rate: int, to_rate: int) -> array[int]:
     up, down = to_rate // common, from_rate // common
     cutoff = _CUTOFF * min(1.0, to_rate / from_rate)
     half = math.ceil(_CROSSINGS / cutoff)
-    padded = np.pad(np.asarray(samples, dtype=np.float64), half)
+    padded = np.pad(np.asarray(samples, dtype=np.int16), half)
     windows = sliding_window_view(padded, 2 * half)
-    resampled = np.empty(-(-len(samples) * up // down))
-    for first in range(min(up, len(resampled))):
+    resampled = array("h", bytes(2 * -(-len(samples) * up // down)))
+    numbers = np.frombuffer(resampled, dtype=np.int16)
+    rows = max(1, _BLOCK // (2 * half))
+    for first in range(min(up, len(numbers))):
         # Every `up`-th output sample lies `phase / up` after an input sample.
         at, phase = divmod(first * down, up)
-        places = resampled[first::up]
-        places[:] = windows[at + 1 :: down][: len(places)] @ _kernel(phase / up, cutoff, half)
-    return array("h", resampled.round().clip(-32768, 32767).astype(np.int16).tobytes())
+        kernel = _kernel(phase / up, cutoff, half)
+        places = numbers[first::up]
+        sources = windows[at + 1 :: down][: len(places)]
+        for start in range(0, len(places), rows):
+            block = slice(start, start + rows)
+            sums = sources[block].astype(np.float64) @ kernel
+            places[block] = sums.round().clip(-32768, 32767)
+    return resampled
 
 
 def _kernel(offset: float, cutoff: float, half: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from avatarpool.exceptions import AudioError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _ENDLESS = 0xFFFFFFFF  # written by programs that stream and cannot seek back
-_MAX_RATE = 384_000
+_MIN_RATE, _MAX_RATE = 4000, 384_000  # nobody is understood at less, which is a trick to grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _read_format(chunk: bytes) -> _Format:
             f"the WAV file's encoding (format {kind}, {bits} bits) is not supported: "
             "export it as 16-bit PCM"
         )
-    if not channels or not 1 <= rate <= _MAX_RATE or block_bytes != channels * bits // 8:
+    if not channels or not _MIN_RATE <= rate <= _MAX_RATE or block_bytes != channels * bits // 8:
         raise AudioError(
             f"the WAV file's format cannot be ({channels} channels, {rate} Hz, "
             f"{block_bytes} bytes each): export it again"
@@ -73,17 +73,17 @@ def _read_format(chunk: bytes) -> _Format:
     return form
 
 
-def _data(data: bytes, at: int, size: int) -> bytes:
+def _data(data: bytes, at: int, size: int) -> memoryview:
     there = len(data) - at
     if size != _ENDLESS and size > there:
         raise AudioError(
             f"the WAV file is cut short: it announces {size} bytes of audio and has {there}; "
             "copy or download it again"
         )
-    return data[at : at + size]
+    return memoryview(data)[at : at + size]
 
 
-def _samples(raw: bytes, form: _Format) -> array[int]:
+def _samples(raw: memoryview, form: _Format) -> array[int]:
     """The interleaved samples as 16-bit numbers."""
     if len(raw) % form.block_bytes:
         raise AudioError(
@@ -91,20 +91,24 @@ def _samples(raw: bytes, form: _Format) -> array[int]:
             "copy or download it again"
         )
     if form.kind == _FLOAT:
-        floats = array("f", raw)
+        floats = array("f")
+        floats.frombytes(raw)
         if sys.byteorder == "big":
             floats.byteswap()
         return array("h", map(_from_float, floats))
     # Of wider integers the two upper bytes are the 16-bit sample; an 8-bit one
     # is unsigned and becomes the upper byte.
     width = form.bits // 8
-    upper = bytearray(2 * (len(raw) // width))
+    samples = array("h", (0,)) * (len(raw) // width)
+    upper = memoryview(samples).cast("B")
     if width == 1:
-        upper[1::2] = raw.translate(_FLIPPED)
+        upper[1::2] = bytes(raw).translate(_FLIPPED)
     else:
         upper[0::2] = raw[width - 2 :: width]
         upper[1::2] = raw[width - 1 :: width]
-    return from_pcm(bytes(upper))
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples
 
 
 _FLIPPED = bytes(value ^ 0x80 for value in range(256))
@@ -119,7 +123,8 @@ def _from_float(value: float) -> int:
 def _mono(samples: array[int], channels: int) -> array[int]:
     if channels == 1:
         return samples
-    together = zip(*(samples[channel::channels] for channel in range(channels)), strict=True)
+    view = memoryview(samples)  # no copies: a file may be as large as memory bears
+    together = zip(*(view[channel::channels] for channel in range(channels)), strict=True)
     return array("h", (sum(sample) // channels for sample in together))
 
 

@@ -14,11 +14,17 @@ class AudioRefused(Exception):
 class Decoder(Protocol):
     """Turns one request's audio into mono s16le.
 
-    `pull` gives a bounded amount however much was pushed: a few bytes of a
-    compressed format may stand for minutes.
+    `pull` does a bounded amount of work however much was pushed: a few bytes of
+    a compressed format may stand for minutes.
+
+    Attributes:
+        sample_rate: Of the PCM.
+        decoded_samples: The work so far: all samples that were decoded, those
+            that the format says to drop included.
     """
 
     sample_rate: int
+    decoded_samples: int
 
     def push(self, data: bytes) -> None:
         """Take more audio.
@@ -29,7 +35,10 @@ class Decoder(Protocol):
         ...
 
     def pull(self, max_samples: int) -> bytes:
-        """Return about ``max_samples`` samples, or fewer if that is all there is.
+        """Decode about ``max_samples`` samples, or fewer if that is all there is.
+
+        What it returns may be less, or nothing although more waits: not every
+        sample is kept.
 
         Raises:
             AudioRefused: It was not what it should be.
@@ -59,6 +68,7 @@ class PcmDecoder:
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
+        self.decoded_samples = 0
         self._pending = b""
 
     def push(self, data: bytes) -> None:
@@ -69,6 +79,7 @@ class PcmDecoder:
         """Return whole samples."""
         size = min(len(self._pending), max_samples * _SAMPLE_BYTES) & ~1
         pcm, self._pending = self._pending[:size], self._pending[size:]
+        self.decoded_samples += size // _SAMPLE_BYTES
         return pcm
 
     @property

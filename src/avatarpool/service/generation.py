@@ -16,7 +16,6 @@ from avatarpool.service.workers import Workers
 # Enough for the trained driver's first keyframe, with its lookahead; short, as
 # requests take turns after each step.
 STEP_MS = 160
-_SAMPLE_BYTES = 2
 
 
 class CreditsExhausted(Exception):
@@ -29,13 +28,11 @@ class Step:
 
     Attributes:
         animations: Serialised keyframes, one each.
-        seconds: Audio that went into them.
         is_hungry: Whether nothing more comes before more audio is pushed.
         is_done: Whether that was all there will be.
     """
 
     animations: list[bytes]
-    seconds: float
     is_hungry: bool
     is_done: bool
 
@@ -57,9 +54,13 @@ class Pipeline:
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._rate = decoder.sample_rate
-        self._max_samples = max_seconds * self._rate
-        self._samples = 0
+        self._max_seconds = max_seconds
         self._has_ended = False
+
+    @property
+    def seconds(self) -> float:
+        """Audio that was decoded so far, whatever became of it."""
+        return self._decoder.decoded_samples / self._rate
 
     def step(self, data: bytes, *, end: bool) -> Step:
         """Take a piece of audio and animate a step of it.
@@ -75,16 +76,14 @@ class Pipeline:
             self._has_ended = True
             self._decoder.finish()
         pcm = self._decoder.pull(self._rate * STEP_MS // 1000)
-        samples = len(pcm) // _SAMPLE_BYTES
-        self._samples += samples
-        if self._samples > self._max_samples:
-            raise AudioRefused(f"request audio is longer than {self._max_samples / self._rate:g} s")
+        if self.seconds > self._max_seconds:
+            raise AudioRefused(f"request audio is longer than {self._max_seconds:g} s")
         keyframes = self._driver.feed(pcm) if pcm else []
         is_hungry = self._decoder.is_drained
         is_done = is_hungry and self._has_ended
         if is_done:
             keyframes += self._driver.finish()
-        return Step(_encoded(keyframes), samples / self._rate, is_hungry, is_done)
+        return Step(_encoded(keyframes), is_hungry, is_done)
 
 
 def _encoded(keyframes: list[Keyframe]) -> list[bytes]:
@@ -121,8 +120,9 @@ class Generation:
         self._buffer = bytearray()
         self._has_ended = False
         self._wake = asyncio.Event()  # audio, or its end, has come
+        self._loop = asyncio.get_running_loop()
         self.received_bytes = 0  # of this request, ever
-        self.seconds = 0.0  # of audio, animated
+        self.seconds = 0.0  # of audio, charged
 
     @property
     def buffered_bytes(self) -> int:
@@ -154,10 +154,8 @@ class Generation:
                 data, end = await self._piece()
             if not self._account.has_credits and (data or not is_hungry):
                 raise CreditsExhausted
-            work = partial(self._pipeline.step, data, end=end)
+            work = partial(self._step, data, end=end)
             step = await self._workers.run(work, is_first=is_first)
-            self._account.charge(step.seconds)
-            self.seconds += step.seconds
             is_hungry = step.is_hungry
             if step.is_done:
                 yield step.animations or [b""], True
@@ -165,6 +163,18 @@ class Generation:
             if step.animations:
                 is_first = False
                 yield step.animations, False
+
+    def _step(self, data: bytes, *, end: bool) -> Step:
+        """Run in a worker; have the work charged, be it refused or awaited by nobody any more."""
+        try:
+            return self._pipeline.step(data, end=end)
+        finally:
+            self._loop.call_soon_threadsafe(self._charge)
+
+    def _charge(self) -> None:
+        seconds = self._pipeline.seconds
+        self._account.charge(seconds - self.seconds)
+        self.seconds = seconds
 
     async def _piece(self) -> tuple[bytes, bool]:
         while not self._buffer and not self._has_ended:

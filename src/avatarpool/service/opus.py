@@ -7,23 +7,17 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
+from avatarpool.protocol import opus
 from avatarpool.service.decoding import AudioRefused
 from avatarpool.service.ogg import OggReader, Page
 
 if TYPE_CHECKING:
     import av
 
-SAMPLE_RATE = 48000  # Opus decodes to this, whatever went in
+SAMPLE_RATE = opus.OPUS_RATE
 _SAMPLE_BYTES = 2
-_MAX_PACKET_SAMPLES = SAMPLE_RATE * 120 // 1000
 
 _HEAD = struct.Struct("<8sBBHIhB")
-
-# Samples of one frame, by the configuration in a packet's first byte.
-_SILK = (480, 960, 1920, 2880)
-_HYBRID = (480, 960)
-_CELT = (120, 240, 480, 960)
-_FRAME_SAMPLES = _SILK * 3 + _HYBRID * 2 + _CELT * 4
 
 
 def is_available() -> bool:
@@ -35,15 +29,18 @@ class OpusDecoder:
     """Decodes one Ogg Opus stream as it comes; a `Decoder`.
 
     Packets wait undecoded until they are pulled, so that a step's work is
-    bounded although two bytes may stand for 120 ms.
+    bounded although two bytes may stand for 120 ms. Those that the stream says
+    to drop count as well, and are never decoded where nothing depends on them.
     """
 
     sample_rate = SAMPLE_RATE
 
     def __init__(self) -> None:
+        self.decoded_samples = 0
         self._reader = OggReader()
         self._headers_due = ["OpusHead", "OpusTags"]
-        self._waiting: deque[tuple[bytes, int]] = deque()  # packets, and samples to keep
+        # Packets, the samples that they decode to, and how many of those to keep.
+        self._waiting: deque[tuple[bytes, int, int]] = deque()
         self._granule = 0  # of the page before
         self._skip = 0  # samples of the encoder's run-up that are left to drop
         self._codec: _Codec | None = None
@@ -58,14 +55,16 @@ class OpusDecoder:
             self._take(page)
 
     def pull(self, max_samples: int) -> bytes:
-        """Decode packets until there are ``max_samples``.
+        """Decode ``max_samples``, the last packet whole; return what is kept of them.
 
         Raises:
-            AudioRefused: One of them is broken.
+            AudioRefused: One of the packets is broken.
         """
         pcm = bytearray()
-        while self._waiting and len(pcm) < max_samples * _SAMPLE_BYTES:
-            packet, keep = self._waiting.popleft()
+        enough = self.decoded_samples + max_samples
+        while self._waiting and self.decoded_samples < enough:
+            packet, samples, keep = self._waiting.popleft()
+            self.decoded_samples += samples  # a broken packet is work, too
             assert self._codec is not None
             decoded = self._codec.decode(packet)[: keep * _SAMPLE_BYTES]
             dropped = min(self._skip, len(decoded) // _SAMPLE_BYTES)
@@ -97,11 +96,12 @@ class OpusDecoder:
         keep = max(0, page.granule - self._granule) if page.is_last else None
         self._granule = page.granule
         for packet in packets:
-            samples = packet_samples(packet)
+            samples = kept = packet_samples(packet)
             if keep is not None:
-                samples = min(samples, keep)
-                keep -= samples
-            self._waiting.append((packet, samples))
+                kept = min(samples, keep)
+                keep -= kept
+            if kept:  # or else it is behind all that is kept, and nothing needs it
+                self._waiting.append((packet, samples, kept))
 
     def _take_header(self, packet: bytes) -> None:
         name = self._headers_due.pop(0)
@@ -120,15 +120,8 @@ def packet_samples(packet: bytes) -> int:
     """
     if not packet:
         raise AudioRefused("opus packet is empty")
-    match packet[0] & 3:
-        case 0:
-            frames = 1
-        case 3:
-            frames = packet[1] & 63 if len(packet) > 1 else 0
-        case _:
-            frames = 2
-    samples = frames * _FRAME_SAMPLES[packet[0] >> 3]
-    if not 0 < samples <= _MAX_PACKET_SAMPLES:
+    samples = opus.packet_samples(packet)
+    if not 0 < samples <= opus.MAX_PACKET_SAMPLES:
         raise AudioRefused(f"opus packet of {samples} samples")
     return samples
 

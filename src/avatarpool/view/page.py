@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from avatarpool.audio import read_audio
+from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -23,11 +24,18 @@ from avatarpool.exceptions import (
 )
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view.face import face_svg
-from avatarpool.view.speech import SAMPLE_RATE, animate
+from avatarpool.view.speech import SAMPLE_RATE, Emit, animate
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_FILES = 8
-"""Clips that are worked on at once: with their bytes, the bound on the server's memory."""
+"""Clips that are worked on at once."""
+
+MAX_HELD_BYTES = MAX_FILES * MAX_FILE_BYTES
+"""Bytes of all files that are being read or wait for their turn: with `MAX_FILES`, the bound on
+the server's memory."""
+
+IDLE_TIMEOUT = ServiceLimits().http_idle_timeout
+"""Seconds for a whole request's head, from the connection's begin or the answer before."""
 
 _UPLOAD_TIMEOUT = 30.0  # seconds; the file comes from this machine
 _CLOSE_TIMEOUT = 1.0  # seconds for answers under way when the server is closed
@@ -49,7 +57,8 @@ _HEADERS = {
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
     """Leave out who speaks no HTTP: the answer is 400, and a traceback tells nobody anything."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    theirs = (HttpProcessingError, web.RequestPayloadError)
+    return not (record.exc_info and isinstance(record.exc_info[1], theirs))
 
 
 _logger = logging.getLogger("avatarpool.view")
@@ -85,9 +94,10 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
 
     Args:
         pool: Lends the sessions, of `SAMPLE_RATE`; whoever opened it closes it.
-        patience: Seconds in which each frame must come, and be taken by the page.
+        patience: Seconds in which each frame must come, and for which the page may
+            leave frames unread, all in all.
     """
-    app = web.Application(middlewares=[_guard], client_max_size=MAX_FILE_BYTES)
+    app = web.Application(middlewares=[_guard])
     app.on_response_prepare.append(_add_headers)
     for path, (body, content_type) in _files().items():
         app.router.add_get(path, _file(body, content_type))
@@ -97,6 +107,7 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
         app,
         access_log=None,
         logger=_logger,
+        keepalive_timeout=IDLE_TIMEOUT,
         handler_cancellation=True,
         shutdown_timeout=_CLOSE_TIMEOUT,
     )
@@ -109,14 +120,19 @@ class _Animator:
         self._pool = pool
         self._patience = patience
         self._places = asyncio.Semaphore(MAX_FILES)
+        self._held_bytes = 0  # of files that are not converted yet
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Animate the body; stream the frames."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        loop = asyncio.get_running_loop()
+        patience = self._patience  # that is left: a place is not held by many short waits either
 
         async def emit(told: dict[str, object]) -> None:
+            nonlocal patience
+            began = loop.time()
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(patience):
                     if not response.prepared:  # a failure before that has a status of its own
                         await response.prepare(request)
                     await response.write(json.dumps(told).encode() + b"\n")
@@ -124,27 +140,46 @@ class _Animator:
                 if request.transport is not None:
                     request.transport.abort()  # closing would wait for what it does not take
                 raise ConnectionResetError("the page takes no more frames") from error
+            patience -= loop.time() - began
 
         with suppress(ConnectionResetError):  # the page has gone
             try:
-                async with self._places:
-                    file = await _read(request)
-                    pcm = await _converted(file)
-                    del file
-                    await animate(self._pool, pcm, self._patience, emit)
+                await self._animate(request, emit)
             except AvatarPoolError as error:
                 if not response.prepared:
                     raise
                 await emit({"error": str(error)})
         return response
 
+    async def _animate(self, request: web.Request, emit: Emit) -> None:
+        file = bytearray()
+        try:
+            # First: a slow upload holds what it has sent, and no place.
+            await self._read(request, file)
+            async with self._places:
+                pcm = await _converted(bytes(file))
+                self._held_bytes -= len(file)
+                file.clear()
+                await animate(self._pool, pcm, self._patience, emit)
+        finally:
+            self._held_bytes -= len(file)
 
-async def _read(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(_UPLOAD_TIMEOUT):
-            return await request.read()
-    except TimeoutError:
-        raise web.HTTPRequestTimeout from None
+    async def _read(self, request: web.Request, file: bytearray) -> None:
+        try:
+            async with asyncio.timeout(_UPLOAD_TIMEOUT):
+                async for chunk in request.content.iter_any():
+                    file += chunk
+                    self._held_bytes += len(chunk)
+                    if len(file) > MAX_FILE_BYTES:
+                        raise web.HTTPRequestEntityTooLarge(MAX_FILE_BYTES, len(file))
+                    if self._held_bytes > MAX_HELD_BYTES:
+                        raise web.HTTPServiceUnavailable(
+                            reason="too many files are being sent at once: try again"
+                        )
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except web.RequestPayloadError:  # no gzip, say, although it says so
+            raise web.HTTPBadRequest(reason="the file did not come whole: send it again") from None
 
 
 async def _converted(file: bytes) -> bytes:
