@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.accounts import Account, Accounts
@@ -40,6 +41,22 @@ class Credentials:
     app_id: str
     avatar_id: str
     can_upgrade: bool = True
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], query: Mapping[str, str], *, can_upgrade: bool) -> Self:
+        """Find them in an upgrade: in headers by default, in the query for browsers.
+
+        Args:
+            headers: Found under any spelling of their names.
+            query: Decoded.
+            can_upgrade: Whether it is a WebSocket's upgrade at all.
+        """
+        return cls(
+            token=headers.get("X-Session-Key") or query.get("sessionKey", ""),
+            app_id=headers.get("X-App-ID") or query.get("appId", ""),
+            avatar_id=query.get("id", ""),
+            can_upgrade=can_upgrade,
+        )
 
 
 class Admission:
