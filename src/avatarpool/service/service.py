@@ -14,12 +14,10 @@ from aiohttp import http_exceptions, web
 
 from avatarpool.config import SessionConfig
 from avatarpool.endpoint import http
-from avatarpool.endpoint.accounts import Accounts
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.counters import Roster, ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
-from avatarpool.endpoint.tokens import SpentTokens, TokenOffice
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
 from avatarpool.service.faults import Faults
@@ -110,21 +108,7 @@ class LocalAvatarService:
         self._api_key = secrets.token_urlsafe(24) if api_key is None else api_key
         keys = {**(other_apps or {}), app_id: self._api_key}
         _check(keys, self.avatar_ids, workers)
-        self._accounts = Accounts(
-            keys,
-            balance=self.limits.credits,
-            max_connections=self.limits.max_connections,
-            max_handshakes=self.limits.max_handshakes,
-        )
-        spent = SpentTokens(self.limits.max_used_tokens) if self.limits.single_use_tokens else None
-        self._tokens = TokenOffice(wall_clock, spent, secrets=[secrets.token_bytes(32)])
-        self._admission = Admission(
-            self._accounts,
-            self._tokens,
-            self.avatar_ids,
-            max_token_lifetime=self.limits.max_token_lifetime,
-            wall_clock=wall_clock,
-        )
+        self._admission = Admission.local(keys, self.avatar_ids, self.limits, wall_clock=wall_clock)
         self._driver = driver
         self._seed = seed
         self._worker_count = workers
@@ -223,20 +207,7 @@ class LocalAvatarService:
     def counters(self) -> ServiceCounters:
         """What it has done so far."""
         roster = self._ingress.roster if self._ingress is not None else Roster()
-        counts = roster.counts()
-        return ServiceCounters(
-            tokens_issued=self._tokens.issued,
-            upgrades_refused=self._admission.refused,
-            connections_open=len(roster),
-            connections_total=roster.joined,
-            sessions_total=counts.sessions,
-            requests_open=roster.requests_open,
-            requests_served=counts.served,
-            requests_interrupted=counts.interrupted,
-            requests_failed=counts.failed,
-            frames_sent=counts.frames,
-            audio_seconds=self._accounts.charged,
-        )
+        return ServiceCounters.of(self._admission, roster)
 
     @property
     def console_url(self) -> str:
@@ -287,7 +258,7 @@ class LocalAvatarService:
         Raises:
             KeyError: There is no such application.
         """
-        account = self._accounts.by_app_id(app_id or self.app_id)
+        account = self._admission.accounts.by_app_id(app_id or self.app_id)
         if account is None:
             raise KeyError(app_id)
         account.top_up(seconds)
@@ -306,7 +277,7 @@ class LocalAvatarService:
             from avatarpool.service import admin  # noqa: PLC0415  # pydantic, which few need
 
             application.router.add_route(
-                "*", admin.ROUTE, admin.Admin(self._accounts, self.faults).handle
+                "*", admin.ROUTE, admin.Admin(self._admission.accounts, self.faults).handle
             )
         return application
 
