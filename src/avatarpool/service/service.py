@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from aiohttp import http_exceptions, web
+from aiohttp import web
 
 from avatarpool.config import SessionConfig
 from avatarpool.endpoint import http
@@ -27,18 +27,6 @@ from avatarpool.service.session import Workshop
 from avatarpool.service.workers import Workers
 
 log = logging.getLogger("avatarpool.service")
-
-
-def _without_request(record: logging.LogRecord) -> bool:
-    """Take out what aiohttp quotes of a request that it cannot parse: keys and tokens."""
-    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
-        record.exc_info = None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
-
-
-_http_logger = logging.getLogger("avatarpool.service.http")
-_http_logger.addFilter(_without_request)
 
 _CONSOLE_PATH = http.CONSOLE_ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = http.INGRESS_ROUTE.rsplit("/", 1)[0]
@@ -156,15 +144,7 @@ class LocalAvatarService:
         self._ingress = Ingress(self._admission, workshop)
         console = Console(self._admission, self.limits.handshake_timeout)
         self._doors = FaultyDoors(self.faults, console.handle, self._ingress.handle)
-        # No access log: its lines would hold the query, and so the tokens.
-        self._runner = web.AppRunner(
-            self._application(self._doors),
-            access_log=None,
-            logger=_http_logger,
-            keepalive_timeout=self.limits.http_idle_timeout,
-            shutdown_timeout=self.limits.close_timeout,
-            lingering_time=0.0,  # a body that was refused is not waited for
-        )
+        self._runner = http.runner(self._application(self._doors), self.limits)
         try:
             await self._runner.setup()
             await web.TCPSite(self._runner, self._host, self._port).start()
