@@ -120,7 +120,7 @@ class Connection(WSListener):
             match event:
                 case Configured(configuration):
                     self._configuration = configuration
-                    self._do([self._conversation.confirm(self._loop.time())])
+                    self._do(self._conversation.confirm(self._loop.time()))
                     self._await_deadline()
                 case Audio(req_id):
                     if event.is_first:

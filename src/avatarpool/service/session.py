@@ -162,7 +162,7 @@ class ServedSession:
     async def _confirm(self) -> None:
         await self._socket.ready()
         conversation = self._conversation
-        await self._do([conversation.confirm(self._loop.time())])
+        await self._do(conversation.confirm(self._loop.time()))
         self._stir.set()
         log.info(
             "session %s opened for avatar %s", conversation.connection_id, conversation.avatar_id
