@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import time
 from urllib.parse import parse_qsl, urlsplit
 
@@ -67,6 +68,8 @@ class PicowsService:
             # Beyond it picows closes with words of its own, and calls that an error.
             max_frame_size=self.limits.max_message_bytes + (1 << 20),
         )
+        # A peer that does not read is to be noticed before all of its frames are in the kernel.
+        self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         console_port = self._runner.addresses[0][1]
         ingress_port = self._server.sockets[0].getsockname()[1]
         self.console_url = f"http://127.0.0.1:{console_port}/v1/console"

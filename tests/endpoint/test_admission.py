@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarpool.endpoint import refusals
@@ -97,6 +97,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary())
 def test_no_body_is_too_strange_to_be_refused(body):
     admission = an_admission()

@@ -530,6 +530,10 @@ class AnyOrder(RuleBasedStateMachine):
             assert conversation.open_requests <= LIMITS.max_open_requests
 
     @invariant()
+    def nothing_is_remembered_of_what_is_over(self):
+        assert self.talk.conversation._received.keys() <= self.begun - self.over
+
+    @invariant()
     def a_slot_is_held_while_the_session_is_open_and_no_longer(self):
         conversation = self.talk.conversation
         assert self.talk.account.connections == (conversation.stage is Stage.OPEN)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarpool.endpoint.admission import Admission, Credentials
@@ -65,6 +65,7 @@ def test_nobody_leaves_twice():
 COUNTS = st.builds(Counts, *[st.integers(0, 9)] * len(fields(Counts)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(COUNTS, st.integers(0, 9), st.booleans())))
 def test_counts_are_the_same_whoever_has_left(people):
     roster = Roster()

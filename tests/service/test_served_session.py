@@ -408,7 +408,6 @@ async def test_a_request_that_uses_all_credits_is_served(shell, speech):
         assert len(await client.frames("r")) == 25
 
 
-@on_aiohttp  # all frames of an echo fit in the kernel's buffers
 async def test_a_peer_that_reads_nothing_is_cut(shell, speech):
     limits = ServiceLimits(send_timeout=0.2)
     async with shell(limits=limits) as service, in_session(service) as client:
