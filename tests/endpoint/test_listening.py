@@ -12,37 +12,35 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from avatarpool.endpoint.listening import Connection, Crowd, HeldParser, Parser, listen, places
+from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.listening import Crowd, Listener
 
 PATIENCE = 10.0
 ASK = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
-def unused(connection: Connection, parser: Parser) -> HeldParser:
-    raise AssertionError((connection, parser))
+Answer = Callable[[], Awaitable[bytes]]
+
+
+async def here() -> bytes:
+    return b"here"
 
 
 @asynccontextmanager
-async def listening(
-    crowd: Crowd, *, body: bytes = b"here", **options: object
-) -> AsyncIterator[int]:
-    """A server that answers everything with the same; its port."""
+async def listening(answer: Answer = here, **limits: float) -> AsyncIterator[tuple[int, Crowd]]:
+    """A server that answers everything alike; its port and its connections."""
 
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(body=body)
+    async def answered(_request: web.Request) -> web.Response:
+        return web.Response(body=await answer())
 
-    app = web.Application(middlewares=[places(crowd)])
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    assert runner.server is not None
-    settings = {"send_timeout": PATIENCE, "upgraded": unused, "access_log": None, **options}
-    server = await listen(runner.server, "127.0.0.1", 0, crowd, **settings)
+    app = web.Application()
+    app.router.add_get("/", answered)
+    listener = Listener(app, ServiceLimits(**limits))  # type: ignore[arg-type]
+    _, port = await listener.start("127.0.0.1", 0)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield port, listener._crowd
     finally:
-        server.close()
-        await runner.cleanup()
+        await listener.close()
 
 
 Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -83,8 +81,7 @@ async def test_who_comes_when_it_is_full_takes_the_place_of_who_has_waited_longe
     caplog, connect: Connect
 ):
     caplog.set_level(logging.WARNING, "avatarpool.service")
-    crowd = Crowd(3)
-    async with listening(crowd) as port:
+    async with listening(max_sockets=3) as (port, crowd):
         silent = [await connect(port) for _ in range(3)]
         for _ in range(3):
             await ask(*await connect(port))  # is heard all the same
@@ -97,8 +94,7 @@ async def test_who_comes_when_it_is_full_takes_the_place_of_who_has_waited_longe
 
 async def test_its_end_is_told_once_there_is_room_again(caplog, connect: Connect):
     caplog.set_level(logging.WARNING, "avatarpool.service")
-    crowd = Crowd(4)
-    async with listening(crowd) as port:
+    async with listening(max_sockets=4) as (port, crowd):
         streams = [await connect(port) for _ in range(6)]
         for _, writer in streams:
             writer.close()
@@ -109,36 +105,27 @@ async def test_its_end_is_told_once_there_is_room_again(caplog, connect: Connect
 
 
 async def test_who_is_being_answered_is_not_cut_for_a_newcomer(connect: Connect):
-    crowd, begun, gate = Crowd(1), asyncio.Event(), asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
-    async def slow(_request: web.Request) -> web.Response:
+    async def slow() -> bytes:
         begun.set()
         await gate.wait()
-        return web.Response(body=b"here")
+        return b"here"
 
-    app = web.Application(middlewares=[places(crowd)])
-    app.router.add_get("/", slow)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    assert runner.server is not None
-    server = await listen(
-        runner.server, "127.0.0.1", 0, crowd, send_timeout=1, upgraded=unused, access_log=None
-    )
-    port = server.sockets[0].getsockname()[1]
-    asking = asyncio.create_task(ask(*await connect(port)))
-    await begun.wait()
-
-    reader, _ = await connect(port)
-    assert await is_cut(reader)
-    gate.set()
-    await asking
-    server.close()
-    await runner.cleanup()
+    async with listening(slow, max_sockets=1) as (port, _):
+        asking = asyncio.create_task(ask(*await connect(port)))
+        await begun.wait()
+        reader, _ = await connect(port)
+        assert await is_cut(reader)
+        gate.set()
+        await asking
 
 
 async def test_who_reads_no_answer_is_cut():
-    crowd = Crowd(10)
-    async with listening(crowd, body=bytes(200_000), send_timeout=0.05) as port:
+    async def large() -> bytes:
+        return bytes(200_000)
+
+    async with listening(large, send_timeout=0.05) as (port, crowd):
         with socket.socket() as link:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             link.setblocking(False)
@@ -167,18 +154,13 @@ def test_there_are_fewer_connections_than_the_process_may_have_files(few_files: 
 
 
 async def test_without_a_file_left_it_says_that_it_cannot_listen(monkeypatch):
-    crowd = Crowd(10)
+    listener = Listener(web.Application(), ServiceLimits())
 
     def no_socket(*_: object) -> socket.socket:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(socket, "socket", no_socket)
     with pytest.raises(OSError, match=r"no socket can be opened for 127\.0\.0\.1 port 0: are too"):
-        await listen(
-            web.Server(lambda _: web.Response()),  # type: ignore[arg-type, return-value]
-            "127.0.0.1",
-            0,
-            crowd,
-            send_timeout=1,
-            upgraded=unused,
-        )
+        await listener.start("127.0.0.1", 0)
+    monkeypatch.undo()
+    await listener.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avatarpool.endpoint.requests import RequestRefused, RequestTable
+from avatarpool.exceptions import SessionStateError
 
 
 @pytest.fixture
@@ -52,6 +53,31 @@ def test_the_audio_of_a_failed_request_is_dropped_in_silence_up_to_its_end(table
     assert not table.audio("a", end=True)
     with pytest.raises(RequestRefused):
         table.audio("a", end=False)
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_frame_of_a_request_that_is_not_open_changes_nothing(table, end):
+    with pytest.raises(SessionStateError, match="not possible while a request is done"):
+        table.frame("a", end=end)
+
+    assert table.audio("a", end=True)
+
+
+def test_a_last_frame_before_the_last_audio_changes_nothing(table):
+    table.audio("a", end=False)
+    with pytest.raises(SessionStateError, match="last_frame is not possible"):
+        table.frame("a", end=True)
+
+    assert "a" in table
+    assert table.audio("a", end=True)
+
+
+def test_requests_that_are_abandoned_are_open_no_more(table):
+    table.audio("a", end=True)
+    table.abandon()
+
+    assert len(table) == 0
+    assert not table.is_answering
 
 
 def test_an_interrupt_owes_a_last_frame_just_once(table):

@@ -6,8 +6,6 @@ from collections.abc import Awaitable
 
 from judging import Facts, Judge, NotExpressible, case
 
-from avatarpool.service import LocalAvatarService
-
 SILENCE = b"\0\0" * 160
 
 
@@ -17,7 +15,7 @@ async def forbidden_calls(judge: Judge) -> Facts:
     if judge.is_javascript:
         raise NotExpressible  # it has no such kind of error
     given: Facts = {}
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         session = talk.session
         given["start before init"] = await _is_value_error(session.start())
         given["send before start"] = await _is_value_error(session.send_audio(SILENCE))

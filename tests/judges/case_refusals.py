@@ -10,32 +10,32 @@ from datetime import timedelta
 
 from judging import Facts, Judge, NotExpressible, case, in_, seen, speech
 
-from avatarpool.service import LocalAvatarService, ServiceLimits
+from avatarpool.service import ServiceLimits
 
 # --- the console ---------------------------------------------------------------------
 
 
 @case
 async def bad_key(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, api_key="wrong")
 
 
 @case
 async def expiry_too_far(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, expire_at=in_(timedelta(hours=25)))
 
 
 @case
 async def expiry_in_the_past(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, expire_at=in_(timedelta(minutes=-1)))
 
 
 @case
 async def console_unreachable(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, console_endpoint_url=_closed_port())
 
 
@@ -44,7 +44,7 @@ async def console_unreachable(judge: Judge) -> Facts:
 
 @case
 async def ingress_unreachable(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, ingress_endpoint_url=_closed_port())
 
 
@@ -60,7 +60,7 @@ async def used_token(judge: Judge) -> Facts:
 
 async def _with_the_same_token(judge: Judge, limits: ServiceLimits) -> Facts:
     async with (
-        LocalAvatarService(limits=limits) as service,
+        judge.new_service(limits=limits) as service,
         judge.talk(service) as first,
         judge.talk(service) as second,
     ):
@@ -73,7 +73,7 @@ async def _with_the_same_token(judge: Judge, limits: ServiceLimits) -> Facts:
 
 @case
 async def forged_token(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         judge.give_token(talk.session, "bm90IGEgdG9rZW4")
         return await judge.started(talk)
 
@@ -82,7 +82,7 @@ async def forged_token(judge: Judge) -> Facts:
 async def expired_token(judge: Judge) -> Facts:
     now = time.time()
     async with (
-        LocalAvatarService(wall_clock=lambda: now) as service,
+        judge.new_service(wall_clock=lambda: now) as service,
         judge.talk(service) as talk,
     ):
         await talk.session.init()
@@ -92,25 +92,25 @@ async def expired_token(judge: Judge) -> Facts:
 
 @case
 async def app_mismatch(judge: Judge) -> Facts:
-    async with LocalAvatarService(other_apps={"other-app": "other-key"}) as service:
+    async with judge.new_service(other_apps={"other-app": "other-key"}) as service:
         return await judge.refusal(service, api_key="other-key")
 
 
 @case
 async def app_unknown(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, app_id="nobody")
 
 
 @case
 async def avatar_unknown(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, avatar_id="nobody")
 
 
 @case
 async def billing(judge: Judge) -> Facts:
-    async with LocalAvatarService(limits=ServiceLimits(credits=0)) as service:
+    async with judge.new_service(limits=ServiceLimits(credits=0)) as service:
         return await judge.refusal(service)
 
 
@@ -126,14 +126,14 @@ def _closed_port() -> str:
 
 @case
 async def unsupported_rate(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, sample_rate=11025)
 
 
 @case
 async def concurrency(judge: Judge) -> Facts:
     async with (
-        LocalAvatarService(limits=ServiceLimits(max_connections=1)) as service,
+        judge.new_service(limits=ServiceLimits(max_connections=1)) as service,
         judge.talk(service) as first,
     ):
         await first.open()
@@ -163,21 +163,21 @@ async def livekit_without_room(judge: Judge) -> Facts:
 
 @case
 async def agora(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         egress = judge.module.AgoraEgressConfig(channel_name="channel")
         return await judge.refusal(service, agora_egress=egress)
 
 
 @case
 async def agora_without_channel(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, agora_egress=judge.module.AgoraEgressConfig())
 
 
 async def _with_livekit(judge: Judge, **options: str) -> Facts:
     keywords = {"url": "wss://livekit.example.com", "room_name": "room", "publisher_id": "avatar"}
     egress = judge.module.LiveKitEgressConfig(**(keywords | options))
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         return await judge.refusal(service, livekit_egress=egress)
 
 
@@ -190,7 +190,7 @@ async def prefetched_token(judge: Judge) -> Facts:
     """One token for all sessions of the process, as its own prewarming has it."""
     if not judge.is_javascript and judge.name != "spatius":
         raise NotExpressible
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         access = service.config_factory()
         warmed = await judge.module.prewarm(
             app_id=access.app_id,
@@ -212,7 +212,7 @@ async def prefetched_token(judge: Judge) -> Facts:
 
 async def _ended(judge: Judge, limits: ServiceLimits, audio: bytes = b"", **options) -> Facts:
     """The errors that a session gives until its end, and how long that takes."""
-    async with LocalAvatarService(limits=limits) as service, judge.talk(service, **options) as talk:
+    async with judge.new_service(limits=limits) as service, judge.talk(service, **options) as talk:
         began = time.monotonic()
         await talk.open()
         if audio:
@@ -250,7 +250,7 @@ async def text_message(judge: Judge) -> Facts:
     """What no client sends by itself, through the socket of one."""
     if judge.is_ours:
         raise NotExpressible
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         await talk.open()
         await talk.session._connection.send("no protobuf")
         await talk.until(lambda: bool(talk.closes))
@@ -259,7 +259,7 @@ async def text_message(judge: Judge) -> Facts:
 
 @case
 async def service_closes(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         await talk.open()
         await service.close()
         await talk.until(lambda: bool(talk.closes))
@@ -289,7 +289,7 @@ async def empty_request(judge: Judge) -> Facts:
 
 
 async def _failed_request(judge: Judge, audio: bytes, limits: ServiceLimits, **options) -> Facts:
-    async with LocalAvatarService(limits=limits) as service, judge.talk(service, **options) as talk:
+    async with judge.new_service(limits=limits) as service, judge.talk(service, **options) as talk:
         await talk.open()
         try:
             req_id = await talk.session.send_audio(audio, end=True)

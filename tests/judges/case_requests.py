@@ -8,13 +8,12 @@ from judging import Facts, Judge, NotExpressible, case, speech
 
 from avatarpool.audio import OpusEncoder
 from avatarpool.protocol.settings import OPUS_SAMPLE_RATES, PCM_SAMPLE_RATES
-from avatarpool.service import LocalAvatarService
 
 
 def request_at(sample_rate: int) -> Callable[[Judge], Awaitable[Facts]]:
     async def run(judge: Judge) -> Facts:
         async with (
-            LocalAvatarService() as service,
+            judge.new_service() as service,
             judge.talk(service, sample_rate=sample_rate) as talk,
         ):
             connection_id = await talk.open()
@@ -30,7 +29,7 @@ def opus_at(sample_rate: int) -> Callable[[Judge], Awaitable[Facts]]:
         encoder = OpusEncoder(sample_rate)
         audio = encoder.encode(speech(sample_rate), end=True)
         async with (
-            LocalAvatarService() as service,
+            judge.new_service() as service,
             judge.talk(service, sample_rate=sample_rate, audio_format=audio_format) as talk,
         ):
             await talk.open()
@@ -52,7 +51,7 @@ async def own_opus_encoder(judge: Judge) -> Facts:
         # Two of them encode with opuslib, which needs the system's libopus.
         raise NotExpressible
     async with (
-        LocalAvatarService() as service,
+        judge.new_service() as service,
         judge.talk(
             service,
             audio_format=judge.module.AudioFormat.OGG_OPUS,
@@ -66,7 +65,7 @@ async def own_opus_encoder(judge: Judge) -> Facts:
 @case
 async def query_authentication(judge: Judge) -> Facts:
     async with (
-        LocalAvatarService() as service,
+        judge.new_service() as service,
         judge.talk(service, use_query_auth=True) as talk,
     ):
         await talk.open()
@@ -77,7 +76,7 @@ async def query_authentication(judge: Judge) -> Facts:
 async def frames_before_the_audio_ends(judge: Judge) -> Facts:
     audio = speech()
     half = len(audio) // 4 * 2
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         await talk.open()
         await talk.session.send_audio(audio[:half])
         await talk.until(lambda: bool(talk.frames))
@@ -88,7 +87,7 @@ async def frames_before_the_audio_ends(judge: Judge) -> Facts:
 
 @case
 async def one_request_after_another(judge: Judge) -> Facts:
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         await talk.open()
         answers = [await talk.ask(speech()) for _ in range(3)]
         # Counted once all is over, when frames after a last one would be here.
@@ -105,7 +104,7 @@ async def one_request_after_another(judge: Judge) -> Facts:
 async def _interrupted(judge: Judge, *, end: bool) -> Facts:
     if judge.is_javascript:
         raise NotExpressible  # it interrupts where frames go to a room, and nowhere else
-    async with LocalAvatarService() as service, judge.talk(service) as talk:
+    async with judge.new_service() as service, judge.talk(service) as talk:
         await talk.open()
         sent = await talk.session.send_audio(speech(), end=end)
         interrupted = await talk.session.interrupt()
@@ -132,7 +131,7 @@ async def interrupt_after_end(judge: Judge) -> Facts:
 @case
 async def endpoint_variants(judge: Judge) -> Facts:
     """Console and ingress URLs as people write them."""
-    async with LocalAvatarService() as service:
+    async with judge.new_service() as service:
         console, ingress = service.console_url, service.ingress_url
         host = ingress.split("://")[1].rstrip("/")
         tried = {

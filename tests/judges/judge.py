@@ -1,8 +1,8 @@
 """Puts one client through every case and prints what it gave, as JSON.
 
-Run as ``python -W error judge.py NAME``, or ``javascript=DIRECTORY``: the official
+Run as ``python -W error judge.py NAME SHELL``, or ``javascript=DIRECTORY``: the official
 packages register the same protobuf file and cannot be imported together, so each judges
-in a process of its own, next to the local service that it judges. What a client gave is told
+in a process of its own, next to the service that it judges. What a client gave is told
 as plain facts; what it should have given stands in test_judges.py.
 """
 
@@ -19,9 +19,9 @@ import case_requests  # noqa: F401  # registers its cases
 from judging import CASES, DEADLINE, Facts, Judge, NotExpressible
 
 
-async def judge(client: str) -> dict[str, Facts]:
+async def judge(client: str, shell: str) -> dict[str, Facts]:
     """Run the cases one after another: what they give must not depend on load."""
-    the_judge = Judge(client)
+    the_judge = Judge(client, shell)
     given = {}
     for name, run in CASES.items():
         try:
@@ -36,4 +36,4 @@ async def judge(client: str) -> dict[str, Facts]:
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(judge(sys.argv[1])), sys.stdout)
+    json.dump(asyncio.run(judge(*sys.argv[1:])), sys.stdout)

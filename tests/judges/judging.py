@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from javascript_client import JavaScriptClient
+from picows_service import PicowsService
 
 from avatarpool.audio import read_audio
 from avatarpool.protocol.codec import decode
@@ -21,6 +22,9 @@ from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.service import LocalAvatarService
 
 Facts = dict[str, Any]
+Service = LocalAvatarService | PicowsService
+
+SHELLS = {"aiohttp": LocalAvatarService, "picows": PicowsService}
 
 DEADLINE = 20.0  # for each thing that is waited for; nothing should come near it
 SPEECH_WAV = importlib.resources.files("avatarpool") / "assets" / "speech.wav"
@@ -134,9 +138,10 @@ class Talk:
 
 
 class Judge:
-    """A client, and how to use it on a service."""
+    """A client, what it judges, and how to use it on that."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shell: str) -> None:
+        self.new_service = SHELLS[shell]
         self.name, _, directory = name.partition("=")
         self.module: ModuleType | JavaScriptClient
         if self.is_javascript:
@@ -159,7 +164,7 @@ class Judge:
         return self.name == "javascript"
 
     @asynccontextmanager
-    async def talk(self, service: LocalAvatarService, **options: Any) -> AsyncIterator[Talk]:
+    async def talk(self, service: Service, **options: Any) -> AsyncIterator[Talk]:
         """A session that is not open yet; closed in the end."""
         talk = Talk()
         access = service.config_factory()
@@ -180,7 +185,7 @@ class Judge:
         finally:
             await talk.session.close()
 
-    async def refusal(self, service: LocalAvatarService, **options: Any) -> Facts:
+    async def refusal(self, service: Service, **options: Any) -> Facts:
         """What the client raises when it opens a session like this."""
         try:
             async with self.talk(service, **options) as talk:

@@ -1,8 +1,9 @@
-"""The official clients, unmodified, judge the local service; ours does too.
+"""The official clients, unmodified, judge the local service and a second shell; ours does too.
 
 ``avatarkit``, ``spatius``, its twin for Node.js (their telemetry switched off) and
-``spatialreal`` run against `LocalAvatarService`, each in a process of its own, and tell what they
-were given: the frames of every kind of request, and of every refusal the facts
+``spatialreal`` run against `LocalAvatarService`, and against the second shell over the
+same endpoint (`PicowsService`, in tests/endpoint), each in a process of its own. They tell
+what they were given: the frames of every kind of request, and of every refusal the facts
 that *their* error objects carry. Our own client is put through the same table.
 
 They differ in what they can tell. ``avatarkit`` and the two of ``spatius`` classify alike,
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,27 +35,35 @@ CLIENTS = (*PYTHON_CLIENTS, "javascript")
 DEADLINE = 50.0
 
 
+@pytest.fixture(scope="session", params=["aiohttp", "picows"])
+def shell(request):
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def judgements():
+def judgements(shell):
     """What each client gave, case by case; all of them judge at the same time."""
+    judge = partial(_judge, shell)
     with ThreadPoolExecutor(len(PYTHON_CLIENTS)) as threads:
-        return dict(zip(PYTHON_CLIENTS, threads.map(_judge, PYTHON_CLIENTS), strict=True))
+        return dict(zip(PYTHON_CLIENTS, threads.map(judge, PYTHON_CLIENTS), strict=True))
 
 
 @pytest.fixture(scope="session")
-def javascript_judgements(pytestconfig):
+def javascript_judgements(pytestconfig, shell):
     """What the SDK for Node.js gave, where npm can install it."""
     directory = pytestconfig.cache.mkdir("javascript")
     if problem := install(directory):
         pytest.skip(problem)
-    return _judge(f"javascript={directory}")
+    return _judge(shell, f"javascript={directory}")
 
 
-def _judge(client):
+def _judge(shell, client):
     judge = Path(__file__).with_name("judge.py")
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    paths = [str(judge.parents[1] / "endpoint"), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     done = subprocess.run(  # noqa: S603  # our own script
-        [sys.executable, "-W", "error", str(judge), client],
+        [sys.executable, "-W", "error", str(judge), client, shell],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -72,7 +82,7 @@ def client(request):
 
 
 @pytest.fixture
-def given(request, client):
+def given(request, client, shell):
     is_javascript = client == "javascript"
     judgements = request.getfixturevalue("javascript_judgements" if is_javascript else "judgements")
 

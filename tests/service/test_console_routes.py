@@ -7,16 +7,22 @@ import time
 
 import aiohttp
 import pytest
+from shells import SHELLS
 
-from avatarpool.service import LocalAvatarService, ServiceLimits
+from avatarpool.service import ServiceLimits
 
 KEY = "console-test-key"
 
 
+@pytest.fixture(params=SHELLS)
+def shell(request):
+    return request.param
+
+
 @pytest.fixture
-async def service():
+async def service(shell):
     limits = ServiceLimits(max_token_request_bytes=200)
-    async with LocalAvatarService(api_key=KEY, limits=limits) as running:
+    async with shell(api_key=KEY, limits=limits) as running:
         yield running
 
 
@@ -84,9 +90,9 @@ async def test_a_malformed_body_is_400(service, http, body, detail):
 
 
 @pytest.mark.parametrize(("ahead", "status"), [(0, 400), (1, 200), (86399, 200), (86400, 400)])
-async def test_a_token_expires_within_a_day(http, ahead, status):
+async def test_a_token_expires_within_a_day(shell, http, ahead, status):
     async with (
-        LocalAvatarService(api_key=KEY, wall_clock=lambda: 1000.0) as service,
+        shell(api_key=KEY, wall_clock=lambda: 1000.0) as service,
         http.post(
             urls(service)[0], json={"expireAt": 1000 + ahead}, headers={"X-Api-Key": KEY}
         ) as answer,
@@ -94,9 +100,9 @@ async def test_a_token_expires_within_a_day(http, ahead, status):
         assert answer.status == status
 
 
-async def test_a_body_that_never_comes_is_given_up():
+async def test_a_body_that_never_comes_is_given_up(shell):
     limits = ServiceLimits(handshake_timeout=0.02)
-    async with LocalAvatarService(api_key=KEY, limits=limits) as service:
+    async with shell(api_key=KEY, limits=limits) as service:
         host, port = urls(service)[0].split("/")[2].split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(

@@ -76,7 +76,7 @@ async def test_a_port_in_use_is_an_error_and_leaves_nothing(service):
 
     with pytest.raises(OSError, match="in use"):
         await second.start()
-    assert second._runner is None
+    assert second._listener is None
 
 
 async def test_a_closed_service_listens_no_more():

@@ -9,12 +9,18 @@ from typing import ClassVar
 import pytest
 from opus_clips import ogg_opus
 from raw_client import in_session
+from shells import SHELLS, on_aiohttp
 
 from avatarpool.lipsync import DspDriver, default_driver
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, Interrupt
 from avatarpool.protocol.settings import PCM_SAMPLE_RATES, AudioFormat
-from avatarpool.service import LocalAvatarService, ServiceLimits
+from avatarpool.service import ServiceLimits
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request):
+    return request.param
 
 
 def keyframes(frames: list[AnimationFrame]) -> list[Keyframe]:
@@ -34,8 +40,9 @@ async def test_a_clip_becomes_a_keyframe_a_message_the_last_one_marked(service, 
     assert frames[0].connection_id
 
 
-async def test_frames_are_the_driver_s_in_single_precision(speech):
-    async with LocalAvatarService(seed=5) as service, in_session(service) as client:
+@on_aiohttp
+async def test_frames_are_the_driver_s_in_single_precision(shell, speech):
+    async with shell(seed=5) as service, in_session(service) as client:
         await client.audio("r", speech, end=True)
         got = keyframes(await client.frames("r"))
 
@@ -45,9 +52,10 @@ async def test_frames_are_the_driver_s_in_single_precision(speech):
         assert served.expression == pytest.approx(ours.expression, abs=1e-6)
 
 
-async def test_the_same_seed_gives_the_same_bytes(speech):
+@on_aiohttp
+async def test_the_same_seed_gives_the_same_bytes(shell, speech):
     async def animations(seed: int) -> list[bytes]:
-        async with LocalAvatarService(seed=seed) as service, in_session(service) as client:
+        async with shell(seed=seed) as service, in_session(service) as client:
             await client.audio("r", speech, end=True)
             return [frame.animation for frame in await client.frames("r")]
 
@@ -85,6 +93,7 @@ async def test_all_rates_give_25_keyframes_a_second(service, sample_rate):
         assert len(await client.frames("r")) == 25
 
 
+@on_aiohttp
 @pytest.mark.parametrize("chunk", [100, 1 << 20])
 async def test_opus_gives_the_frames_of_its_speech(service, speech, chunk):
     encoded = ogg_opus(speech)
@@ -222,9 +231,9 @@ async def test_what_is_no_opus_is_an_error_of_that_request_alone(service, speech
     assert service.counters.requests_failed == 1
 
 
-async def test_a_request_may_play_so_long_and_no_longer(speech):
+async def test_a_request_may_play_so_long_and_no_longer(shell, speech):
     limits = ServiceLimits(max_request_seconds=1.0)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", speech, end=True)
         error = await client.error()
 
@@ -232,9 +241,9 @@ async def test_a_request_may_play_so_long_and_no_longer(speech):
         assert error.message == "request audio is longer than 1 s"
 
 
-async def test_a_request_may_be_so_large_and_no_larger(speech):
+async def test_a_request_may_be_so_large_and_no_larger(shell, speech):
     limits = ServiceLimits(max_request_bytes=40000)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", speech[:40000])
         await client.audio("r", speech[40000:40002])
         error = await client.error()
@@ -243,9 +252,9 @@ async def test_a_request_may_be_so_large_and_no_larger(speech):
         assert error.message == "request audio is larger than 40000 bytes"
 
 
-async def test_more_requests_at_once_than_allowed_are_refused(speech):
+async def test_more_requests_at_once_than_allowed_are_refused(shell, speech):
     limits = ServiceLimits(max_open_requests=1)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("one", speech[:3200])
         await client.audio("two", speech[:3200], end=True)
         error = await client.error()
@@ -267,9 +276,9 @@ async def test_a_request_needs_an_id_of_a_sane_length(service, syllable, req_id)
         assert (await client.error()).code == 3
 
 
-async def test_audio_beyond_the_buffer_waits_and_is_animated_all_the_same(speech):
+async def test_audio_beyond_the_buffer_waits_and_is_animated_all_the_same(shell, speech):
     limits = ServiceLimits(max_buffered_bytes=1000)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         for start in range(0, len(speech), 9600):
             await client.audio("r", speech[start : start + 9600])
         await client.audio("r", b"", end=True)
@@ -288,8 +297,9 @@ class BrokenDriver:
         return []
 
 
-async def test_a_driver_that_fails_costs_its_request_and_not_the_session(syllable, caplog):
-    async with LocalAvatarService(driver=BrokenDriver) as service, in_session(service) as client:
+@on_aiohttp
+async def test_a_driver_that_fails_costs_its_request_and_not_the_session(shell, syllable, caplog):
+    async with shell(driver=BrokenDriver) as service, in_session(service) as client:
         await client.audio("r", syllable, end=True)
         error = await client.error()
         assert (error.code, error.req_id) == (13, "r")
@@ -304,8 +314,11 @@ def make_no_driver(sample_rate: int, seed: int) -> DspDriver:
     raise LookupError("no model for this voice")
 
 
-async def test_a_driver_that_cannot_be_made_costs_its_request_and_not_the_session(syllable, caplog):
-    async with LocalAvatarService(driver=make_no_driver) as service:
+@on_aiohttp
+async def test_a_driver_that_cannot_be_made_costs_its_request_and_not_the_session(
+    shell, syllable, caplog
+):
+    async with shell(driver=make_no_driver) as service:
         async with in_session(service) as client:
             for req_id in ("r", "next"):
                 await client.audio(req_id, syllable)
@@ -330,9 +343,10 @@ class CountingDriver(DspDriver):
         return super().feed(pcm)
 
 
-async def test_animation_runs_in_worker_threads_a_step_at_a_time(speech):
+@on_aiohttp
+async def test_animation_runs_in_worker_threads_a_step_at_a_time(shell, speech):
     async with (
-        LocalAvatarService(driver=CountingDriver, workers=1) as service,
+        shell(driver=CountingDriver, workers=1) as service,
         in_session(service) as client,
     ):
         await client.audio("r", speech, end=True)
@@ -343,6 +357,7 @@ async def test_animation_runs_in_worker_threads_a_step_at_a_time(speech):
     assert not [t for t in threading.enumerate() if t.name.startswith("avatarpool-lipsync")]
 
 
+@on_aiohttp
 async def test_many_clients_at_once_get_their_own_frames(service, speech):
     async def ask(i: int) -> list[Keyframe]:
         async with in_session(service) as client:
@@ -366,10 +381,11 @@ class LargeDriver(DspDriver):
         return [Keyframe(expression=(0.5,) * self.values)] * 3 + super().feed(pcm)[:1]
 
 
+@on_aiohttp
 @pytest.mark.parametrize("values", [0, 1, 100, 17_000])
-async def test_frames_of_any_size_arrive_whole(speech, monkeypatch, values):
+async def test_frames_of_any_size_arrive_whole(shell, speech, monkeypatch, values):
     monkeypatch.setattr(LargeDriver, "values", values)
-    async with LocalAvatarService(driver=LargeDriver) as service, in_session(service) as client:
+    async with shell(driver=LargeDriver) as service, in_session(service) as client:
         await client.audio("r", speech[: 2 * 5120], end=True)
         frames = keyframes(await client.frames("r"))
 
@@ -382,10 +398,11 @@ class SlowDriver(DspDriver):
         return super().feed(pcm)
 
 
-async def test_a_session_is_not_idle_while_it_is_being_answered():
+@on_aiohttp
+async def test_a_session_is_not_idle_while_it_is_being_answered(shell):
     limits = ServiceLimits(idle_timeout=0.05)
     async with (
-        LocalAvatarService(driver=SlowDriver, limits=limits) as service,
+        shell(driver=SlowDriver, limits=limits) as service,
         in_session(service) as client,
     ):
         await client.audio("r", bytes(3200), end=True)

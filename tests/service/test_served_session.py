@@ -5,10 +5,12 @@ import json
 import logging
 import threading
 from base64 import urlsafe_b64encode
+from copy import copy
 
 import pytest
-from aiohttp import WSMsgType, WSServerHandshakeError
-from raw_client import PATIENCE, Client, connected, frame, in_session
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from raw_client import PATIENCE, Client, ask_for_token, connected, frame, in_session
+from shells import SHELLS, on_aiohttp
 
 from avatarpool.protocol.codec import encode, encode_audio
 from avatarpool.protocol.messages import (
@@ -21,12 +23,17 @@ from avatarpool.protocol.messages import (
     ServerError,
 )
 from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
-from avatarpool.service import LocalAvatarService, ServiceLimits
+from avatarpool.service import ServiceLimits
 
 PCM = AudioFormat.PCM_S16LE
 # Of a type that does not exist, and one with an unknown field in a known message.
 UNKNOWN_TYPE = b"\x08\x63"
 UNKNOWN_FIELD = b"\x08\x09" + b"\x52\x00" + b"\xfa\x07\x01x"
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request):
+    return request.param
 
 
 def jwt() -> str:
@@ -44,6 +51,13 @@ async def ended(client: Client) -> tuple[int, str, int | None]:
     assert error.connection_id
     assert error.req_id == ""
     return error.code, error.message, await client.close_code()
+
+
+async def all_are_closed(service, patience: float = PATIENCE) -> None:
+    """Wait until the service has no connection any more."""
+    async with asyncio.timeout(patience):
+        while service.counters.connections_open:
+            await asyncio.sleep(0.01)
 
 
 async def test_every_session_gets_an_id_of_its_own_and_no_capabilities(service):
@@ -203,9 +217,9 @@ async def test_a_configuration_as_large_as_allowed_opens_the_session(service, sp
         assert len(await client.frames("r")) == 75
 
 
-async def test_an_oversized_message_ends_the_session():
+async def test_an_oversized_message_ends_the_session(shell):
     limits = ServiceLimits(max_message_bytes=2000)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", bytes(2000))
 
         assert await client.close_code() == 1009
@@ -249,6 +263,7 @@ FLOODS = {
 }
 
 
+@on_aiohttp  # which hands out one message after another; picows has done with them in no time
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_flood_in_one_session_lets_the_others_move_on(service, kind):
     async with in_session(service) as flooded, in_session(service) as other:
@@ -283,18 +298,16 @@ async def test_every_ping_of_a_flood_is_answered_with_its_payload(service):
 
 async def test_a_peer_that_leaves_in_a_flood_of_pings_is_no_fault(service, caplog):
     async with in_session(service) as client:
-        (session,) = service._ingress._sessions
         client.transport.write(b"".join(FLOODS["pings"]))
         client.transport.abort()
-        async with asyncio.timeout(PATIENCE):
-            await session.is_closed.wait()
+        await all_are_closed(service)
 
     assert errors(caplog) == []
 
 
-async def test_a_client_that_says_nothing_is_sent_away():
+async def test_a_client_that_says_nothing_is_sent_away(shell):
     limits = ServiceLimits(handshake_timeout=0.02)
-    async with LocalAvatarService(limits=limits) as service, connected(service) as client:
+    async with shell(limits=limits) as service, connected(service) as client:
         assert await ended(client) == (
             0,
             "expected ClientConfigureSession message within 0.02 s",
@@ -302,15 +315,15 @@ async def test_a_client_that_says_nothing_is_sent_away():
         )
 
 
-async def test_an_idle_session_ends_with_the_reason_and_a_normal_closure():
+async def test_an_idle_session_ends_with_the_reason_and_a_normal_closure(shell):
     limits = ServiceLimits(idle_timeout=0.05)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         assert await ended(client) == (0, "no audio input for 0.05 s", 1000)
 
 
-async def test_a_session_in_which_nothing_but_pings_come_is_idle():
+async def test_a_session_in_which_nothing_but_pings_come_is_idle(shell):
     limits = ServiceLimits(idle_timeout=0.1)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         for _ in range(5):
             await client.socket.ping()
             await client.audio("r", b"")  # a message without audio is no audio
@@ -318,17 +331,17 @@ async def test_a_session_in_which_nothing_but_pings_come_is_idle():
         assert (await ended(client))[2] == 1000
 
 
-async def test_a_session_lasts_so_long_and_no_longer(syllable):
+async def test_a_session_lasts_so_long_and_no_longer(shell, syllable):
     limits = ServiceLimits(max_session_duration=0.1)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", syllable)
 
         assert await ended(client) == (4002, "maximum session duration of 0.1 s reached", 4002)
     assert service.counters.requests_open == 0
 
 
-async def test_one_session_too_many_is_4003_until_a_slot_is_free():
-    async with LocalAvatarService(limits=ServiceLimits(max_connections=1)) as service:
+async def test_one_session_too_many_is_4003_until_a_slot_is_free(shell):
+    async with shell(limits=ServiceLimits(max_connections=1)) as service:
         async with in_session(service), connected(service) as second:
             await second.send(ConfigureSession(16000, PCM))
             assert await ended(second) == (
@@ -340,9 +353,9 @@ async def test_one_session_too_many_is_4003_until_a_slot_is_free():
             assert service.counters.connections_open == 1
 
 
-async def test_connections_beside_the_sessions_are_bounded_too():
+async def test_connections_beside_the_sessions_are_bounded_too(shell):
     limits = ServiceLimits(max_connections=1, max_handshakes=1)
-    async with LocalAvatarService(limits=limits) as service:
+    async with shell(limits=limits) as service:
         async with in_session(service), connected(service):
             with pytest.raises(WSServerHandshakeError) as refused:
                 async with connected(service):
@@ -353,20 +366,21 @@ async def test_connections_beside_the_sessions_are_bounded_too():
             await second.configure()
 
 
-async def test_applications_have_slots_of_their_own():
+async def test_applications_have_slots_of_their_own(shell):
     limits = ServiceLimits(max_connections=1)
-    async with LocalAvatarService(limits=limits, other_apps={"b": "kb"}) as service:
-        token = service._tokens.issue("b", 2**40)
+    async with shell(limits=limits, other_apps={"b": "kb"}) as service:
+        async with ClientSession() as http:
+            token = await ask_for_token(http, service, "kb")
         async with in_session(service):
-            service_b = LocalAvatarService(app_id="b")
-            service_b._host, service_b._port = service._host, service._port
+            service_b = copy(service)
+            service_b.app_id = "b"
             async with connected(service_b, token=token) as other:
                 await other.configure()
 
 
-async def test_credits_that_run_out_end_the_session(speech):
+async def test_credits_that_run_out_end_the_session(shell, speech):
     limits = ServiceLimits(credits=1.0)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", speech, end=True)
 
         assert await ended(client) == (4001, "credits exhausted", 4001)
@@ -374,9 +388,9 @@ async def test_credits_that_run_out_end_the_session(speech):
     assert service.counters.requests_open == 0
 
 
-async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(speech, caplog):
+async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(shell, speech, caplog):
     limits = ServiceLimits(credits=0.2)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         small = [speech[i : i + 64] for i in range(0, len(speech), 64)] * 10
         pieces = [frame(encode_audio("r", audio, end=False)) for audio in small]
         client.transport.write(b"".join(pieces))
@@ -386,32 +400,30 @@ async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(speech, 
     assert errors(caplog) == []
 
 
-async def test_a_request_that_uses_all_credits_is_served(speech):
+async def test_a_request_that_uses_all_credits_is_served(shell, speech):
     limits = ServiceLimits(credits=1.0)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
+    async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", speech[:32000], end=True)
 
         assert len(await client.frames("r")) == 25
 
 
-async def test_a_peer_that_reads_nothing_is_cut(speech):
+async def test_a_peer_that_reads_nothing_is_cut(shell, speech):
     limits = ServiceLimits(send_timeout=0.2)
-    async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
-        (session,) = service._ingress._sessions
+    async with shell(limits=limits) as service, in_session(service) as client:
         transport = client.transport
         transport.pause_reading()
         for i in range(8):
             await client.audio(f"r{i}", speech * 30, end=True)
-        async with asyncio.timeout(20):
-            await session.is_closed.wait()
+        await all_are_closed(service, patience=20)
 
         assert service.counters.requests_served < 8
         assert service.counters.requests_open == 0
         transport.abort()
 
 
-async def test_closing_the_service_tells_every_session(speech):
-    service = LocalAvatarService()
+async def test_closing_the_service_tells_every_session(shell, speech):
+    service = shell()
     await service.start()
     async with in_session(service) as busy, in_session(service) as idle, connected(service) as new:
         await busy.audio("r", speech * 20, end=True)
@@ -430,8 +442,8 @@ async def test_closing_the_service_tells_every_session(speech):
     assert service.counters.connections_open == service.counters.requests_open == 0
 
 
-async def test_a_second_close_waits_for_the_first():
-    service = LocalAvatarService(limits=ServiceLimits(close_timeout=0.1))
+async def test_a_second_close_waits_for_the_first(shell):
+    service = shell(limits=ServiceLimits(close_timeout=0.1))
     await service.start()
     async with in_session(service) as client:
         client.transport.pause_reading()  # so that closing takes its time
@@ -446,9 +458,9 @@ async def test_a_second_close_waits_for_the_first():
         client.transport.abort()
 
 
-async def test_closing_the_service_does_not_wait_for_who_does_not_answer(speech):
+async def test_closing_the_service_does_not_wait_for_who_does_not_answer(shell, speech):
     limits = ServiceLimits(close_timeout=0.1)
-    service = LocalAvatarService(limits=limits)
+    service = shell(limits=limits)
     await service.start()
     async with in_session(service) as client:
         transport = client.transport

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+import secrets
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.accounts import Account, Accounts
+from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import TokenRefusal, UpgradeRefusal
 from avatarpool.endpoint.tokens import (
+    SpentTokens,
     Token,
     TokenExpired,
     TokenInvalid,
@@ -41,6 +45,22 @@ class Credentials:
     avatar_id: str
     can_upgrade: bool = True
 
+    @classmethod
+    def of(cls, headers: Mapping[str, str], query: Mapping[str, str], *, can_upgrade: bool) -> Self:
+        """Find them in an upgrade: in headers by default, in the query for browsers.
+
+        Args:
+            headers: Found under any spelling of their names.
+            query: Decoded.
+            can_upgrade: Whether it is a WebSocket's upgrade at all.
+        """
+        return cls(
+            token=headers.get("X-Session-Key") or query.get("sessionKey", ""),
+            app_id=headers.get("X-App-ID") or query.get("appId", ""),
+            avatar_id=query.get("id", ""),
+            can_upgrade=can_upgrade,
+        )
+
 
 class Admission:
     """Decides at both doors: the console's and the ingress's.
@@ -53,6 +73,8 @@ class Admission:
         wall_clock: Unix time in seconds.
 
     Attributes:
+        accounts: Who may come.
+        tokens: What they come with.
         is_closing: Whether nobody is admitted any more.
         refused: Upgrades, ever.
     """
@@ -66,19 +88,52 @@ class Admission:
         max_token_lifetime: float,
         wall_clock: Callable[[], float],
     ) -> None:
-        self._accounts = accounts
-        self._tokens = tokens
+        self.accounts = accounts
+        self.tokens = tokens
         self._avatar_ids = frozenset(avatar_ids)
         self._max_token_lifetime = max_token_lifetime
         self._wall_clock = wall_clock
         self.is_closing = False
         self.refused = 0
 
+    @classmethod
+    def local(
+        cls,
+        keys: Mapping[str, str],
+        avatar_ids: Collection[str],
+        limits: ServiceLimits,
+        *,
+        wall_clock: Callable[[], float],
+    ) -> Self:
+        """Make one whose accounts and tokens are known in this process alone.
+
+        Args:
+            keys: The API key of each application.
+            avatar_ids: The avatars there are.
+            limits: What is allowed to each.
+            wall_clock: Unix time in seconds.
+        """
+        accounts = Accounts(
+            keys,
+            balance=limits.credits,
+            max_connections=limits.max_connections,
+            max_handshakes=limits.max_handshakes,
+        )
+        spent = SpentTokens(limits.max_used_tokens) if limits.single_use_tokens else None
+        tokens = TokenOffice(wall_clock, spent, secrets=[secrets.token_bytes(32)])
+        return cls(
+            accounts,
+            tokens,
+            avatar_ids,
+            max_token_lifetime=limits.max_token_lifetime,
+            wall_clock=wall_clock,
+        )
+
     # --- the console ---------------------------------------------------------------------
 
     def applicant(self, api_key: str) -> Account | TokenRefusal:
         """Return whose key it is."""
-        return self._accounts.by_api_key(api_key) or refusals.BAD_API_KEY
+        return self.accounts.by_api_key(api_key) or refusals.BAD_API_KEY
 
     def grant(self, account: Account, body: bytes) -> str | TokenRefusal:
         """Return the token that a request's body asks for."""
@@ -93,7 +148,7 @@ class Admission:
         if not now < expires_at < now + self._max_token_lifetime:
             hours = self._max_token_lifetime / 3600
             return refusals.bad_token_request(f"expireAt is not within the next {hours:g} h")
-        return self._tokens.issue(account.app_id, expires_at)
+        return self.tokens.issue(account.app_id, expires_at)
 
     # --- the ingress ------------------------------------------------------------------------
 
@@ -110,13 +165,13 @@ class Admission:
         if not credentials.can_upgrade:
             return refusals.NO_UPGRADE
         try:
-            token = self._tokens.redeem(credentials.token)
+            token = self.tokens.redeem(credentials.token)
         except TokenRefused as refusal:
             return UpgradeRefusal(_STATUS[type(refusal)], str(refusal))
         return self._entitled(token, credentials)
 
     def _entitled(self, token: Token, credentials: Credentials) -> Account | UpgradeRefusal:
-        account = self._accounts.by_app_id(credentials.app_id)
+        account = self.accounts.by_app_id(credentials.app_id)
         if account is None:
             return refusals.APP_UNKNOWN
         if token.app_id != credentials.app_id:

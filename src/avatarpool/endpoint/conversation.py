@@ -142,24 +142,29 @@ class Conversation:
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Take a binary message."""
-        is_first = self.stage is not Stage.OPEN
-        if is_first and len(data) > self._limits.max_configuration_bytes:
-            return [Over(refusals.configuration_too_large(self._limits.max_configuration_bytes))]
-        limit = self._limits.max_overhead_bytes
+        if self.stage is Stage.OVER:
+            return []
         try:
-            kind, overhead = outline(data, limit)
-            if not is_first and overhead > limit:
-                return [Over(refusals.too_much_beside_audio(limit))] if is_known(kind) else []
-            message = decode(data)
+            if self.stage is Stage.OPEN:
+                return self._read(data, now)
+            return self._read_first(data)
         except AvatarSDKError as error:
+            is_first = self.stage is not Stage.OPEN
             return [Over(refusals.undecodable(error.message, is_first=is_first))]
-        match self.stage:
-            case Stage.GREETING:
-                return [self._greeted(message)]
-            case Stage.OPEN:
-                return self._told(message, now)
-            case _:
-                return []
+
+    def _read_first(self, data: bytes) -> list[Event]:
+        limit = self._limits.max_configuration_bytes
+        if len(data) > limit:
+            return [Over(refusals.configuration_too_large(limit))]
+        message = decode(data)
+        return [self._greeted(message)] if self.stage is Stage.GREETING else []
+
+    def _read(self, data: bytes, now: float) -> list[Event]:
+        limit = self._limits.max_overhead_bytes
+        kind, overhead = outline(data, limit)
+        if overhead <= limit:
+            return self._told(decode(data), now)
+        return [Over(refusals.too_much_beside_audio(limit))] if is_known(kind) else []
 
     def _greeted(self, message: Message) -> Event:
         if not isinstance(message, ConfigureSession):
@@ -170,14 +175,16 @@ class Conversation:
         self.stage = Stage.CONFIRMING
         return Configured(message)
 
-    def confirm(self, now: float) -> Event:
+    def confirm(self, now: float) -> list[Event]:
         """Open the session that was configured, if its account has a slot left."""
+        if self.stage is not Stage.CONFIRMING:  # it may have ended meanwhile
+            return []
         if not self._account.take_slot():
-            return Over(refusals.too_many_connections(self._account.max_connections))
+            return [Over(refusals.too_many_connections(self._account.max_connections))]
         self.stage = Stage.OPEN
         self.counts.sessions = 1
         self._heard_at = now
-        return Say(ConfirmSession(self.connection_id))
+        return [Say(ConfirmSession(self.connection_id))]
 
     def _told(self, message: Message, now: float) -> list[Event]:
         match message:
@@ -225,7 +232,12 @@ class Conversation:
     # --- what is answered --------------------------------------------------------------
 
     def frame(self, req_id: str, animation: bytes, *, end: bool) -> AnimationFrame:
-        """Return a frame of an open request, which is to be sent now."""
+        """Return a frame of an open request, which is to be sent now.
+
+        Raises:
+            SessionStateError: The request is not open, or its audio has not ended and
+                this is to be its last frame.
+        """
         self.requests.frame(req_id, end=end)
         self.counts.frames += 1
         if end:
@@ -235,6 +247,8 @@ class Conversation:
 
     def fail(self, req_id: str, code: int, why: str) -> list[Event]:
         """Give a request up: no frame of it follows."""
+        if self.stage is Stage.OVER:
+            return []
         shown = cut(req_id, self._limits.max_request_id_bytes)
         error = Say(ServerError(code, why, self.connection_id, shown))
         if req_id not in self.requests:
@@ -249,6 +263,8 @@ class Conversation:
     @property
     def deadline(self) -> float:
         """When to call `expire`, unless something comes before."""
+        if self.stage is Stage.OVER:
+            return inf
         limits = self._limits
         greeting = limits.handshake_timeout if self.stage is Stage.GREETING else inf
         return min(
@@ -265,12 +281,12 @@ class Conversation:
                 client who is silent.
         """
         limits = self._limits
+        if now < self.deadline:
+            return None
         if now >= self._began_at + limits.max_session_duration:
             return Over(refusals.session_expired(limits.max_session_duration))
-        if self.stage is Stage.GREETING and now >= self._began_at + limits.handshake_timeout:
+        if self.stage is Stage.GREETING:
             return Over(refusals.no_configuration(limits.handshake_timeout))
-        if now < self._heard_at + limits.idle_timeout:
-            return None
         if is_busy or self.requests.is_answering:
             self._heard_at = now
             return None
@@ -284,10 +300,11 @@ class Conversation:
     @property
     def open_requests(self) -> int:
         """How many requests have neither their last frame nor an error."""
-        return 0 if self.stage is Stage.OVER else len(self.requests)
+        return len(self.requests)
 
     def end(self) -> None:
         """End it, and give its slot back: who is told to come back may do so at once."""
         if self.stage is Stage.OPEN:
             self._account.free_slot()
         self.stage = Stage.OVER
+        self.requests.abandon()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, Self
+
+from avatarpool.endpoint.admission import Admission
 
 
 @dataclass(slots=True)
@@ -104,3 +106,21 @@ class ServiceCounters:
     requests_failed: int
     frames_sent: int
     audio_seconds: float
+
+    @classmethod
+    def of(cls, admission: Admission, roster: Roster) -> Self:
+        """Read them off who was let in, and what that came to."""
+        counts = roster.counts()
+        return cls(
+            tokens_issued=admission.tokens.issued,
+            upgrades_refused=admission.refused,
+            connections_open=len(roster),
+            connections_total=roster.joined,
+            sessions_total=counts.sessions,
+            requests_open=roster.requests_open,
+            requests_served=counts.served,
+            requests_interrupted=counts.interrupted,
+            requests_failed=counts.failed,
+            frames_sent=counts.frames,
+            audio_seconds=admission.accounts.charged,
+        )

@@ -1,4 +1,4 @@
-"""The doors over HTTP: where credentials stand in a request, and how it is refused."""
+"""The doors over HTTP: their routes, and how they refuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from avatarpool.endpoint import refusals
-from avatarpool.endpoint.admission import Credentials
 from avatarpool.endpoint.refusals import TokenRefusal, UpgradeRefusal
 
 INGRESS_ROUTE = "/v2/driveningress/websocket"
@@ -16,30 +15,10 @@ INGRESS_ROUTE = "/v2/driveningress/websocket"
 CONSOLE_ROUTES = ("/v1/console/session-tokens", "/v1/auth/session-token", "/session-tokens")
 """Names of one resource: each client knows one, the last where its console URL has no path."""
 
-# What a 426 must name (RFC 9110, 15.5.22, and RFC 6455, 4.4).
-_UPGRADE_TO = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-
-
-def credentials(request: web.Request, *, can_upgrade: bool) -> Credentials:
-    """Return an upgrade's: in headers by default, in the query for browsers."""
-    headers, query = request.headers, request.query
-    return Credentials(
-        token=headers.get("X-Session-Key") or query.get("sessionKey", ""),
-        app_id=headers.get("X-App-ID") or query.get("appId", ""),
-        avatar_id=query.get("id", ""),
-        can_upgrade=can_upgrade,
-    )
-
 
 def upgrade_refused(refusal: UpgradeRefusal) -> web.Response:
     """Return the ingress's answer."""
-    return web.Response(
-        status=refusal.status,
-        body=refusal.body,
-        content_type="application/json",
-        charset="utf-8",
-        headers=_UPGRADE_TO if refusal is refusals.NO_UPGRADE else None,
-    )
+    return web.Response(status=refusal.status, body=refusal.body, headers=refusal.headers)
 
 
 def token_refused(refusal: TokenRefusal) -> web.Response:

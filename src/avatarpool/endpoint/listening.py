@@ -10,11 +10,27 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
-log = logging.getLogger("avatarpool.service")
+from avatarpool.endpoint.limits import ServiceLimits
+
+
+def _without_request(record: logging.LogRecord) -> bool:
+    """Take out what aiohttp quotes of a request that it cannot parse: keys and tokens."""
+    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+log = logging.getLogger("avatarpool.service.http")
+log.addFilter(_without_request)
 
 _BACKLOG = 100  # connections that are accepted at once, before any is looked at
+# Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
+# of the refusal.
+_LINGER = 0.5
+
 _SPARE_FILES = 64  # that the process needs for all else, at the least
 
 
@@ -117,7 +133,7 @@ class Connection(web.RequestHandler):
         server: aiohttp's, whose requests are handled.
         crowd: Where it needs a place.
         send_timeout: Seconds that its client may take nothing of an answer.
-        upgraded: Makes what stands before aiohttp's parser once it is a WebSocket.
+        upgraded: Makes what stands before aiohttp's parser of a WebSocket; None: nothing.
         options: aiohttp's own.
 
     Attributes:
@@ -131,7 +147,7 @@ class Connection(web.RequestHandler):
         server: web.Server,
         crowd: Crowd,
         send_timeout: float,
-        upgraded: Callable[[Connection, Parser], HeldParser],
+        upgraded: Callable[[Connection, Parser], HeldParser] | None,
         **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -174,12 +190,77 @@ class Connection(web.RequestHandler):
         if self.reading is None or not self.reading.is_held:
             super().resume_reading(*args, **options)
 
-    def set_parser(self, parser: Parser, *args: Any, **options: Any) -> None:
-        self.reading = self._upgraded_by(self, parser)
-        super().set_parser(self.reading, *args, **options)  # type: ignore[arg-type]
+    def set_parser(self, parser: Any, *args: Any, **options: Any) -> None:
+        if self._upgraded_by is not None:
+            parser = self.reading = self._upgraded_by(self, parser)
+        super().set_parser(parser, *args, **options)
 
 
-def places(crowd: Crowd) -> Any:
+class Listener:
+    """Serves an application within limits; it logs no key and no token.
+
+    Args:
+        application: Whose requests are answered.
+        limits: How many connections there may be, and how long they may idle.
+        upgraded: Makes what stands before aiohttp's parser of a WebSocket; left out, it is
+            aiohttp's alone.
+    """
+
+    def __init__(
+        self,
+        application: web.Application,
+        limits: ServiceLimits,
+        *,
+        upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
+    ) -> None:
+        self._crowd = Crowd(limits.max_sockets)
+        self._limits = limits
+        self._upgraded = upgraded
+        self._server: asyncio.Server | None = None
+        application.middlewares.insert(0, _places(self._crowd))
+        self._runner = web.AppRunner(application, shutdown_timeout=limits.close_timeout)
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; return the address itself, as a name may stand for several.
+
+        Raises:
+            OSError: It cannot be listened on.
+        """
+        limits, loop = self._limits, asyncio.get_running_loop()
+        await self._runner.setup()
+        assert self._runner.server is not None
+        connection = partial(
+            Connection,
+            self._runner.server,
+            self._crowd,
+            limits.send_timeout,
+            self._upgraded,
+            # No access log: its lines would hold the query, and so the tokens.
+            access_log=None,
+            logger=log,
+            keepalive_timeout=limits.http_idle_timeout,
+            lingering_time=_LINGER,
+            auto_decompress=False,  # no client compresses what is a hundred bytes
+        )
+        self._server = await loop.create_server(connection, host, port, backlog=self._crowd.backlog)
+        if not self._server.sockets:  # asyncio passes over those that it cannot make
+            why = f"no socket can be opened for {host} port {port}: are too many files open?"
+            raise OSError(errno.EMFILE, why)
+        address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
+        return address
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """Stop, and end all connections within the limits' ``close_timeout``."""
+        self.stop()
+        await self._runner.cleanup()
+
+
+def _places(crowd: Crowd) -> Any:
     """Return the middleware that tells a crowd who has asked for something."""
 
     @web.middleware
@@ -195,37 +276,3 @@ def places(crowd: Crowd) -> Any:
             crowd.answered(connection)
 
     return placed
-
-
-async def listen(
-    server: web.Server,
-    host: str,
-    port: int,
-    crowd: Crowd,
-    *,
-    send_timeout: float,
-    upgraded: Callable[[Connection, Parser], HeldParser],
-    **options: Any,
-) -> asyncio.Server:
-    """Listen for a server's connections.
-
-    Args:
-        server: An `aiohttp.web.AppRunner`'s.
-        host: The address.
-        port: The port; 0 takes a free one.
-        crowd: The connections that there may be.
-        send_timeout: Seconds that a client may take nothing of an answer.
-        upgraded: Makes what stands before aiohttp's parser of a WebSocket.
-        options: aiohttp's own for each connection.
-
-    Raises:
-        OSError: The address cannot be listened on.
-    """
-    connection = partial(Connection, server, crowd, send_timeout, upgraded, **options)
-    listening = await asyncio.get_running_loop().create_server(
-        connection, host, port, backlog=crowd.backlog
-    )
-    if not listening.sockets:  # asyncio passes over those that it cannot make
-        why = f"no socket can be opened for {host} port {port}: are too many files open?"
-        raise OSError(errno.EMFILE, why)
-    return listening

@@ -43,6 +43,10 @@ class TokenRefusal:
     detail: str
 
 
+# What a 426 must name (RFC 9110, 15.5.22, and RFC 6455, 4.4).
+_UPGRADE_TO = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+
+
 @dataclass(frozen=True, slots=True)
 class UpgradeRefusal:
     """The ingress's answer to an upgrade that it does not grant."""
@@ -54,6 +58,12 @@ class UpgradeRefusal:
     def body(self) -> bytes:
         """The sentence as the ingress's JSON."""
         return json.dumps({"message": self.message}, separators=(",", ":")).encode() + b"\n"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says of it in its headers."""
+        upgrade_to = _UPGRADE_TO if self.status == 426 else {}
+        return {"Content-Type": "application/json; charset=utf-8", **upgrade_to}
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,19 +82,27 @@ class RequestTable:
         return True
 
     def frame(self, req_id: str, *, end: bool) -> None:
-        """Record a frame that is about to be sent."""
+        """Record a frame that is about to be sent.
+
+        Raises:
+            SessionStateError: The request is not open, or may not end yet.
+        """
+        state = self._open.get(req_id, RequestState.DONE)
+        event = RequestEvent.LAST_FRAME if end else RequestEvent.FRAME
+        self._open[req_id] = next_request_state(Role.SERVER, state, event)
         if end:
-            self._finish(req_id, RequestEvent.LAST_FRAME)
-        else:
-            self._open[req_id] = next_request_state(
-                Role.SERVER, self._open[req_id], RequestEvent.FRAME
-            )
+            del self._open[req_id]
+            self._remember(req_id)
 
     def fail(self, req_id: str) -> None:
         """Record that the request is given up, its error about to be sent."""
         if self._open.get(req_id) is RequestState.SENDING:
             self._failed.add(req_id)
         self._finish(req_id, RequestEvent.FAIL)
+
+    def abandon(self) -> None:
+        """Forget the requests that are open: nobody will answer them."""
+        self._open.clear()
 
     def _finish(self, req_id: str, event: RequestEvent) -> None:
         state = self._open.pop(req_id, None)

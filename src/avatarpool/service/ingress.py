@@ -11,7 +11,7 @@ from aiohttp import web
 
 from avatarpool.endpoint import http, refusals
 from avatarpool.endpoint.accounts import Account
-from avatarpool.endpoint.admission import Admission
+from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
 from avatarpool.endpoint.counters import Roster
 from avatarpool.endpoint.limits import ServiceLimits
@@ -65,7 +65,8 @@ class Ingress:
             max_msg_size=limits.max_message_bytes + 1,  # aiohttp refuses what is as large as that
             writer_limit=0,  # no message leaves while a peer leaves too many unread
         )
-        credentials = http.credentials(request, can_upgrade=bool(socket.can_prepare(request)))
+        can_upgrade = bool(socket.can_prepare(request))
+        credentials = Credentials.of(request.headers, request.query, can_upgrade=can_upgrade)
         admitted = self._admission.admit(credentials)
         if isinstance(admitted, UpgradeRefusal):
             log.info("upgrade refused: %d %r", admitted.status, admitted.message)

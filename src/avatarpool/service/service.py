@@ -10,17 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from aiohttp import http_exceptions, web
+from aiohttp import web
 
 from avatarpool.config import SessionConfig
 from avatarpool.endpoint import http
-from avatarpool.endpoint.accounts import Accounts
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.counters import Roster, ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
-from avatarpool.endpoint.listening import Crowd, listen, places
-from avatarpool.endpoint.tokens import SpentTokens, TokenOffice
+from avatarpool.endpoint.listening import Listener
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
 from avatarpool.service.faults import Faults
@@ -31,24 +29,8 @@ from avatarpool.service.workers import Workers
 
 log = logging.getLogger("avatarpool.service")
 
-
-def _without_request(record: logging.LogRecord) -> bool:
-    """Take out what aiohttp quotes of a request that it cannot parse: keys and tokens."""
-    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
-        record.exc_info = None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
-
-
-_http_logger = logging.getLogger("avatarpool.service.http")
-_http_logger.addFilter(_without_request)
-
 _CONSOLE_PATH = http.CONSOLE_ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = http.INGRESS_ROUTE.rsplit("/", 1)[0]
-# Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
-# of the refusal.
-_LINGER = 0.5
-
 # Where a client finds a service that listens everywhere.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -115,27 +97,12 @@ class LocalAvatarService:
         self._api_key = secrets.token_urlsafe(24) if api_key is None else api_key
         keys = {**(other_apps or {}), app_id: self._api_key}
         _check(keys, self.avatar_ids, workers)
-        self._accounts = Accounts(
-            keys,
-            balance=self.limits.credits,
-            max_connections=self.limits.max_connections,
-            max_handshakes=self.limits.max_handshakes,
-        )
-        spent = SpentTokens(self.limits.max_used_tokens) if self.limits.single_use_tokens else None
-        self._tokens = TokenOffice(wall_clock, spent, secrets=[secrets.token_bytes(32)])
-        self._admission = Admission(
-            self._accounts,
-            self._tokens,
-            self.avatar_ids,
-            max_token_lifetime=self.limits.max_token_lifetime,
-            wall_clock=wall_clock,
-        )
+        self._admission = Admission.local(keys, self.avatar_ids, self.limits, wall_clock=wall_clock)
         self._driver = driver
         self._seed = seed
         self._worker_count = workers
         self._workers: Workers | None = None
-        self._runner: web.AppRunner | None = None
-        self._listening: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._ingress: Ingress | None = None
         self._doors: FaultyDoors | None = None
         self._was_started = False
@@ -143,7 +110,7 @@ class LocalAvatarService:
 
     def __repr__(self) -> str:
         counters = self.counters
-        state = "listening" if self._runner else "closed" if self._was_started else "new"
+        state = "listening" if self._listener else "closed" if self._was_started else "new"
         return (
             f"<LocalAvatarService {self._netloc} {state}, {counters.connections_open} "
             f"connections, {counters.requests_open} requests>"
@@ -165,7 +132,7 @@ class LocalAvatarService:
         """Listen; cancelling leaves nothing behind.
 
         Raises:
-            OSError: The address cannot be listened on.
+            OSError: The address cannot be listened on, or the lips cannot be loaded.
             RuntimeError: It was started before.
         """
         if self._was_started:
@@ -176,33 +143,15 @@ class LocalAvatarService:
         self._ingress = Ingress(self._admission, workshop)
         console = Console(self._admission, self.limits.handshake_timeout)
         self._doors = FaultyDoors(self.faults, console.handle, self._ingress.handle)
-        crowd = Crowd(self.limits.max_sockets)
-        self._runner = web.AppRunner(
-            self._application(self._doors, crowd), shutdown_timeout=self.limits.close_timeout
+        self._listener = Listener(
+            self._application(self._doors), self.limits, upgraded=self._ingress.reading
         )
         try:
             await self._load_driver()  # before the first request asks for it
-            await self._runner.setup()
-            assert self._runner.server is not None
-            self._listening = await listen(
-                self._runner.server,
-                self._host,
-                self._port,
-                crowd,
-                send_timeout=self.limits.send_timeout,
-                upgraded=self._ingress.reading,
-                # No access log: its lines would hold the query, and so the tokens.
-                access_log=None,
-                logger=_http_logger,
-                keepalive_timeout=self.limits.http_idle_timeout,
-                lingering_time=_LINGER,
-                auto_decompress=False,  # no client compresses what is a hundred bytes
-            )
+            self._host, self._port = await self._listener.start(self._host, self._port)
         except BaseException:
             await self.close()
             raise
-        # The address itself: a name may stand for several, each with a port of its own.
-        self._host, self._port = self._listening.sockets[0].getsockname()[:2]
         log.info("avatar service listens on %s", self._netloc)
 
     async def close(self) -> None:
@@ -211,14 +160,13 @@ class LocalAvatarService:
         A second call waits for the first.
         """
         async with self._closing:
-            runner, self._runner = self._runner, None
-            if runner is not None:
-                await self._close(runner)
+            listener, self._listener = self._listener, None
+            if listener is not None:
+                await self._close(listener)
 
-    async def _close(self, runner: web.AppRunner) -> None:
+    async def _close(self, listener: Listener) -> None:
         try:
-            if self._listening is not None:
-                self._listening.close()
+            listener.stop()
             self._admission.is_closing = True
             if self._doors is not None:
                 self._doors.close()
@@ -226,7 +174,7 @@ class LocalAvatarService:
                 await self._ingress.close()
         finally:
             try:
-                await runner.cleanup()
+                await listener.close()
             finally:
                 if self._workers is not None:
                     # A step under way is 160 ms of audio at most: milliseconds.
@@ -237,20 +185,7 @@ class LocalAvatarService:
     def counters(self) -> ServiceCounters:
         """What it has done so far."""
         roster = self._ingress.roster if self._ingress is not None else Roster()
-        counts = roster.counts()
-        return ServiceCounters(
-            tokens_issued=self._tokens.issued,
-            upgrades_refused=self._admission.refused,
-            connections_open=len(roster),
-            connections_total=roster.joined,
-            sessions_total=counts.sessions,
-            requests_open=roster.requests_open,
-            requests_served=counts.served,
-            requests_interrupted=counts.interrupted,
-            requests_failed=counts.failed,
-            frames_sent=counts.frames,
-            audio_seconds=self._accounts.charged,
-        )
+        return ServiceCounters.of(self._admission, roster)
 
     @property
     def console_url(self) -> str:
@@ -301,7 +236,7 @@ class LocalAvatarService:
         Raises:
             KeyError: There is no such application.
         """
-        account = self._accounts.by_app_id(app_id or self.app_id)
+        account = self._admission.accounts.by_app_id(app_id or self.app_id)
         if account is None:
             raise KeyError(app_id)
         account.top_up(seconds)
@@ -320,12 +255,11 @@ class LocalAvatarService:
         except Exception as error:
             raise OSError(f"the lips cannot be loaded: {error}") from error
 
-    def _application(self, doors: FaultyDoors, crowd: Crowd) -> web.Application:
-        middlewares = [places(crowd)]
-        if self._host in ("127.0.0.1", "::1", "localhost"):
-            middlewares.append(http.local_pages_only)
+    def _application(self, doors: FaultyDoors) -> web.Application:
+        is_local = self._host in ("127.0.0.1", "::1", "localhost")
         application = web.Application(
-            client_max_size=self.limits.max_token_request_bytes, middlewares=middlewares
+            client_max_size=self.limits.max_token_request_bytes,
+            middlewares=[http.local_pages_only] if is_local else [],
         )
         for route in http.CONSOLE_ROUTES:
             application.router.add_post(route, doors.console)
@@ -333,7 +267,7 @@ class LocalAvatarService:
         if self._has_admin:
             from avatarpool.service import admin  # noqa: PLC0415  # pydantic, which few need
 
-            operator = self._accounts.by_app_id(self.app_id)
+            operator = self._admission.accounts.by_app_id(self.app_id)
             assert operator is not None
             managed = admin.Admin(operator, self.faults, self.limits.handshake_timeout)
             application.router.add_route("*", admin.ROUTE, managed.handle)

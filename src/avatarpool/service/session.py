@@ -183,7 +183,7 @@ class ServedSession:
         opened = conversation.confirm(self._loop.time())
         if conversation.is_open:
             self._socket.reading.scanner.max_message_bytes = self._workshop.limits.max_message_bytes
-        await self._do([opened])
+        await self._do(opened)
         self._stir.set()
         log.info(
             "session %s opened for avatar %s", conversation.connection_id, conversation.avatar_id
