@@ -9,7 +9,7 @@ from scripted import Script, ScriptedSession
 from test_pool_timing import hold, new_pool, now, virtually
 
 from avatarpool import AvatarConnectionPool
-from avatarpool.pool.numbers import SHORTEST_LIFE
+from avatarpool.pool.options import SHORTEST_LIFE
 
 
 def members(pool: AvatarConnectionPool) -> list[tuple[float, float]]:

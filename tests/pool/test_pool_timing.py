@@ -35,7 +35,7 @@ from avatarpool import (
     SessionStateError,
     TooManyRequests,
 )
-from avatarpool.pool.collector import Collection
+from avatarpool.pool.collection import Collection
 
 Code = AvatarSDKErrorCode
 DOWN = refused(Code.connectionFailed)
@@ -1699,7 +1699,7 @@ async def test_a_borrower_that_is_served_in_the_tick_of_the_cut_finds_a_dead_con
         async with pool.borrow():
             waiting.append(asyncio.create_task(hold(pool, 0.0)))
             await asyncio.sleep(0)
-        pool._cut()
+        pool._lender.cut()
         assert await waiting[0] == "scripted-0"
         assert pool.get_stats()["connections_lent"] == 0
 

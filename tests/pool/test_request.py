@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.pool.collector import Collection, CollectionLimits
+from avatarpool.pool.collection import Collection, CollectionLimits
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.request import Request

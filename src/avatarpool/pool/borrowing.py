@@ -18,16 +18,19 @@ from avatarpool.exceptions import (
     SessionNotReady,
     SessionStateError,
 )
+from avatarpool.pool.collection import CollectionLimits
 from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, Owner
+from avatarpool.pool.tasks import Tasks
 from avatarpool.untrusted import copied, words
 
 
-class Lender(Owner, Protocol):
-    """What a borrow asks of the pool."""
+class Desk(Owner, Protocol):
+    """Where a borrow goes: what it asks of the pool."""
 
-    loop: asyncio.AbstractEventLoop | None
     timeout: float
+    limits: CollectionLimits
+    tasks: Tasks
 
     def lend(self) -> Connection | None:
         """Take a connection out if one is idle."""
@@ -71,7 +74,7 @@ class PooledConnection:
     __slots__ = (
         "_collector",
         "_connection",
-        "_lender",
+        "_desk",
         "_place",
         "_pool",
         "_stage",
@@ -84,10 +87,8 @@ class PooledConnection:
         "waits_since",
     )
 
-    def __init__(
-        self, lender: Lender, timeout: float, priority: float, pool: object = None
-    ) -> None:
-        self._lender = lender
+    def __init__(self, desk: Desk, timeout: float, priority: float, pool: object = None) -> None:
+        self._desk = desk
         self._pool = pool  # not to be forgotten while it lends
         self.timeout = timeout
         self.priority = priority
@@ -113,18 +114,18 @@ class PooledConnection:
             raise SessionStateError("this borrow was entered already: call pool.borrow() again")
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
         self._place = caller.f_code, caller.f_lasti
-        lender = self._lender
-        self.holder = asyncio.current_task(lender.loop)  # naming the loop halves its cost
-        connection = lender.lend()
+        desk = self._desk
+        self.holder = asyncio.current_task(desk.tasks.loop)  # naming the loop halves its cost
+        connection = desk.lend()
         if connection is None:
             self._stage = _WAITING  # another task may enter meanwhile
             try:
-                connection = await lender.queue(self)
+                connection = await desk.queue(self)
             except BaseException as error:
                 self._stage = _NEW
-                lender.withdraw(self, error)
+                desk.withdraw(self, error)
                 raise
-            lender.admit(self, connection)
+            desk.admit(self, connection)
         self.hold(connection)
         return self
 
@@ -136,7 +137,7 @@ class PooledConnection:
     ) -> None:
         if self._stage is not _LENT:
             self._check_lent()  # returned twice, it would be lent to two
-        self._lender.put_back(self.give_back())
+        self._desk.put_back(self.give_back())
 
     @property
     def connection_id(self) -> str:
@@ -191,7 +192,7 @@ class PooledConnection:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
             self._held()
-            self._collector = AnimationCollector(limits=self._lender.limits)
+            self._collector = AnimationCollector(limits=self._desk.limits)
             if self._stage is _RETURNED:
                 self._collector.finish(self._ended_early())
             else:
@@ -211,18 +212,18 @@ class PooledConnection:
                 self._check_lent()
                 if self._connection is not dead:
                     continue  # the other task has exchanged it
-                self._lender.discard(dead)
+                self._desk.discard(dead)
                 if self.came_at is None:  # it had not to wait
                     self.came_at = dead.since
-                successor = _Successor(self, self._lender, self.came_at)
+                successor = _Successor(self, self._desk, self.came_at)
                 await successor.__aenter__()
                 found = successor.give_back()
                 if self._stage is not _LENT:  # the block was left
-                    self._lender.put_back(found)
+                    self._desk.put_back(found)
                     self._check_lent()
                 dead.borrower = None
                 self.hold(found)
-                self._lender.put_back(dead)  # out already: for its usage to be counted and told
+                self._desk.put_back(dead)  # out already: for its usage to be counted and told
         return self.touched()
 
     def touched(self) -> Connection:
@@ -256,7 +257,7 @@ class PooledConnection:
     def _check_lent(self) -> None:
         if self._stage is not _LENT:
             raise SessionStateError(
-                f"connection {self.connection_id} was returned to pool {self._lender.name!r}: "
+                f"connection {self.connection_id} was returned to pool {self._desk.name!r}: "
                 "borrow another one"
             )
 
@@ -330,8 +331,8 @@ class _Successor(PooledConnection):
 
     __slots__ = ("_predecessor",)
 
-    def __init__(self, predecessor: PooledConnection, lender: Lender, came_at: float) -> None:
-        super().__init__(lender, lender.timeout, predecessor.priority)
+    def __init__(self, predecessor: PooledConnection, desk: Desk, came_at: float) -> None:
+        super().__init__(desk, desk.timeout, predecessor.priority)
         self._predecessor = predecessor
         self.came_at = came_at
 

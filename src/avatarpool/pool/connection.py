@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -11,7 +10,7 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
 )
-from avatarpool.pool.collector import AnimationCollector, CollectionLimits
+from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.fading import Fading
 from avatarpool.pool.request import Request, Teller
 from avatarpool.pool.state import Member
@@ -23,8 +22,9 @@ class Owner(Teller, Protocol):
     """What a connection asks of its pool."""
 
     name: str
-    limits: CollectionLimits
-    now: Callable[[], float]
+
+    def now(self) -> float:
+        """Return the event loop's time."""
 
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
@@ -146,6 +146,10 @@ class Connection(Member):
     @property
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
+
+    @property
+    def is_ending(self) -> bool:
+        return self.session.is_ending
 
     def opened(self) -> None:
         """Note that the session is open from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from avatarpool.pool.collector import Collection
+from avatarpool.pool.collection import Collection
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 
