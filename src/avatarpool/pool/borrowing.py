@@ -21,6 +21,7 @@ from avatarpool.exceptions import (
 from avatarpool.pool.collection import CollectionLimits
 from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, Owner
+from avatarpool.pool.receiving import Receiver, Reception
 from avatarpool.pool.tasks import Tasks
 from avatarpool.untrusted import copied, words
 
@@ -77,6 +78,8 @@ class PooledConnection:
         "_desk",
         "_place",
         "_pool",
+        "_receiver",
+        "_req_id",
         "_stage",
         "came_at",
         "future",
@@ -96,7 +99,9 @@ class PooledConnection:
         self.came_at: float | None = None  # whose place in the queue it has; None: nobody's yet
         self.future: asyncio.Future[Connection] | None = None  # gets what it waits for
         self.waits_since: float
+        self._req_id: str | None = None  # of the latest request
         self._collector: AnimationCollector | None = None
+        self._receiver: Receiver | None = None  # in its place
         self.is_told = False  # whether it was logged as misused
         self.holder: asyncio.Task[object] | None  # who borrows, from here on set on entering
         self._connection: Connection
@@ -183,9 +188,12 @@ class PooledConnection:
         return LentSession(self)
 
     @property
-    def is_half_sent(self) -> bool:
-        """Whether the current request's audio has begun and not ended."""
-        return self._collector is not None and self._connection.session.requests.is_half_sent
+    def half_sent_failure(self) -> Exception | None:
+        """Why the current request has failed, if its audio has begun and not ended."""
+        if self.is_unused or not self._connection.session.requests.is_half_sent:
+            return None
+        request = self._connection.request
+        return None if request is None else request.error
 
     @property
     def collector(self) -> AnimationCollector:
@@ -198,6 +206,24 @@ class PooledConnection:
             else:
                 self._collector.goes_on = True
         return self._collector
+
+    def deliver_to(self, receiver: Receiver) -> None:
+        """Have the frames of each request from now on go to a receiver; `collector` stays empty.
+
+        For whoever passes frames on: nothing is kept, and nobody is woken. The receiver is
+        called from the event loop as a frame comes, and must not block or raise. It learns of
+        each request's end: with the last frame, by an interrupt, by a failure, or as the
+        connection is returned before it. How long a request may take, and how many frames it
+        may bring, is for whoever passes them on to watch.
+
+        Raises:
+            SessionStateError: The connection was returned, or a request is under way.
+        """
+        self._held()
+        self._check_lent()
+        if not self._is_between_requests:
+            raise SessionStateError(f"request {self._req_id} is under way: its frames go on")
+        self._receiver = receiver
 
     async def ready(self) -> Connection:
         """Return the connection to send on.
@@ -264,7 +290,7 @@ class PooledConnection:
     @property
     def is_unused(self) -> bool:
         """Whether nothing was sent in this borrow yet."""
-        return self._collector is None or self._collector.req_id is None
+        return self._req_id is None
 
     @property
     def _is_between_requests(self) -> bool:
@@ -272,6 +298,12 @@ class PooledConnection:
         connection = self._connection
         request = connection.request
         return request is None or (request.is_over and not connection.session.requests.is_half_sent)
+
+    def begin(self, req_id: str) -> Reception:
+        """A request begins: say where its frames go."""
+        self._req_id = req_id
+        receiver = self.collector if self._receiver is None else self._receiver
+        return receiver.begin(req_id)
 
     def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
         """The connection died under the borrower; between requests it may be exchanged.
@@ -289,7 +321,7 @@ class PooledConnection:
                 "the connection was closed before the last frame",
                 phase="websocket_runtime",
                 connection_id=self.connection_id,
-                req_id=self.collector.req_id,
+                req_id=self._req_id,
             )
         )
 
@@ -305,12 +337,14 @@ class PooledConnection:
         self._stage = _RETURNED
         connection = self._connection
         connection.borrower = None
-        collector = self._collector
+        request, collector = connection.request, self._collector
+        if request is not None and not request.is_over:
+            request.end(self._ended_early())
         if collector is not None:
             collector.goes_on = False
             if not collector.is_settled:
-                self._finish(self._ended_early())
-        connection.left, connection.request = connection.request, None
+                collector.finish(self._ended_early())
+        connection.left, connection.request = request, None
         return connection
 
     def _finish(self, error: AvatarPoolError) -> None:
@@ -376,12 +410,13 @@ class LentSession:
             PoolError: A callable of the session's configuration failed.
         """
         lent = self._lent
-        if lent.is_half_sent and lent.collector.error is not None:
+        failure = lent.half_sent_failure
+        if failure is not None:
             # The rest of a failed request's audio must not become a request.
             session = (await lent.ready()).session
             if session.is_open:
                 await session.abandon()
-            raise lent.collector.error
+            raise failure
         session = (await lent.ready()).session
         try:
             return await session.send_audio(audio, end)

@@ -72,30 +72,29 @@ class Collection:
         self.done_waiters: list[Wakeup] = []
         self.frame_waiters: list[Wakeup] = []
 
-    def add(self, frame: AnimationFrame) -> bool:
+    def add(self, frame: AnimationFrame) -> Exception | None:
         """Append a frame; the last one completes the collection, one too many fails it.
 
-        Returns whether it is done.
+        Returns why it has failed, if it has.
         """
         if self.is_done:
-            return True
+            return self.error
         limits = self._limits
         self._frame_bytes += len(frame)
         if len(self.frames) >= limits.max_frames or self._frame_bytes > limits.max_frame_bytes:
-            self.finish(
-                protocol_violation(
-                    f"request {self.req_id} gave more than {limits.max_frames} frames or "
-                    f"{limits.max_frame_bytes} bytes of them",
-                    req_id=self.req_id,
-                )
+            error = protocol_violation(
+                f"request {self.req_id} gave more than {limits.max_frames} frames or "
+                f"{limits.max_frame_bytes} bytes of them",
+                req_id=self.req_id,
             )
-            return True
+            self.finish(error)
+            return error
         self.frames.append(frame)
         for waiter in self.frame_waiters:
             waiter.notify()
         if frame.end:
             self.finish()
-        return self.is_done
+        return None
 
     def finish(self, error: Exception | None = None) -> None:
         """Complete or fail the collection, once."""
