@@ -102,12 +102,13 @@ class Lender:
 
     def lend(self) -> Connection | None:
         """Take a connection out at once; None: `queue` for one."""
-        if self._state.is_closed or not self.tasks.is_here():
+        state, tasks = self._state, self.tasks
+        if state.is_closed or not tasks.is_here():
             self._turn_away()
         self._counters.borrows_num += 1
-        if self._check is not None or not self._state.idle_members:
+        if self._check is not None or not state.idle_members:
             return None
-        connection = self._state.lend(self.tasks.now())
+        connection = state.lend(tasks.now())
         if connection is not None:
             self.meter.wait.add(0.0)
             if self.listeners.each:
@@ -185,7 +186,7 @@ class Lender:
         if not state.members:
             self._raise_refusal()
         self._counters.borrows_queued += 1
-        borrower.future = future = asyncio.get_running_loop().create_future()
+        borrower.future = future = self.tasks.new_future()
         state.enqueue(borrower, came_at, borrower.priority, patience)
         if state.draining_members:  # it may take what is as good as free
             self._cleaner.look_for_faded()

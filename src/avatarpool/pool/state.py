@@ -179,17 +179,15 @@ class PoolState(Generic[M, W]):
     def lend(self, now: float) -> M | None:
         """Take the longest idle member; None: wait for one."""
         lent = None
-        while self.idle_members:
-            member = self.idle_members.popleft()
-            if member.retire_at <= now:
-                self._let_go(member, "too old")
-            elif member.is_ending:
-                self._let_go(member, NO_LONGER_OPEN)
-            else:
+        idle = self.idle_members
+        while idle:
+            member = idle.popleft()
+            if member.retire_at > now and not member.is_ending:
                 member.phase = LENT
                 member.since = now
                 lent = member
                 break
+            self._let_go(member, "too old" if member.retire_at <= now else NO_LONGER_OPEN)
         if self.to_close:
             self._changed()
         return lent

@@ -28,12 +28,14 @@ class Tasks:
     Attributes:
         loop: The pool's event loop; None: it is not initialized yet.
         now: Its time.
+        new_future: Makes a future of its own, from `start` on.
     """
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = float  # nothing has a time before
+        self.new_future: Callable[[], asyncio.Future[Any]]
         self._context = contextvars.Context()
         self._workers: set[asyncio.Task[Any]] = set()  # that open, clean and check
         self._closers: set[asyncio.Task[Any]] = set()
@@ -41,7 +43,7 @@ class Tasks:
     def start(self) -> None:
         """Belong to this event loop and to this context from now on."""
         self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time
+        self.now, self.new_future = self.loop.time, self.loop.create_future
         # What the pool does by itself is done in the context that it was initialized in, and
         # not in that of whichever request came by.
         self._context = contextvars.copy_context()
