@@ -288,6 +288,7 @@ class AvatarConnectionPool:
         check_number(f"pool {self.name!r} cannot be opened", timeout=timeout)
         if self._closed is None and self._tasks.loop is None and not wait:
             await self._sessions.rehearse(Connection(self._lender))
+        # After that, which takes its time: much may have happened meanwhile.
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
         if self._tasks.loop is not None:
