@@ -1,12 +1,13 @@
-"""A session that does what a test tells it, under the official SDKs' interface."""
+"""A session that does what a test tells it, under the official SDKs' interface; pools of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
+from avatarpool import AvatarConnectionPool, PooledConnection
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame
@@ -110,3 +111,79 @@ def refused(code: AvatarSDKErrorCode, **facts: Any) -> AvatarSDKError:
 def no_options() -> dict[str, Any]:
     """A ``config_factory``: scripted sessions need no options."""
     return {}
+
+
+Code = AvatarSDKErrorCode
+DOWN = refused(Code.connectionFailed)
+NO_CREDITS = refused(Code.creditsExhausted, close_code=4001)
+
+
+def new_pool(script: Script, size: int = 2, **options: Any) -> AvatarConnectionPool:
+    options.setdefault("name", "test")
+    return AvatarConnectionPool(size, no_options, session_factory=script, **options)
+
+
+async def hold(pool: AvatarConnectionPool, seconds: float, **options: Any) -> str:
+    async with pool.borrow(**options) as conn:
+        await asyncio.sleep(seconds)
+        return conn.connection_id
+
+
+def slow(seconds: float) -> Callable[[ScriptedSession], Coroutine[Any, Any, None]]:
+    return lambda session: asyncio.sleep(seconds)
+
+
+def answer_at(session: ScriptedSession, times: dict[float, bool], req_id: str) -> None:
+    """Deliver frames at these times from now; True: the last one."""
+    for seconds, end in times.items():
+        asyncio.get_running_loop().call_later(
+            seconds, lambda end=end: session.frame(req_id, end=end)
+        )
+
+
+def mute(session: ScriptedSession) -> ScriptedSession:
+    """Have a session that does not answer an interrupt."""
+    session.answers_abandoned = False
+    return session
+
+
+def answer_pings(session: ScriptedSession, seconds: float = 0.0, *, alive: bool = True) -> None:
+    """Give a vendor's session what only ours has."""
+
+    async def proves_alive(patience: float) -> bool:
+        assert patience == 1.0
+        await asyncio.sleep(seconds)
+        return alive
+
+    session.options["on_close"].__self__.sink.proves_alive = proves_alive
+
+
+async def leave(pool: AvatarConnectionPool, session: ScriptedSession, *, frames: int = 1) -> str:
+    """Leave a request of which so many frames had come; return its id."""
+    async with pool.borrow() as conn:
+        req_id = await conn.session.send_audio(b"\0\0", end=True)
+        for _ in range(frames):
+            session.frame(req_id)
+        return req_id
+
+
+class Hook:
+    """Notes whom it was called with, and fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.seen: list[str] = []
+
+    async def __call__(self, conn: PooledConnection) -> None:
+        self.seen.append(conn.connection_id)
+        await asyncio.sleep(0)
+        if len(self.seen) <= self.failures:
+            raise ValueError("not to my taste")
+
+
+async def asks(conn: PooledConnection) -> None:
+    await conn.session.send_audio(b"\0\0", end=True)
+
+
+async def dawdles(conn: PooledConnection) -> None:
+    await asyncio.sleep(1000.0)

@@ -7,10 +7,10 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from scripted import Script, no_options
-from test_pool_timing import hold, new_pool, virtually
+from clock import virtually
+from scripted import Script, hold, new_pool
 
-from avatarpool import AvatarConnectionPool, ConfigurationError
+from avatarpool import ConfigurationError
 
 NO_NUMBERS: list[Any] = ["5", nan, [], b"1", 1j]
 
@@ -53,53 +53,3 @@ def test_how_long_opening_and_closing_may_take_is_checked_first(call: str, wrong
         await pool.close()
 
     scenario()
-
-
-@pytest.mark.parametrize("wrong", ["3", 2.5, nan, [], b"1"], ids=repr)
-@pytest.mark.parametrize(
-    "name", ["pool_size", "min_size", "max_size", "num_workers", "max_waiting"]
-)
-def test_a_number_of_things_is_a_whole_number(name: str, wrong: Any):
-    options = {"pool_size": 3, "config_factory": no_options, name: wrong}
-    with pytest.raises(ConfigurationError, match=f"{name} .* is no whole number"):
-        AvatarConnectionPool(**options)
-
-
-@pytest.mark.parametrize("wrong", ["5", nan, b"1", -1.0], ids=repr)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "session_ttl_minutes",
-        "timeout",
-        "request_timeout",
-        "first_frame_timeout",
-        "frame_gap_timeout",
-        "max_frames",
-        "max_frame_bytes",
-        "max_lifetime",
-        "max_idle",
-        "quarantine_timeout",
-        "reconnect_timeout",
-        "leak_warning",
-    ],
-)
-def test_a_limit_is_a_number_and_not_negative(name: str, wrong: Any):
-    with pytest.raises(ConfigurationError, match=f"{name} .* is negative or no number"):
-        AvatarConnectionPool(config_factory=no_options, **{name: wrong})
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["config_factory", "configure", "check", "reset", "reconnect_failed", "session_factory"],
-)
-def test_what_is_to_be_called_can_be(name: str):
-    with pytest.raises(ConfigurationError, match=f"{name} 'it' cannot be called"):
-        AvatarConnectionPool(**{"config_factory": no_options, name: "it"})
-
-
-def test_all_that_is_wrong_is_told_at_once():
-    wrong: Any = {"pool_size": "3", "timeout": "5", "check": "it", "num_workers": 0.5}
-    with pytest.raises(ConfigurationError) as caught:
-        AvatarConnectionPool(config_factory=no_options, **wrong)
-    for name in wrong:
-        assert name in str(caught.value)

@@ -17,7 +17,8 @@ from avatarpool.exceptions import (
     RequestTimeout,
     SessionStateError,
 )
-from avatarpool.pool.collector import AnimationCollector, CollectionLimits
+from avatarpool.pool.collection import CollectionLimits
+from avatarpool.pool.collector import AnimationCollector
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AnimationFrame, ServerError
 

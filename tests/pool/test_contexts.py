@@ -12,15 +12,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from clock import run_virtual
+from clock import run_virtual, virtually
 from echo import EchoDriver, marked_audio
-from scripted import Script, no_options, refused
-from test_pool_timing import hold, virtually
+from scripted import Code, Script, hold, no_options, refused
 
 from avatarpool import (
     AvatarConnectionPool,
     AvatarSDKError,
-    AvatarSDKErrorCode,
     AvatarSession,
     PooledConnection,
     PoolEvent,
@@ -29,7 +27,6 @@ from avatarpool import (
 )
 from avatarpool.service import LocalAvatarService
 
-Code = AvatarSDKErrorCode
 Kind = PoolEventKind
 AUDIO = b"\0\0" * 640
 

@@ -17,7 +17,7 @@ def faded(**options: Any) -> Fading:
 
 def test_with_frames_and_an_answered_ping_a_moment_of_silence_is_an_end():
     fading = faded()
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     for is_wanted in (False, True):
         assert fading.over_at(is_wanted=is_wanted) == LEFT + QUIET
 
@@ -31,7 +31,7 @@ def test_silence_is_no_end_while_the_ping_is_not_answered():
 
 def test_each_frame_that_still_comes_begins_the_silence_anew():
     fading = faded()
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     for moment in (0.2, 0.4, 3.0):
         fading.frame_came(LEFT + moment)
         assert fading.over_at(is_wanted=False) == LEFT + moment + QUIET
@@ -39,14 +39,14 @@ def test_each_frame_that_still_comes_begins_the_silence_anew():
 
 def test_before_the_first_frame_it_is_over_for_nobody_but_who_waits():
     fading = faded(has_frames=False)
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     assert fading.over_at(is_wanted=False) == inf
     assert fading.over_at(is_wanted=True) == LEFT + QUIET
 
 
 def test_a_first_frame_after_it_was_left_is_one():
     fading = faded(has_frames=False)
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     fading.frame_came(LEFT + 2.0)
     assert fading.over_at(is_wanted=False) == LEFT + 2.0 + QUIET
 
@@ -54,13 +54,13 @@ def test_a_first_frame_after_it_was_left_is_one():
 @pytest.mark.parametrize(("waited", "over_at"), [(4.9, LEFT + QUIET), (5.0, inf)])
 def test_what_stayed_silent_in_its_borrowers_hands_is_lent_to_nobody(waited, over_at):
     fading = faded(asked_at=LEFT - waited, has_frames=False)
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     assert fading.over_at(is_wanted=True) == over_at
 
 
 def test_a_slow_request_that_has_frames_is_as_good_as_any():
     fading = faded(asked_at=LEFT - 40.0)
-    fading.peer_answered()
+    fading.peer_answered(LEFT)
     assert fading.over_at(is_wanted=False) == LEFT + QUIET
 
 

@@ -11,15 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from clock import VirtualClockLoop, run_virtual
-from scripted import Script, ScriptedSession, no_options, refused
-from test_pool_timing import hold, new_pool, now, virtually
+from clock import VirtualClockLoop, now, run_virtual, virtually
+from scripted import DOWN, Code, Script, ScriptedSession, hold, new_pool, no_options, refused
 
 from avatarpool import (
     AvatarConnectionPool,
     AvatarPoolError,
     AvatarSDKError,
-    AvatarSDKErrorCode,
     ConfigurationError,
     PoolClosed,
     PooledConnection,
@@ -31,7 +29,6 @@ from avatarpool import (
     SessionConfig,
 )
 
-Code = AvatarSDKErrorCode
 HOOKS = ["configure", "check", "reset"]
 AUDIO = b"\0\0" * 640
 
@@ -543,8 +540,6 @@ def test_a_listener_that_cannot_be_called_is_refused():
 
 # --- reconnect_failed --------------------------------------------------------------------------
 
-DOWN = refused(Code.connectionFailed)
-
 
 async def in_an_outage(seconds: float, **options: Any) -> float:
     """Open a pool, let an outage begin, and return when it began."""
@@ -808,6 +803,19 @@ def scripted_with(**calls: Any) -> Callable[..., ScriptedSession]:
     return session_factory
 
 
+def failing(error: BaseException, *, is_async: bool) -> Callable[..., Any]:
+    """A call that raises: at once, or after a moment."""
+
+    def at_once(*_: object) -> Any:
+        raise error
+
+    async def later(*_: object) -> Any:
+        await asyncio.sleep(0.1)
+        raise error
+
+    return later if is_async else at_once
+
+
 def a_pool(session_factory: Any, **options: Any) -> AvatarConnectionPool:
     options.setdefault("config_factory", no_options)
     return AvatarConnectionPool(1, session_factory=session_factory, name="test", **options)
@@ -819,15 +827,8 @@ def a_pool(session_factory: Any, **options: Any) -> AvatarConnectionPool:
 def test_whatever_a_sessions_opening_raises_another_one_is_opened_in_its_place(
     step: str, error: BaseException, *, is_async: bool
 ):
-    def fails(*_: object) -> Any:
-        raise error
-
-    async def fails_later(*_: object) -> Any:
-        await asyncio.sleep(0.1)
-        raise error
-
     async def scenario() -> None:
-        factory = scripted_with(**{step: fails_later if is_async else fails})
+        factory = scripted_with(**{step: failing(error, is_async=is_async)})
         async with a_pool(factory) as pool:
             await asyncio.sleep(60.0)
             assert await hold(pool, 0.0) == "scripted-1"
@@ -844,15 +845,8 @@ def test_whatever_a_sessions_opening_raises_another_one_is_opened_in_its_place(
 def test_whatever_a_sessions_calls_raise_borrowers_get_our_errors_alone_with_their_cause(
     call: str, error: BaseException, *, is_async: bool
 ):
-    def fails(*_: object) -> Any:
-        raise error
-
-    async def fails_later(*_: object) -> Any:
-        await asyncio.sleep(0.1)
-        raise error
-
     async def scenario() -> None:
-        factory = scripted_with(**{call: fails_later if is_async else fails})
+        factory = scripted_with(**{call: failing(error, is_async=is_async)})
         async with a_pool(factory) as pool:
             with pytest.raises(AvatarPoolError) as caught:
                 async with pool.borrow() as conn:
@@ -892,15 +886,8 @@ def test_whatever_a_vendors_interrupt_raises_a_left_request_parks_no_connection(
 def test_whatever_a_sessions_close_raises_the_pool_goes_on_and_logs_it(
     error: BaseException, *, is_async: bool, caplog: pytest.LogCaptureFixture
 ):
-    def fails(*_: object) -> Any:
-        raise error
-
-    async def fails_later(*_: object) -> Any:
-        await asyncio.sleep(0.1)
-        raise error
-
     async def scenario() -> None:
-        async with a_pool(scripted_with(close=fails_later if is_async else fails)) as pool:
+        async with a_pool(scripted_with(close=failing(error, is_async=is_async))) as pool:
             pool.drain()
             assert await hold(pool, 0.0) == "scripted-1"
 

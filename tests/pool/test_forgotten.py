@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from clock import VirtualClockLoop, run_virtual
-from scripted import Script, ScriptedSession
-from test_pool_timing import hold, new_pool, now, virtually
+from clock import VirtualClockLoop, now, run_virtual, virtually
+from scripted import Script, ScriptedSession, hold, new_pool
 
 from avatarpool import AvatarConnectionPool, PoolClosed, PooledConnection
 

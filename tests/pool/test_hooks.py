@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from math import nan
 
 import pytest
-from clock import run_virtual
+from clock import now, run_virtual, virtually
 from echo import EchoDriver, marked_audio, marks
-from scripted import Script, no_options
-from test_pool_timing import hold, new_pool, now, virtually
+from scripted import Hook, Script, asks, dawdles, hold, new_pool, no_options
 
 from avatarpool import (
     AvatarConnectionPool,
     AvatarSDKError,
-    PoolClosed,
     PooledConnection,
     PoolError,
-    PoolEvent,
-    PoolEventKind,
-    PoolTimeout,
     SessionStateError,
 )
 from avatarpool.service import LocalAvatarService
@@ -27,29 +21,7 @@ from avatarpool.service import LocalAvatarService
 HOOKS = ["configure", "check", "reset"]
 
 
-class Hook:
-    """Notes whom it was called with, and fails as often as it is told to."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
-        self.seen: list[str] = []
-
-    async def __call__(self, conn: PooledConnection) -> None:
-        self.seen.append(conn.connection_id)
-        await asyncio.sleep(0)
-        if len(self.seen) <= self.failures:
-            raise ValueError("not to my taste")
-
-
-async def asks(conn: PooledConnection) -> None:
-    await conn.session.send_audio(b"\0\0", end=True)
-
-
-async def dawdles(conn: PooledConnection) -> None:
-    await asyncio.sleep(1000.0)
-
-
-# --- configure --------------------------------------------------------------------------
+# --- configure -------------------------------------------------------------------------------
 
 
 async def test_hooks_make_requests_of_their_own_which_no_borrower_sees():
@@ -116,184 +88,7 @@ async def test_cancelling_initialize_while_a_hook_runs_closes_its_session():
     assert script.sessions[0].is_closed
 
 
-# --- check ------------------------------------------------------------------------------
-
-
-@virtually
-async def test_a_connection_that_does_not_pass_the_check_is_replaced_and_another_lent():
-    script, hook = Script(), Hook(failures=1)
-    async with new_pool(script, 2, check=hook) as pool:
-        assert await hold(pool, 0.0) == "scripted-1"
-        assert hook.seen == ["scripted-0", "scripted-1"]
-        await asyncio.sleep(1.0)
-        assert script.sessions[0].is_closed
-        assert pool.available_count == 2
-
-
-@virtually
-async def test_a_check_that_nothing_passes_ends_in_the_borrowers_timeout_and_hammers_nothing():
-    script = Script()
-    async with new_pool(script, 2, check=Hook(failures=1000)) as pool:
-        began = now()
-        with pytest.raises(PoolTimeout, match=r"within 20\.00 s"):
-            await hold(pool, 0.0, timeout=20.0)
-        assert now() - began == pytest.approx(20.0)
-        assert script.attempts < 100
-
-
-@virtually
-async def test_a_check_has_the_borrowers_time_and_no_more():
-    async with new_pool(Script(), 1, check=dawdles) as pool:
-        began = now()
-        with pytest.raises(PoolTimeout):
-            await hold(pool, 0.0, timeout=2.0)
-        assert now() - began == pytest.approx(2.0)
-        assert pool.available_count == 1
-
-
-@virtually
-async def test_a_timeout_that_is_no_number_is_refused_before_the_check():
-    hook = Hook()
-    async with new_pool(Script(), 1, check=hook) as pool:
-        with pytest.raises(ValueError, match="timeout nan must be a number"):
-            await hold(pool, 0.0, timeout=nan)
-        assert hook.seen == []
-        assert pool.available_count == 1
-
-
-@virtually
-async def test_a_pool_that_closes_during_a_check_says_so_at_once():
-    async def asks(conn: PooledConnection) -> None:
-        await conn.session.send_audio(bytes(2), end=True)
-        await conn.collector.wait()
-
-    pool = new_pool(Script(), 1, check=asks)
-    await pool.initialize()
-    borrower = asyncio.create_task(hold(pool, 0.0))
-    await asyncio.sleep(1.0)
-    await pool.close(timeout=2.0)
-    closed = now()
-    with pytest.raises(PoolClosed):
-        await borrower
-    assert now() - closed < 5.0, "its own timeout is 30 s"
-
-
-@virtually
-async def test_a_check_that_holds_a_connection_for_long_is_named(caplog: pytest.LogCaptureFixture):
-    async with new_pool(Script(), 1, check=dawdles, leak_warning=2.0) as pool:
-        with pytest.raises(PoolTimeout):
-            await hold(pool, 0.0, timeout=5.0)
-    [warning] = caplog.records
-    assert "s ago at check and has not got it back" in warning.message
-
-
-@virtually
-async def test_cancelling_a_borrower_during_the_check_loses_nothing():
-    async with new_pool(Script(), 1, check=dawdles) as pool:
-        borrower = asyncio.create_task(hold(pool, 0.0))
-        await asyncio.sleep(1.0)
-        borrower.cancel()
-        await asyncio.wait([borrower])
-        assert borrower.cancelled()
-        assert pool.available_count == 1
-
-
-@pytest.mark.parametrize("is_cancelled", [True, False])
-def test_a_request_of_a_check_that_ran_out_of_time_is_ended_first(*, is_cancelled: bool):
-    async def scenario() -> None:
-        script, looks = Script(), iter([asks, dawdles])
-
-        async def check(conn: PooledConnection) -> None:
-            for look in looks:
-                await look(conn)
-
-        async with new_pool(script, 1, check=check) as pool:
-            borrower = asyncio.create_task(hold(pool, 0.0, timeout=2.0))
-            await asyncio.sleep(1.0)
-            if is_cancelled:
-                borrower.cancel()
-            with pytest.raises(asyncio.CancelledError if is_cancelled else PoolTimeout):
-                await borrower
-            assert await hold(pool, 0.0) == "scripted-0"
-            assert script.sessions[0].interrupted == ["scripted-0/1"]
-
-    run_virtual(scenario())
-
-
-@virtually
-async def test_a_check_is_about_its_connection_and_gets_no_other():
-    script = Script()
-
-    async def kills(conn: PooledConnection) -> None:
-        if conn.connection_id == "scripted-0":
-            await script.sessions[0].close()
-            await asks(conn)
-
-    async with new_pool(script, 2, check=kills) as pool:
-        assert await hold(pool, 0.0) == "scripted-1"
-
-
-# --- reset ------------------------------------------------------------------------------
-
-
-@virtually
-async def test_a_connection_is_reset_after_its_request_and_before_its_next_borrower():
-    script, hook = Script(), Hook()
-    async with new_pool(script, 1, reset=hook) as pool:
-        async with pool.borrow() as conn:
-            await conn.session.send_audio(b"\0\0")
-            script.sessions[0].answers_abandoned = False
-        loop = asyncio.get_running_loop()
-        loop.call_later(1.0, lambda: script.sessions[0].frame("scripted-0/1", end=True))
-        loop.call_later(0.9, lambda: hook.seen.append("its request is not over"))
-        async with pool.borrow():
-            assert hook.seen == ["its request is not over", "scripted-0"]
-
-
-@virtually
-async def test_a_connection_that_cannot_be_reset_is_replaced():
-    script = Script()
-    async with new_pool(script, 1, reset=Hook(failures=1)) as pool:
-        assert [await hold(pool, 0.0) for _ in range(3)] == ["scripted-0"] + ["scripted-1"] * 2
-        assert pool.get_stats()["connections_retired"] == 1
-
-
-@virtually
-async def test_a_reset_that_takes_too_long_costs_its_connection():
-    async with new_pool(Script(), 1, reset=dawdles, quarantine_timeout=3.0) as pool:
-        await hold(pool, 0.0)
-        began = now()
-        assert await hold(pool, 0.0) == "scripted-1"
-        assert now() - began == pytest.approx(3.0, abs=0.2)
-
-
-@virtually
-async def test_a_reset_that_ends_as_its_connection_is_given_up_changes_nothing():
-    given_up = asyncio.get_running_loop().create_future()
-
-    async def waits(conn: PooledConnection) -> None:
-        await given_up
-
-    def notice(event: PoolEvent) -> None:
-        if event.kind is PoolEventKind.RETIRED and not given_up.done():
-            given_up.set_result(None)
-
-    async with new_pool(Script(), 1, reset=waits, on_event=notice) as pool:
-        await hold(pool, 0.0)
-        assert await hold(pool, 0.0) == "scripted-1"
-        assert pool.total_count == 1
-
-
-@virtually
-async def test_closing_waits_for_no_reset():
-    async with new_pool(Script(), 1, reset=dawdles) as pool:
-        await hold(pool, 0.0)
-        began = now()
-        await pool.close()
-        assert now() == began
-
-
-# --- all of them ------------------------------------------------------------------------
+# --- all of them -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", HOOKS)

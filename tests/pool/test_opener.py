@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from scripted import Script, ScriptedSession
-from test_pool_timing import hold, new_pool, now, virtually
+from clock import now, virtually
+from scripted import Script, ScriptedSession, hold, new_pool
 
 from avatarpool import AvatarConnectionPool
-from avatarpool.pool.numbers import SHORTEST_LIFE
+from avatarpool.pool.options import SHORTEST_LIFE
 
 
 def members(pool: AvatarConnectionPool) -> list[tuple[float, float]]:

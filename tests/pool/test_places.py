@@ -7,9 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from clock import run_virtual
-from scripted import Script, no_options
-from test_pool_timing import hold, new_pool, now, virtually
+from clock import now, run_virtual, virtually
+from scripted import Script, hold, new_pool, no_options
 
 from avatarpool import (
     AvatarConnectionPool,

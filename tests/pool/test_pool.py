@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import uvloop
+from clock import virtually
 from echo import EchoDriver, marked_audio, marks
+from scripted import Script, new_pool
 
 from avatarpool import (
     AnimationCollector,
@@ -427,3 +429,12 @@ async def test_one_client_fetches_all_tokens_and_each_connection_has_its_own(
         await until(lambda: pool.get_stats()["connections_num"] >= 10)
         await until(lambda: pool.available_count == 5)
         assert pool._sessions.console._clients == clients
+
+
+@virtually
+async def test_repr_shows_the_places():
+    async with new_pool(Script(), 2, name="eu") as pool, pool.borrow() as conn:
+        assert repr(pool) == "<AvatarConnectionPool 'eu' 1 idle, 1 lent, 0 waiting>"
+        assert repr(conn) == "<PooledConnection scripted-0 lent>"
+        assert repr(conn.session) == "<LentSession of <PooledConnection scripted-0 lent>>"
+    assert repr(conn) == "<PooledConnection scripted-0 returned>"

@@ -7,8 +7,19 @@ import logging
 from typing import Any
 
 import pytest
-from scripted import Script, no_options
-from test_pool_timing import DOWN, NO_CREDITS, hold, new_pool, now, virtually
+from clock import now, virtually
+from scripted import (
+    DOWN,
+    NO_CREDITS,
+    Code,
+    Script,
+    ScriptedSession,
+    hold,
+    new_pool,
+    no_options,
+    refused,
+    slow,
+)
 
 from avatarpool import (
     AvatarConnectionPool,
@@ -183,3 +194,162 @@ async def test_the_borrower_that_is_one_too_many_hears_of_its_pool_and_the_limit
     assert str(caught.value) == (
         "pool 'checkout' has 1 borrowers waiting already, and max_waiting is 1"
     )
+
+
+# --- initialize --------------------------------------------------------------------------
+
+
+@virtually
+async def test_initialize_returns_with_fewer_when_its_time_is_up_and_heals_later():
+    async def never(session: ScriptedSession) -> None:
+        await asyncio.sleep(60.0)
+
+    pool = new_pool(Script(None, never, None), 3)
+    await pool.initialize(timeout=5.0)
+    assert (now(), pool.total_count) == (pytest.approx(5.0), 2)
+    await asyncio.sleep(60.0)
+    assert pool.total_count == 3
+    await pool.close()
+
+
+@virtually
+async def test_initialize_again_does_nothing():
+    script = Script()
+    async with new_pool(script, 1) as pool:
+        await pool.initialize()
+        assert script.attempts == 1
+
+
+@virtually
+async def test_initialize_says_why_nothing_opened():
+    pool = new_pool(Script(*[DOWN] * 100), 2, name="eu")
+    with pytest.raises(PoolError, match=r"'eu' could open none of its 2 connections: .*script"):
+        await pool.initialize(timeout=5.0)
+    assert now() == pytest.approx(5.0)
+    with pytest.raises(PoolClosed):
+        await hold(pool, 0.0)
+
+
+@virtually
+async def test_initialize_says_that_nothing_answered():
+    pool = new_pool(Script(slow(60.0)), 1)
+    with pytest.raises(PoolError, match=r"no answer within 5\.00 s"):
+        await pool.initialize(timeout=5.0)
+
+
+@virtually
+async def test_initialize_does_not_wait_where_the_service_refuses():
+    pool = new_pool(Script(*[NO_CREDITS] * 100), 3)
+    with pytest.raises(PoolError, match="creditsExhausted") as caught:
+        await pool.initialize()
+    assert caught.value.__cause__ is NO_CREDITS
+    assert now() == 0.0
+
+
+@virtually
+async def test_initialize_takes_what_the_plan_allows():
+    pool = new_pool(Script(None, None, *[refused(Code.concurrencyLimit, close_code=4003)] * 9), 3)
+    await pool.initialize()
+    assert pool.total_count == 2
+    assert pool.last_open_error is not None
+    assert await hold(pool, 0.0)
+    await pool.close()
+
+
+@virtually
+async def test_a_factory_that_raises_fails_initialize_with_its_reason():
+    def factory() -> dict[str, Any]:
+        raise RuntimeError("no such tenant")
+
+    pool = AvatarConnectionPool(1, factory, session_factory=Script())
+    with pytest.raises(PoolError, match="no such tenant"):
+        await pool.initialize()
+
+
+@virtually
+async def test_a_second_initialize_waits_for_the_first():
+    async def slowly(session: ScriptedSession) -> None:
+        await asyncio.sleep(2.0)
+
+    pool = new_pool(Script(slowly, slowly), 2)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    with pytest.raises(PoolError, match=r"no answer within 0\.50 s"):
+        await pool.initialize(timeout=0.5)
+    impatient = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(0)
+    impatient.cancel()  # the pool is not its own
+    await pool.initialize()
+    assert now() == 2.0
+    assert pool.total_count == 2
+    await opening
+    await pool.initialize()
+    assert now() == 2.0
+    await pool.close()
+
+
+@virtually
+async def test_a_second_initialize_learns_why_the_first_failed():
+    pool = new_pool(Script(*[NO_CREDITS] * 9), 1)
+    outcomes = await asyncio.gather(pool.initialize(), pool.initialize(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PoolError, PoolClosed]
+    assert all("creditsExhausted" in str(outcome) for outcome in outcomes)
+
+
+@virtually
+async def test_cancelling_initialize_closes_everything():
+    script = Script(None, slow(60.0))
+    pool = new_pool(script, 2)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert all(session.is_closed for session in script.sessions)
+    with pytest.raises(PoolClosed):
+        await hold(pool, 0.0)
+
+
+@virtually
+async def test_closing_while_initialize_runs_ends_both():
+    script = Script(slow(60.0))
+    pool = new_pool(script, 1)
+    opening = asyncio.create_task(pool.initialize())
+    await asyncio.sleep(1.0)
+    await pool.close()
+    with pytest.raises(PoolClosed):
+        await opening
+    assert all(session.is_closed for session in script.sessions)
+    assert now() == pytest.approx(1.0)
+
+
+@virtually
+async def test_two_that_initialize_at_once_without_waiting_open_each_session_once():
+    script = Script()
+
+    async def asks_a_vault() -> dict[str, Any]:
+        await asyncio.sleep(1.0)
+        return {}
+
+    pool = AvatarConnectionPool(2, asks_a_vault, session_factory=script)
+    await asyncio.gather(*(pool.initialize(wait=False) for _ in range(2)))
+    await pool.wait()
+    await asyncio.sleep(10.0)
+    assert script.attempts == 2
+    await pool.close()
+
+
+@virtually
+async def test_a_pool_that_is_closed_while_its_configuration_is_tried_stays_closed():
+    script = Script()
+
+    async def asks_a_vault() -> dict[str, Any]:
+        await asyncio.sleep(1.0)
+        return {}
+
+    pool = AvatarConnectionPool(2, asks_a_vault, session_factory=script)
+    initializing = asyncio.create_task(pool.initialize(wait=False))
+    await asyncio.sleep(0.5)
+    await pool.close()
+    with pytest.raises(PoolClosed, match="is closed: make a new one"):
+        await initializing
+    assert script.attempts == 0

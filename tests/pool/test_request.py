@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.pool.collector import Collection, CollectionLimits
+from avatarpool.pool.collection import Collection, CollectionLimits
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.request import Request
@@ -52,7 +52,7 @@ def connection() -> Connection:
 def request_(pool: Pool, connection: Connection) -> Request:
     collection = Collection(CollectionLimits())
     collection.req_id = "r-1"
-    return Request(pool, connection, collection, began_at=7.0)
+    return Request(pool, connection, "r-1", collection, began_at=7.0)
 
 
 def counted(pool: Pool) -> tuple[int, int, int]:
@@ -79,13 +79,13 @@ def test_its_first_frame_is_told_with_the_seconds_it_took(pool: Pool, request_: 
 
 def test_an_answered_request_is_served(pool: Pool, connection: Connection, request_: Request):
     pool.time = 3.0
-    request_.collection.add(AnimationFrame("r-1", end=True))
+    request_.reception.add(AnimationFrame("r-1", end=True))
     request_.end()
     assert counted(pool) == (1, 0, 1)
     assert connection.request_count == 1
     assert pool.meter.duration.summary()["max"] == 3000.0
     assert pool.told[1:] == [(Kind.REQUEST_ENDED, "c-1", "", 3.0, None)]
-    assert (request_.collection.is_done, request_.collection.error) == (True, None)
+    assert (request_.reception.is_done, request_.reception.error) == (True, None)
 
 
 def test_a_failed_request_fails_its_borrower_and_is_an_error(
@@ -97,7 +97,7 @@ def test_a_failed_request_fails_its_borrower_and_is_an_error(
     assert connection.request_count == 0
     assert pool.meter.duration.count == 0
     assert pool.told[1:] == [(Kind.REQUEST_ENDED, "c-1", "", 3.0, FAILURE)]
-    assert request_.collection.error is FAILURE
+    assert request_.reception.error is FAILURE
 
 
 def test_an_interrupted_request_is_neither_served_nor_an_error(
@@ -108,7 +108,7 @@ def test_an_interrupted_request_is_neither_served_nor_an_error(
     assert connection.request_count == 0
     assert pool.meter.duration.count == 0
     assert pool.told[1:] == [(Kind.REQUEST_ENDED, "c-1", "interrupted", 0.0, None)]
-    assert (request_.collection.is_done, request_.collection.error) == (True, None)
+    assert (request_.reception.is_done, request_.reception.error) == (True, None)
 
 
 @pytest.mark.parametrize("first", [None, FAILURE])
@@ -122,4 +122,4 @@ def test_a_request_ends_once_as_it_ended_first(
     request_.end(reason="interrupted")
     assert counted(pool) == before
     assert pool.told == told
-    assert request_.collection.error is first
+    assert request_.reception.error is first

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -339,6 +341,89 @@ def test_shrink_retires_the_longest_idle_beyond_max_size():
     state.resize(1, 1)
     state.shrink()
     assert state.to_close == members[:2]
+
+
+# --- waking whoever acts on it -----------------------------------------------------------
+
+
+def retire(state: PoolState[Member]) -> None:
+    state.retire(state.idle_members[0], "tired")
+
+
+def recycle_too_old(state: PoolState[Member]) -> None:
+    member = state.lend(0.0)
+    state.recycle(member, 5000.0)
+
+
+def return_to_closed(state: PoolState[Member]) -> None:
+    member = state.lend(0.0)
+    state.is_closed = True
+    state.quarantine(member, 0.0)
+
+
+def drain_for_long(state: PoolState[Member]) -> None:
+    state.quarantine(state.lend(0.0), 0.0)
+    state.sweep_draining(1000.0)
+
+
+def come_too_late(state: PoolState[Member]) -> None:
+    state.welcome(Member(0.0, 1000.0), 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        retire,
+        recycle_too_old,
+        return_to_closed,
+        drain_for_long,
+        come_too_late,
+        lambda state: state.lend(5000.0),  # both are too old
+        lambda state: state.lose(state.idle_members[0]),
+        lambda state: state.enqueue(Borrower(), 0.0),
+        lambda state: state.resize(3, 3),
+        lambda state: state.expire(0.0),
+        lambda state: state.sweep(5000.0),
+        lambda state: state.close(PoolClosed("it is over")),
+    ],
+)
+def test_what_leaves_something_to_close_or_to_open_wakes_once_when_it_is_decided(change: Any):
+    state = new_state()
+    joined(state, 2)
+    seen = []
+    state.wake = lambda: seen.append((len(state.to_close), state.missing))
+    change(state)
+    assert seen == [(len(state.to_close), state.missing)]
+    assert state.to_close or state.missing
+
+
+def test_what_leaves_nothing_to_do_wakes_nobody():
+    state = new_state(max_size=2)
+    joined(state, 2)
+    seen = []
+    state.wake = lambda: seen.append(1)
+    first, second = state.lend(0.0), state.lend(0.0)
+    state.enqueue(waiter := Borrower(), 0.0)
+    assert state.lend(0.0) is None
+    state.recycle(first, 1.0)
+    assert waiter.member is first
+    state.quarantine(second, 1.0)
+    state.recycle(second, 2.0)
+    assert not state.lose(Member(0.0, 1000.0))
+    assert seen == []
+
+
+def test_several_decisions_together_wake_once_after_them_all_whatever_happens():
+    state = new_state()
+    first, second = joined(state, 2)
+    seen = []
+    state.wake = lambda: seen.append(list(state.to_close))
+    with pytest.raises(KeyError), state.together():
+        with state.together():
+            state.retire(first, "one")
+        state.retire(second, "two")
+        raise KeyError
+    assert seen == [[first, second]]
 
 
 def test_close_sends_waiters_away_and_leaves_only_what_is_lent():

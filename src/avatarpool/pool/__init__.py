@@ -2,6 +2,7 @@
 
 from avatarpool.pool.borrowing import LentSession, PooledConnection
 from avatarpool.pool.events import PoolEvent, PoolEventKind
+from avatarpool.pool.options import PoolOptions
 from avatarpool.pool.pool import AvatarConnectionPool
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "LentSession",
     "PoolEvent",
     "PoolEventKind",
+    "PoolOptions",
     "PooledConnection",
 ]

@@ -18,16 +18,20 @@ from avatarpool.exceptions import (
     SessionNotReady,
     SessionStateError,
 )
+from avatarpool.pool.collection import CollectionLimits
 from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, Owner
+from avatarpool.pool.receiving import Receiver, Reception
+from avatarpool.pool.tasks import Tasks
 from avatarpool.untrusted import copied, words
 
 
-class Lender(Owner, Protocol):
-    """What a borrow asks of the pool."""
+class Desk(Owner, Protocol):
+    """Where a borrow goes: what it asks of the pool."""
 
-    loop: asyncio.AbstractEventLoop | None
     timeout: float
+    limits: CollectionLimits
+    tasks: Tasks
 
     def lend(self) -> Connection | None:
         """Take a connection out if one is idle."""
@@ -71,9 +75,11 @@ class PooledConnection:
     __slots__ = (
         "_collector",
         "_connection",
-        "_lender",
+        "_desk",
         "_place",
         "_pool",
+        "_receiver",
+        "_req_id",
         "_stage",
         "came_at",
         "future",
@@ -84,10 +90,8 @@ class PooledConnection:
         "waits_since",
     )
 
-    def __init__(
-        self, lender: Lender, timeout: float, priority: float, pool: object = None
-    ) -> None:
-        self._lender = lender
+    def __init__(self, desk: Desk, timeout: float, priority: float, pool: object = None) -> None:
+        self._desk = desk
         self._pool = pool  # not to be forgotten while it lends
         self.timeout = timeout
         self.priority = priority
@@ -95,7 +99,9 @@ class PooledConnection:
         self.came_at: float | None = None  # whose place in the queue it has; None: nobody's yet
         self.future: asyncio.Future[Connection] | None = None  # gets what it waits for
         self.waits_since: float
+        self._req_id: str | None = None  # of the latest request
         self._collector: AnimationCollector | None = None
+        self._receiver: Receiver | None = None  # in its place
         self.is_told = False  # whether it was logged as misused
         self.holder: asyncio.Task[object] | None  # who borrows, from here on set on entering
         self._connection: Connection
@@ -113,18 +119,18 @@ class PooledConnection:
             raise SessionStateError("this borrow was entered already: call pool.borrow() again")
         caller = sys._getframe(1)  # noqa: SLF001  # the coroutine that awaits this
         self._place = caller.f_code, caller.f_lasti
-        lender = self._lender
-        self.holder = asyncio.current_task(lender.loop)  # naming the loop halves its cost
-        connection = lender.lend()
+        desk = self._desk
+        self.holder = asyncio.current_task(desk.tasks.loop)  # naming the loop halves its cost
+        connection = desk.lend()
         if connection is None:
             self._stage = _WAITING  # another task may enter meanwhile
             try:
-                connection = await lender.queue(self)
+                connection = await desk.queue(self)
             except BaseException as error:
                 self._stage = _NEW
-                lender.withdraw(self, error)
+                desk.withdraw(self, error)
                 raise
-            lender.admit(self, connection)
+            desk.admit(self, connection)
         self.hold(connection)
         return self
 
@@ -136,7 +142,7 @@ class PooledConnection:
     ) -> None:
         if self._stage is not _LENT:
             self._check_lent()  # returned twice, it would be lent to two
-        self._lender.put_back(self.give_back())
+        self._desk.put_back(self.give_back())
 
     @property
     def connection_id(self) -> str:
@@ -182,21 +188,42 @@ class PooledConnection:
         return LentSession(self)
 
     @property
-    def is_half_sent(self) -> bool:
-        """Whether the current request's audio has begun and not ended."""
-        return self._collector is not None and self._connection.session.requests.is_half_sent
+    def half_sent_failure(self) -> Exception | None:
+        """Why the current request has failed, if its audio has begun and not ended."""
+        if self.is_unused or not self._connection.session.requests.is_half_sent:
+            return None
+        request = self._connection.request
+        return None if request is None else request.error
 
     @property
     def collector(self) -> AnimationCollector:
         """The frames of this borrower's requests."""
         if self._collector is None:  # not every borrower needs one
             self._held()
-            self._collector = AnimationCollector(limits=self._lender.limits)
+            self._collector = AnimationCollector(limits=self._desk.limits)
             if self._stage is _RETURNED:
                 self._collector.finish(self._ended_early())
             else:
                 self._collector.goes_on = True
         return self._collector
+
+    def deliver_to(self, receiver: Receiver) -> None:
+        """Have the frames of each request from now on go to a receiver; `collector` stays empty.
+
+        For whoever passes frames on: nothing is kept, and nobody is woken. The receiver is
+        called from the event loop as a frame comes, and must not block or raise. It learns of
+        each request's end: with the last frame, by an interrupt, by a failure, or as the
+        connection is returned before it. How long a request may take, and how many frames it
+        may bring, is for whoever passes them on to watch.
+
+        Raises:
+            SessionStateError: The connection was returned, or a request is under way.
+        """
+        self._held()
+        self._check_lent()
+        if not self._is_between_requests:
+            raise SessionStateError(f"request {self._req_id} is under way: its frames go on")
+        self._receiver = receiver
 
     async def ready(self) -> Connection:
         """Return the connection to send on.
@@ -211,18 +238,18 @@ class PooledConnection:
                 self._check_lent()
                 if self._connection is not dead:
                     continue  # the other task has exchanged it
-                self._lender.discard(dead)
+                self._desk.discard(dead)
                 if self.came_at is None:  # it had not to wait
                     self.came_at = dead.since
-                successor = _Successor(self, self._lender, self.came_at)
+                successor = _Successor(self, self._desk, self.came_at)
                 await successor.__aenter__()
                 found = successor.give_back()
                 if self._stage is not _LENT:  # the block was left
-                    self._lender.put_back(found)
+                    self._desk.put_back(found)
                     self._check_lent()
                 dead.borrower = None
                 self.hold(found)
-                self._lender.put_back(dead)  # out already: for its usage to be counted and told
+                self._desk.put_back(dead)  # out already: for its usage to be counted and told
         return self.touched()
 
     def touched(self) -> Connection:
@@ -256,14 +283,14 @@ class PooledConnection:
     def _check_lent(self) -> None:
         if self._stage is not _LENT:
             raise SessionStateError(
-                f"connection {self.connection_id} was returned to pool {self._lender.name!r}: "
+                f"connection {self.connection_id} was returned to pool {self._desk.name!r}: "
                 "borrow another one"
             )
 
     @property
     def is_unused(self) -> bool:
         """Whether nothing was sent in this borrow yet."""
-        return self._collector is None or self._collector.req_id is None
+        return self._req_id is None
 
     @property
     def _is_between_requests(self) -> bool:
@@ -271,6 +298,12 @@ class PooledConnection:
         connection = self._connection
         request = connection.request
         return request is None or (request.is_over and not connection.session.requests.is_half_sent)
+
+    def begin(self, req_id: str) -> Reception:
+        """A request begins: say where its frames go."""
+        self._req_id = req_id
+        receiver = self.collector if self._receiver is None else self._receiver
+        return receiver.begin(req_id)
 
     def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
         """The connection died under the borrower; between requests it may be exchanged.
@@ -288,7 +321,7 @@ class PooledConnection:
                 "the connection was closed before the last frame",
                 phase="websocket_runtime",
                 connection_id=self.connection_id,
-                req_id=self.collector.req_id,
+                req_id=self._req_id,
             )
         )
 
@@ -304,12 +337,14 @@ class PooledConnection:
         self._stage = _RETURNED
         connection = self._connection
         connection.borrower = None
-        collector = self._collector
+        request, collector = connection.request, self._collector
+        if request is not None and not request.is_over:
+            request.end(self._ended_early())
         if collector is not None:
             collector.goes_on = False
             if not collector.is_settled:
-                self._finish(self._ended_early())
-        connection.left, connection.request = connection.request, None
+                collector.finish(self._ended_early())
+        connection.left, connection.request = request, None
         return connection
 
     def _finish(self, error: AvatarPoolError) -> None:
@@ -330,8 +365,8 @@ class _Successor(PooledConnection):
 
     __slots__ = ("_predecessor",)
 
-    def __init__(self, predecessor: PooledConnection, lender: Lender, came_at: float) -> None:
-        super().__init__(lender, lender.timeout, predecessor.priority)
+    def __init__(self, predecessor: PooledConnection, desk: Desk, came_at: float) -> None:
+        super().__init__(desk, desk.timeout, predecessor.priority)
         self._predecessor = predecessor
         self.came_at = came_at
 
@@ -375,12 +410,13 @@ class LentSession:
             PoolError: A callable of the session's configuration failed.
         """
         lent = self._lent
-        if lent.is_half_sent and lent.collector.error is not None:
+        failure = lent.half_sent_failure
+        if failure is not None:
             # The rest of a failed request's audio must not become a request.
             session = (await lent.ready()).session
             if session.is_open:
                 await session.abandon()
-            raise lent.collector.error
+            raise failure
         session = (await lent.ready()).session
         try:
             return await session.send_audio(audio, end)

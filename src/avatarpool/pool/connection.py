@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -11,8 +10,8 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
 )
-from avatarpool.pool.collector import AnimationCollector, CollectionLimits
 from avatarpool.pool.fading import Fading
+from avatarpool.pool.receiving import Reception
 from avatarpool.pool.request import Request, Teller
 from avatarpool.pool.state import Member
 from avatarpool.protocol.messages import AnimationFrame
@@ -23,8 +22,9 @@ class Owner(Teller, Protocol):
     """What a connection asks of its pool."""
 
     name: str
-    limits: CollectionLimits
-    now: Callable[[], float]
+
+    def now(self) -> float:
+        """Return the event loop's time."""
 
     def settled(self, connection: Connection) -> None:
         """Learn that a connection's requests may be over."""
@@ -46,12 +46,11 @@ class Borrower(Protocol):
     is_told: bool
 
     @property
-    def collector(self) -> AnimationCollector:
-        """Where its frames go."""
-
-    @property
     def borrowed_at(self) -> str:
         """The place in the code that borrowed it."""
+
+    def begin(self, req_id: str) -> Reception:
+        """A request begins: say where its frames go."""
 
     def ended(self, error: AvatarPoolError | None, *, is_final: bool = False) -> None:
         """Learn that the connection died."""
@@ -106,8 +105,8 @@ class PoolableSession(Protocol):
 class Connection(Member):
     """One session in the pool: follows its requests and knows its borrower.
 
-    It is the session's observer: frames go to the collector of whoever
-    borrows it now, and nobody else ever sees them.
+    It is the session's observer: frames go to whoever borrows it now, and nobody
+    else ever sees them.
     """
 
     __slots__ = (
@@ -147,6 +146,10 @@ class Connection(Member):
     def connection_id(self) -> str:
         return self.session.connection_id or "?"
 
+    @property
+    def is_ending(self) -> bool:
+        return self.session.is_ending
+
     def opened(self) -> None:
         """Note that the session is open from now on."""
         self.created_at = datetime.now(timezone.utc)
@@ -156,8 +159,8 @@ class Connection(Member):
     def request_began(self, req_id: str) -> None:
         if self.borrower is None:
             return  # an abandoned send that a foreign session was slow to tell of
-        collection = self.borrower.collector.begin(req_id)
-        self.request = Request(self._pool, self, collection, self._pool.now())
+        reception = self.borrower.begin(req_id)
+        self.request = Request(self._pool, self, req_id, reception, self._pool.now())
 
     def request_settled(self) -> None:
         request = self.request
@@ -173,9 +176,9 @@ class Connection(Member):
         self._pool.meter.counters.frames_received += 1
         if not request.has_frames:
             request.first_frame()
-        collection = request.collection
-        if collection.add(frame):
-            request.end(collection.error)
+        error = request.reception.add(frame)
+        if error is not None or frame.end:
+            request.end(error)
 
     def frame_dropped(self, frame: AnimationFrame) -> None:
         self._pool.meter.counters.frames_dropped += 1
@@ -186,7 +189,7 @@ class Connection(Member):
             self.drains_until = fading.give_up_at
             if not fading.has_alarm:
                 self._pool.went_on(self)
-        elif request is not None and request.collection.req_id == frame.req_id:
+        elif request is not None and request.req_id == frame.req_id:
             request.has_frames = True  # it was interrupted before they came
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
@@ -198,7 +201,7 @@ class Connection(Member):
 
     def request_doubted(self, error: AvatarSDKError) -> None:
         if self.request is not None:
-            self.request.collection.doubt = error
+            self.request.reception.doubt = error
 
     def session_ended(self, error: AvatarSDKError | None) -> None:
         if self.borrower is not None:

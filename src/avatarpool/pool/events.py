@@ -92,12 +92,14 @@ class Listeners:
     def tell(
         self,
         kind: PoolEventKind,
-        connection_id: str,
-        reason: str,
-        seconds: float,
-        error: BaseException | None,
+        connection_id: str = "",
+        reason: str = "",
+        seconds: float = 0.0,
+        error: BaseException | None = None,
     ) -> None:
-        """Pass an event on; what a listener raises is logged and goes no further."""
+        """Pass an event on, if anybody follows; what a listener raises goes no further."""
+        if not self.each:
+            return
         event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error)
         for listener in self.each:
             failure = raised(listener, event)

@@ -17,6 +17,9 @@ Services make frames faster than they are spoken, in steps of a fraction of this
 PONG_TIMEOUT = 1.0
 """Seconds for the answer to a ping, from when the peer has taken what was sent before."""
 
+UNANSWERED = "its peer did not answer a ping"
+"""Why a connection is replaced whose peer takes longer."""
+
 
 class Fading:
     """The watch over one request that was left, from its connection's return on.
@@ -29,18 +32,16 @@ class Fading:
         longest: Seconds after which it is replaced whatever comes.
 
     Attributes:
-        answered_at: When its peer last answered a ping.
         has_alarm: Whether somebody looks again when it may be over.
     """
 
     __slots__ = (
+        "_answered_at",
         "_has_frames",
-        "_is_alive",
         "_is_slow",
         "_last_chance",
         "_patience",
         "_quiet_since",
-        "answered_at",
         "has_alarm",
     )
 
@@ -51,11 +52,10 @@ class Fading:
         self._last_chance = now + max(longest, patience)
         self._quiet_since = now
         self._has_frames = has_frames
-        self._is_alive = False  # whether a ping after the interrupt was answered
+        self._answered_at = -inf  # when the latest ping was, unless it is under way
         # Where nothing came for so long in its borrower's hands, nothing may ever come:
         # the connection is no gain to the next one.
         self._is_slow = now - asked_at >= patience
-        self.answered_at = -inf
         self.has_alarm = False
 
     def frame_came(self, now: float, *, is_its_own: bool = True) -> None:
@@ -70,15 +70,15 @@ class Fading:
 
     def peer_asked(self) -> None:
         """Record that the peer is pinged: what it answered before proves nothing more."""
-        self._is_alive = False
+        self._answered_at = -inf
 
-    def peer_answered(self) -> None:
+    def peer_answered(self, now: float) -> None:
         """Record that the peer has answered a ping sent after the interrupt."""
-        self._is_alive = True
+        self._answered_at = now
 
     def is_stale(self, now: float) -> bool:
         """Whether so long ago that the peer may have vanished since."""
-        return now - self.answered_at > PONG_TIMEOUT
+        return now - self._answered_at > PONG_TIMEOUT
 
     @property
     def give_up_at(self) -> float:
@@ -92,6 +92,7 @@ class Fading:
         may be about to begin. Then it is over for nobody but a borrower for whom
         there is nothing else.
         """
-        if self._is_alive and (self._has_frames or (is_wanted and not self._is_slow)):
+        is_alive = self._answered_at > -inf
+        if is_alive and (self._has_frames or (is_wanted and not self._is_slow)):
             return self._quiet_since + QUIET
         return inf

@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.pool.borrowing import Lender, PooledConnection
+from avatarpool.pool.borrowing import Desk, PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.untrusted import answered, words
 
 Hook = Callable[[PooledConnection], Awaitable[object]]
 
 
-async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> None:
+async def call(hook: Hook, what: str, desk: Desk, connection: Connection) -> None:
     """Lend a connection to a hook; cancelling cancels the hook.
 
     Raises:
         AvatarSDKError: The hook failed, took too long, or did not leave the
             connection open with its requests over.
     """
-    inspected = _Inspected(pool, connection, what)
+    inspected = _Inspected(desk, connection, what)
     session = connection.session
-    timeout = pool.limits.timeout
+    timeout = desk.limits.timeout
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
@@ -43,8 +43,8 @@ async def call(hook: Hook, what: str, pool: Lender, connection: Connection) -> N
 class _Inspected(PooledConnection):
     """A connection in the hands of a hook: it is about this one, and no other will do."""
 
-    def __init__(self, pool: Lender, connection: Connection, what: str) -> None:
-        super().__init__(pool, 0.0, 0.0)
+    def __init__(self, desk: Desk, connection: Connection, what: str) -> None:
+        super().__init__(desk, 0.0, 0.0)
         self._place = what
         self.holder = None
         self.hold(connection)

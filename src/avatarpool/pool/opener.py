@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from avatarpool.pool import hooks, numbers
+from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import SessionMaker
-from avatarpool.pool.hooks import Hook
 from avatarpool.pool.lending import Lender
+from avatarpool.pool.options import SHORTEST_LIFE, PoolOptions
 from avatarpool.pool.state import PoolState
 
 # Seconds before a session is too old in which its successor is opened; a tenth
@@ -22,30 +22,25 @@ class Opener:
     """Opens connections and has them join the pool.
 
     Args:
+        options: The pool's.
         state: Where they join.
         lender: Whose they are from then on.
         sessions: Makes their sessions.
-        configure: The user's, called with each before anybody borrows it.
-        max_lifetime: Seconds that the longest-lived of them is lent for.
-        request_timeout: Seconds that a request may take, for which there must be time.
     """
 
     def __init__(
         self,
+        options: PoolOptions,
         state: PoolState[Connection, PooledConnection],
         lender: Lender,
         sessions: SessionMaker,
-        *,
-        configure: Hook | None,
-        max_lifetime: float,
-        request_timeout: float,
     ) -> None:
+        self._configure = options.configure
+        self._longest_life = options.longest_life
+        self._request_timeout = options.request_timeout
         self._state = state
         self._lender = lender
         self._sessions = sessions
-        self._configure = configure
-        self._max_lifetime = max_lifetime
-        self._request_timeout = request_timeout
         self._rng = random.Random()  # noqa: S311  # jitter, no secret
         self.drains = 0  # how often the pool was drained: what is being opened is old as well
 
@@ -78,10 +73,9 @@ class Opener:
         """Take in a connection that took so many seconds to open."""
         now = self._lender.now()
         connection.opened_at = now
-        life = self._max_lifetime * self._rng.uniform(numbers.SHORTEST_LIFE, 1.0)
+        life = self._longest_life * self._rng.uniform(SHORTEST_LIFE, 1.0)
         usable = max(life - self._request_timeout, 0.0)
         connection.retire_at = now + usable
         connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
         self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
         self._state.welcome(connection, now)
-        self._lender.progress.set()

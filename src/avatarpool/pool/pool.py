@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import warnings
 import weakref
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Self
 
-from avatarpool.arguments import check_number, is_number
 from avatarpool.client.session import new_avatar_session
-from avatarpool.exceptions import ConfigurationError, PoolClosed
-from avatarpool.pool import numbers
+from avatarpool.exceptions import PoolClosed
+from avatarpool.pool.arguments import check_number, is_number
 from avatarpool.pool.borrowing import PooledConnection
-from avatarpool.pool.collector import CollectionLimits
 from avatarpool.pool.connection import Connection
-from avatarpool.pool.events import PoolEvent
+from avatarpool.pool.events import Listeners, PoolEvent
 from avatarpool.pool.factory import ConfigFactory, SessionMaker
+from avatarpool.pool.health import Health
 from avatarpool.pool.hooks import Hook
 from avatarpool.pool.keeper import Keeper
 from avatarpool.pool.lending import Lender
+from avatarpool.pool.meter import Meter
 from avatarpool.pool.opener import Opener
+from avatarpool.pool.options import PoolOptions, new_name
 from avatarpool.pool.readiness import Readiness
 from avatarpool.pool.state import Phase, PoolState
+from avatarpool.pool.tasks import Tasks
 from avatarpool.stats import PoolStats
-
-log = logging.getLogger("avatarpool.pool")
-
-_pool_numbers = itertools.count(1)
 
 
 class AvatarConnectionPool:
@@ -126,91 +120,75 @@ class AvatarConnectionPool:
         name: str | None = None,
         session_factory: Callable[..., object] = new_avatar_session,
     ) -> None:
-        self.name = name or f"pool-{next(_pool_numbers)}"
-        self.timeout = timeout
-        self.request_timeout = request_timeout
-        problems = numbers.negative(
-            session_ttl_minutes=session_ttl_minutes, num_workers=num_workers
-        )
-        if max_lifetime is None:
-            max_lifetime = 0.0 if problems else session_ttl_minutes * 60.0
-        self._max_lifetime = max_lifetime
-        problems += numbers.negative(
-            timeout=timeout,
-            request_timeout=request_timeout,
-            first_frame_timeout=first_frame_timeout or 0.0,  # None: no limit
-            frame_gap_timeout=frame_gap_timeout or 0.0,
-            max_frames=max_frames,
-            max_frame_bytes=max_frame_bytes,
-            max_waiting=max_waiting,
-            max_lifetime=max_lifetime,
-            max_idle=max_idle,
-            quarantine_timeout=quarantine_timeout,
-            reconnect_timeout=reconnect_timeout,
-            leak_warning=leak_warning or 0.0,
-        )
-        problems += _uncountable(
-            pool_size=pool_size,
-            min_size=0 if min_size is None else min_size,
-            max_size=0 if max_size is None else max_size,
-            num_workers=num_workers,
-            max_waiting=max_waiting,
-        )
-        problems += _uncallable(
-            config_factory=config_factory,
-            configure=configure,
-            check=check,
-            reset=reset,
-            reconnect_failed=reconnect_failed,
-            session_factory=session_factory,
-        )
-        if not problems:
-            problems = numbers.problems(
-                session_ttl_minutes, max_lifetime, request_timeout, num_workers
+        self._build(
+            PoolOptions(
+                pool_size=pool_size,
+                config_factory=config_factory,  # type: ignore[arg-type]  # None: it says so
+                session_ttl_minutes=session_ttl_minutes,
+                min_size=min_size,
+                max_size=max_size,
+                timeout=timeout,
+                request_timeout=request_timeout,
+                first_frame_timeout=first_frame_timeout,
+                frame_gap_timeout=frame_gap_timeout,
+                max_frames=max_frames,
+                max_frame_bytes=max_frame_bytes,
+                max_waiting=max_waiting,
+                max_lifetime=max_lifetime,
+                max_idle=max_idle,
+                quarantine_timeout=quarantine_timeout,
+                num_workers=num_workers,
+                configure=configure,
+                check=check,
+                reset=reset,
+                reconnect_timeout=reconnect_timeout,
+                reconnect_failed=reconnect_failed,
+                leak_warning=leak_warning,
+                on_event=on_event,
+                name=name or new_name(),
+                session_factory=session_factory,
             )
-        if config_factory is None:
-            problems.append("config_factory is missing")
-        if problems or config_factory is None:
-            raise ConfigurationError(f"pool {self.name!r} cannot work", problems)
-        ttl = timedelta(minutes=session_ttl_minutes)
-        self._sessions = SessionMaker(config_factory, session_factory, ttl)
-        if max_size is None:
-            max_size = max(pool_size, min_size or 0)
+        )
+
+    @classmethod
+    def from_options(cls, options: PoolOptions) -> Self:
+        """Make a pool from what another one, a group or a file has put together."""
+        pool = cls.__new__(cls)
+        pool._build(options)  # noqa: SLF001  # our own
+        return pool
+
+    def _build(self, options: PoolOptions) -> None:
+        self.name = options.name
+        self.timeout = options.timeout
+        self.request_timeout = options.request_timeout
+        self.meter = Meter()
+        self._num_workers = options.num_workers
         self._state: PoolState[Connection, PooledConnection] = PoolState(
-            self.name,
-            min_size=min(pool_size, max_size) if min_size is None else min_size,
-            max_size=max_size,
-            max_waiting=max_waiting,
-            max_idle=max_idle,
-            quarantine_timeout=quarantine_timeout,
+            options.name,
+            min_size=options.smallest_size,
+            max_size=options.largest_size,
+            max_waiting=options.max_waiting,
+            max_idle=options.max_idle,
+            quarantine_timeout=options.quarantine_timeout,
         )
+        listeners = Listeners(options.name)
+        if options.on_event is not None:
+            listeners.add(options.on_event)
+        self._tasks = Tasks(options.name)
+        # Nobody holds the pool but its user: forgotten, it closes what it had open.
+        health = Health(options, self._tasks, self.meter, listeners, pool=weakref.ref(self))
         self._lender = Lender(
-            self.name,
-            self._state,
-            CollectionLimits(
-                request_timeout, first_frame_timeout, frame_gap_timeout, max_frames, max_frame_bytes
-            ),
-            timeout=timeout,
-            check=check,
-            reset=reset,
-            leak_warning=leak_warning,
+            options, self._state, self._tasks, health, meter=self.meter, listeners=listeners
         )
-        self.meter = self._lender.meter
-        if on_event is not None:
-            self.add_listener(on_event)
-        self._opener = Opener(
-            self._state,
-            self._lender,
-            self._sessions,
-            configure=configure,
-            max_lifetime=self._max_lifetime,
-            request_timeout=request_timeout,
+        self._sessions = SessionMaker(
+            options.config_factory, options.session_factory, options.token_ttl
         )
-        self._num_workers = num_workers
-        self._reconnect_timeout = reconnect_timeout
-        self._reconnect_failed = reconnect_failed
-        self._keeper: Keeper | None = None  # from initialize() on
-        self._is_open = False  # whether initialize() has done its work
+        self._opener = Opener(options, self._state, self._lender, self._sessions)
+        self._keeper = Keeper(
+            options, self._state, self._tasks, health, opener=self._opener, lender=self._lender
+        )
+        self._readiness = Readiness(self._state, health.policy, self._keeper.progress)
+        self._is_up = False  # whether initialize() has done its work
         self._closed: asyncio.Future[None] | None = None  # from close() on
 
     def __repr__(self) -> str:
@@ -227,7 +205,7 @@ class AvatarConnectionPool:
     @property
     def closed(self) -> bool:
         """Whether it is not open: not initialized yet, or closed."""
-        return self._keeper is None or self._closed is not None
+        return self._tasks.loop is None or self._closed is not None
 
     @property
     def min_size(self) -> int:
@@ -252,12 +230,11 @@ class AvatarConnectionPool:
     @property
     def last_open_error(self) -> Exception | None:
         """Why the latest attempt to open a session failed; None after a success."""
-        return self._keeper.policy.error if self._keeper else None
+        return self._keeper.policy.error
 
     def get_stats(self) -> PoolStats:
         """Return the pool's numbers; `PoolStats` describes each with its unit."""
-        now = self._lender.now() if self._keeper else 0.0
-        return self.meter.snapshot(self._state, self._state.members, now)
+        return self.meter.snapshot(self._state, self._state.members, self._tasks.now())
 
     def pop_stats(self) -> PoolStats:
         """Return the pool's numbers and start the counters and latencies anew."""
@@ -309,48 +286,26 @@ class AvatarConnectionPool:
             PoolClosed: It is closed already.
         """
         check_number(f"pool {self.name!r} cannot be opened", timeout=timeout)
+        if self._closed is None and self._tasks.loop is None and not wait:
+            await self._sessions.rehearse(Connection(self._lender))
+        # After that, which takes its time: much may have happened meanwhile.
         if self._closed is not None:
             raise PoolClosed(f"pool {self.name!r} is closed: make a new one")
-        if self._keeper is not None:
+        if self._tasks.loop is not None:
             self._lender.check_loop()
-            if wait and not self._is_open:
-                await self._readiness().some(timeout)
-                self._is_open = True
+            if wait and not self._is_up:
+                await self._readiness.some(timeout)
+                self._is_up = True
             return
-        if not wait:
-            await self._sessions.rehearse(Connection(self._lender))
-        lender = self._lender
-        self._keeper = Keeper(
-            self.name,
-            self._state,
-            self.meter,
-            new_connection=self._opener.open,
-            joined=self._opener.join,
-            opening_failed=lender.opening_failed,
-            swept=lender.look,
-            tell=lender.tell,
-            num_workers=self._num_workers,
-            reconnect_timeout=self._reconnect_timeout,
-            reconnect_failed=partial(_call_with, self._reconnect_failed, weakref.ref(self)),
-            look_interval=numbers.interval(self._max_lifetime, self._state.max_idle),
-            drain_interval=numbers.interval(
-                self._max_lifetime, self._state.max_idle, self._state.quarantine_timeout
-            ),
-        )
-        lender.open(self._keeper)
         self._keeper.start()
         if not wait:
             return
         try:
-            await self._readiness().some(timeout)
+            await self._readiness.some(timeout)
         except BaseException:
             await self.close(timeout=0.0)
             raise
-        self._is_open = True
-
-    def _readiness(self) -> Readiness:
-        assert self._keeper is not None
-        return Readiness(self._state, self._keeper.policy, self._lender.progress)
+        self._is_up = True
 
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until ``min_size`` sessions are open, lent or not: all of them, and no fewer.
@@ -366,7 +321,7 @@ class AvatarConnectionPool:
         """
         self._lender.check_open()
         self._lender.check_loop()
-        await self._readiness().all(timeout)
+        await self._readiness.all(timeout)
 
     async def check(self) -> None:
         """Look at the idle sessions now: each is pinged and passes ``check``, or is replaced.
@@ -381,7 +336,7 @@ class AvatarConnectionPool:
         """
         self._lender.check_open()
         self._lender.check_loop()
-        await self._lender.verify_idle(self._num_workers)
+        await self._lender.checker.verify_idle(self._num_workers)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the pool: waiters learn it at once, borrowers have ``timeout`` seconds.
@@ -397,24 +352,21 @@ class AvatarConnectionPool:
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
-        if self._keeper is not None:
+        if self._tasks.loop is not None:
             self._lender.check_loop()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         self._closed = loop.create_future()
         try:
             self._lender.close(f"pool {self.name!r} was closed while waiting")
-            if self._keeper is not None:
-                self._keeper.stop()
-                self._keeper.act()
-                await self._until_returned(deadline)
-                self._cut()
-                await self._keeper.close()
+            self._keeper.stop()
+            await self._readiness.none(deadline)
+            self._lender.cut()
+            await self._keeper.close()
         finally:
             try:
-                self._cut()
-                if self._keeper is not None:
-                    await self._keeper.cut()
+                self._lender.cut()
+                await self._tasks.cut()
             finally:
                 try:
                     await self._sessions.console.close()
@@ -422,12 +374,11 @@ class AvatarConnectionPool:
                     self._closed.set_result(None)
 
     def __del__(self) -> None:
-        keeper: Keeper | None = getattr(self, "_keeper", None)  # the constructor may have raised
-        loop = self._lender.loop if keeper is not None else None
-        if keeper is None or loop is None or self._closed is not None:
+        tasks: Tasks | None = getattr(self, "_tasks", None)  # the constructor may have raised
+        if tasks is None or tasks.loop is None or self._closed is not None:
             return
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_let_go, self.name, self._lender, keeper, self._sessions)
+        if not tasks.loop.is_closed():
+            tasks.loop.call_soon_threadsafe(_let_go, self._lender, self._keeper, self._sessions)
         warnings.warn(  # last: where warnings are errors it raises
             f"pool {self.name!r} was forgotten with {self.total_count} sessions open: "
             "close it, or use it with async with",
@@ -436,38 +387,15 @@ class AvatarConnectionPool:
             stacklevel=1,
         )
 
-    async def _until_returned(self, deadline: float) -> None:
-        progress = self._lender.progress
-        try:
-            async with asyncio.timeout_at(deadline):
-                while self._state.members:
-                    await progress.wait()
-                    progress.clear()
-        except TimeoutError:
-            pass
-
-    def _cut(self) -> None:
-        """Close what is still lent: its borrower's request fails at once."""
-        for connection in list(self._state.members):
-            if connection.borrower is not None:
-                connection.borrower.ended(
-                    PoolClosed(f"pool {self.name!r} was closed before the last frame"),
-                    is_final=True,
-                )
-            self._state.retire(connection, "the pool closes")
-        if self._keeper is not None:
-            self._keeper.act()
-
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the pool's size; it opens and closes sessions in the background.
 
         Raises:
             ConfigurationError: The numbers cannot work.
         """
-        self._state.resize(min_size, min_size if max_size is None else max_size)
-        self._state.shrink()
-        if self._keeper is not None:
-            self._keeper.act()
+        with self._state.together():
+            self._state.resize(min_size, min_size if max_size is None else max_size)
+            self._state.shrink()
 
     def drain(self) -> None:
         """Replace every session: idle ones now, lent ones on their return.
@@ -478,10 +406,8 @@ class AvatarConnectionPool:
             PoolClosed: The pool is not open.
         """
         self._lender.check_open()
-        assert self._keeper is not None
         self._opener.drains += 1
-        self._state.expire(self._lender.now())
-        self._keeper.act()
+        self._state.expire(self._tasks.now())
 
     # --- borrowing ------------------------------------------------------------------------
 
@@ -516,36 +442,8 @@ class AvatarConnectionPool:
         return PooledConnection(self._lender, timeout, priority, self)
 
 
-def _call_with(
-    failed: Callable[[AvatarConnectionPool], object] | None,
-    pool: Callable[[], AvatarConnectionPool | None],
-) -> object:
-    """Tell a pool's user of an outage; nobody holds the pool for that."""
-    found = pool()
-    return failed(found) if failed is not None and found is not None else None
-
-
-def _let_go(name: str, lender: Lender, keeper: Keeper, sessions: SessionMaker) -> None:
+def _let_go(lender: Lender, keeper: Keeper, sessions: SessionMaker) -> None:
     """Close what a forgotten pool had open."""
-    lender.close(f"pool {name!r} was forgotten")
+    lender.close(f"pool {lender.name!r} was forgotten")
     keeper.stop()
-    keeper.act()
-    keeper.finish(sessions.console.close)
-
-
-def _uncountable(**given: object) -> list[str]:
-    """Name what was given for a number of things and is none."""
-    return [
-        f"{name} {value!r} is no whole number"
-        for name, value in given.items()
-        if not isinstance(value, int)
-    ]
-
-
-def _uncallable(**given: object) -> list[str]:
-    """Name what was given for a function and is none."""
-    return [
-        f"{name} {value!r} cannot be called"
-        for name, value in given.items()
-        if not (value is None or callable(value))
-    ]
+    lender.tasks.finish(sessions.console.close)

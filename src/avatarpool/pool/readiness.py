@@ -1,4 +1,4 @@
-"""Waiting for a pool's connections to come up: for what can be had, or for all of them."""
+"""Waiting for a pool's connections: for what can be had of them, for all, or for none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avatarpool.pool.state import PoolState
 
 
 class Readiness:
-    """Waits until the keeper has opened what `PoolState` wants.
+    """Waits until the keeper has opened what `PoolState` wants, or closed it all.
 
     Args:
         state: What is wanted and what is there.
@@ -77,6 +77,15 @@ class Readiness:
                 f"pool {state.name!r} had {len(state.members)} of {state.min_size} connections "
                 f"after {timeout:.2f} s{f': {error}' if error else ''}"
             ) from error
+
+    async def none(self, deadline: float) -> None:
+        """Wait until the last connection is gone, or this moment of the event loop's clock."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._state.members:
+                    await self._until_progress()
+        except TimeoutError:
+            pass
 
     def _check_open(self) -> None:
         if self._state.is_closed:

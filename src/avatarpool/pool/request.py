@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from avatarpool.pool.collector import Collection
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
+from avatarpool.pool.receiving import Reception
 
 
 class Teller(Protocol):
@@ -38,14 +38,18 @@ class Served(Protocol):
 class Request:
     """A request from its first audio to its end, whatever that is.
 
-    The borrower's collection, the statistics and the events learn of the same end:
+    Whatever takes its frames, the statistics and the events learn of the same end:
     here, and nowhere else.
 
     Args:
         teller: Who counts it and tells of it.
         connection: What it is made on.
-        collection: Where its frames go.
+        req_id: Its id.
+        reception: Where its frames go.
         began_at: Now, by the event loop's clock.
+
+    Attributes:
+        error: Why it failed, once it has.
     """
 
     __slots__ = (
@@ -53,23 +57,32 @@ class Request:
         "_started",
         "_teller",
         "began_at",
-        "collection",
+        "error",
         "has_frames",
         "is_over",
+        "reception",
+        "req_id",
     )
 
     def __init__(
-        self, teller: Teller, connection: Served, collection: Collection, began_at: float
+        self,
+        teller: Teller,
+        connection: Served,
+        req_id: str,
+        reception: Reception,
+        began_at: float,
     ) -> None:
         self._teller = teller
         self._connection = connection
         self._started = teller.meter.clock()
         self.began_at = began_at
-        self.collection = collection
+        self.req_id = req_id
+        self.reception = reception
+        self.error: Exception | None = None
         self.has_frames = False
         self.is_over = False
         teller.meter.counters.requests_num += 1
-        teller.tell(Kind.REQUEST_BEGAN, connection.connection_id, collection.req_id or "")
+        teller.tell(Kind.REQUEST_BEGAN, connection.connection_id, req_id)
 
     def first_frame(self) -> None:
         """Record that frames have begun to come."""
@@ -84,7 +97,8 @@ class Request:
         if self.is_over:
             return
         self.is_over = True
-        self.collection.finish(error)
+        self.error = error
+        self.reception.finish(error)
         meter = self._teller.meter
         elapsed = meter.clock() - self._started
         if error is not None:

@@ -1,18 +1,21 @@
 """What the pool decides: pure, synchronous, without I/O and without a clock.
 
 Every event is one method; what it decides is in the phases of the members it
-touched, in the waiters it served, and in `to_close`, which the caller empties.
+touched, in the waiters it served, and in `to_close`. Whatever leaves something to
+close or to open wakes whoever acts on that.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from avatarpool.exceptions import ConfigurationError, TooManyRequests
+from avatarpool.pool.arguments import out_of_bounds, uncountable
 from avatarpool.pool.queue import FairQueue
 
 
@@ -27,6 +30,9 @@ class Phase(Enum):
 
 # Looked up once: on Python 3.11 an enum's member costs a call, and each borrow takes several.
 IDLE, LENT, DRAINING, OUT = Phase
+
+NO_LONGER_OPEN = "no longer open"
+"""Why a member goes that has ended, or is about to."""
 
 
 class Member:
@@ -64,6 +70,11 @@ class Member:
         self.is_aging = False
         self.why = ""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end is known to be near: it is of no use to a borrower."""
+        return False
+
 
 M = TypeVar("M", bound=Member)
 M_contra = TypeVar("M_contra", bound=Member, contravariant=True)
@@ -99,6 +110,10 @@ class PoolState(Generic[M, W]):
         max_waiting: Borrowers that may wait; 0 for any number.
         max_idle: Seconds after which an idle member beyond ``min_size`` goes.
         quarantine_timeout: Seconds that a member may drain in silence.
+
+    Attributes:
+        wake: Called after a decision that leaves something to close or to open, at once;
+            set by whoever acts on it.
     """
 
     def __init__(
@@ -112,7 +127,8 @@ class PoolState(Generic[M, W]):
         quarantine_timeout: float,
     ) -> None:
         self.name = name
-        self.resize(min_size, max_size)
+        self.wake: Callable[[], object] = _wake_nobody
+        self._decisions = 0  # under way, that are one with others
         self.max_waiting = max_waiting
         self.max_idle = max_idle
         self.quarantine_timeout = quarantine_timeout
@@ -124,6 +140,7 @@ class PoolState(Generic[M, W]):
         self.idle_members: deque[M] = deque()
         self.draining_members: dict[M, None] = {}
         self._waiters: FairQueue[W] = FairQueue()
+        self.resize(min_size, max_size)
 
     # --- what one may ask ------------------------------------------------------------
 
@@ -161,14 +178,19 @@ class PoolState(Generic[M, W]):
 
     def lend(self, now: float) -> M | None:
         """Take the longest idle member; None: wait for one."""
-        while self.idle_members:
-            member = self.idle_members.popleft()
-            if member.retire_at > now:
+        lent = None
+        idle = self.idle_members
+        while idle:
+            member = idle.popleft()
+            if member.retire_at > now and not member.is_ending:
                 member.phase = LENT
                 member.since = now
-                return member
-            self.retire(member, "too old")
-        return None
+                lent = member
+                break
+            self._let_go(member, "too old" if member.retire_at <= now else NO_LONGER_OPEN)
+        if self.to_close:
+            self._changed()
+        return lent
 
     def take_out(self, member: M, now: float) -> bool:
         """Keep an idle member from borrowers, until it is recycled; False: it is not idle."""
@@ -191,6 +213,8 @@ class PoolState(Generic[M, W]):
                 f"and max_waiting is {self.max_waiting}"
             )
         self._waiters.push(waiter, now, priority, timeout)
+        if self.has_room:
+            self._changed()  # one more borrower may be a reason to grow
 
     @property
     def next_deadline(self) -> float:
@@ -218,9 +242,10 @@ class PoolState(Generic[M, W]):
 
     def join(self, member: M, now: float) -> None:
         """Take in a connection that has just opened."""
-        self.members[member] = None
-        self.recycle(member, now)
-        self._retire_succeeded()
+        with self.together():
+            self.members[member] = None
+            self.recycle(member, now)
+            self._retire_succeeded()
 
     def welcome(self, member: M, now: float) -> None:
         """Take in a connection that has just opened, if it is still of use.
@@ -234,6 +259,7 @@ class PoolState(Generic[M, W]):
         else:
             member.why = "nobody waits for it any more"
             self.to_close.append(member)
+            self._changed()
 
     def recycle(self, member: M, now: float) -> None:
         """A clean member is free: hand it to the next waiter, or keep it idle."""
@@ -274,16 +300,22 @@ class PoolState(Generic[M, W]):
 
     def retire(self, member: M, why: str) -> None:
         """Let a member go and have it closed."""
-        if self._remove(member):
-            member.why = why
-            self.to_close.append(member)
+        if self._let_go(member, why):
+            self._changed()
 
     def lose(self, member: M) -> bool:
         """A member's connection died; False: it was not ours any more."""
-        return self._remove(member)
+        was_ours = self._remove(member)
+        if was_ours:
+            self._changed()
+        return was_ours
 
     def sweep(self, now: float) -> None:
         """Retire what is too old or too long idle, or did not drain in time."""
+        with self.together():
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
         self.sweep_draining(now)
         spare = len(self.members) - self.min_size
         for member in list(self.members):
@@ -298,9 +330,10 @@ class PoolState(Generic[M, W]):
 
     def sweep_draining(self, now: float) -> None:
         """Retire what did not drain in time."""
-        for member in list(self.draining_members):
-            if now >= member.drains_until:
-                self.retire(member, "its request did not end")
+        with self.together():
+            for member in list(self.draining_members):
+                if now >= member.drains_until:
+                    self.retire(member, "its request did not end")
 
     def expire(self, now: float) -> None:
         """Make every member too old: idle ones go now, lent ones on their return."""
@@ -314,36 +347,44 @@ class PoolState(Generic[M, W]):
         Raises:
             ConfigurationError: They are no bounds.
         """
-        problems = [
-            f"{name} {size!r} is no whole number"
-            for name, size in (("min_size", min_size), ("max_size", max_size))
-            if not isinstance(size, int)
-        ]
-        if problems:
-            raise ConfigurationError("the pool's size cannot work", problems)
-        if min_size < 0:
-            problems.append(f"min_size {min_size} is negative")
-        if max_size < 1:
-            problems.append(f"max_size {max_size} is not at least 1")
-        if max_size < min_size:
-            problems.append(f"max_size {max_size} is smaller than min_size {min_size}")
+        problems = uncountable(min_size=min_size, max_size=max_size)
+        problems = problems or out_of_bounds(min_size, max_size)
         if problems:
             raise ConfigurationError("the pool's size cannot work", problems)
         self.min_size = min_size
         self.max_size = max_size
+        self._changed()
 
     def shrink(self) -> None:
         """Retire idle members beyond ``max_size``, the longest idle first."""
-        while self.idle_members and len(self.members) > self.max_size:
-            self.retire(self.idle_members[0], "one too many")
+        with self.together():
+            while self.idle_members and len(self.members) > self.max_size:
+                self.retire(self.idle_members[0], "one too many")
 
     def close(self, error: Exception) -> None:
         """Send waiters away and retire all that is not lent; nothing is lent again."""
-        self.is_closed = True
-        self.fail_waiters(error)
-        for member in list(self.members):
-            if member.phase is not LENT:
-                self.retire(member, "the pool closes")
+        with self.together():
+            self.is_closed = True
+            self.fail_waiters(error)
+            for member in list(self.members):
+                if member.phase is not LENT:
+                    self.retire(member, "the pool closes")
+
+    # --- whoever acts on it ------------------------------------------------------------
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one of several decisions, and of what else belongs to them: one wake after all."""
+        self._decisions += 1
+        try:
+            yield
+        finally:
+            self._decisions -= 1
+            self._changed()
+
+    def _changed(self) -> None:
+        if not self._decisions:
+            self.wake()
 
     def _is_surplus(self, member: M) -> bool:
         """Whether there is one too many, or this one's successor is there."""
@@ -356,6 +397,13 @@ class PoolState(Generic[M, W]):
             if member.is_aging and self._is_surplus(member):
                 self.retire(member, "succeeded")
 
+    def _let_go(self, member: M, why: str) -> bool:
+        if not self._remove(member):
+            return False
+        member.why = why
+        self.to_close.append(member)
+        return True
+
     def _remove(self, member: M) -> bool:
         if member not in self.members:
             return False
@@ -366,3 +414,7 @@ class PoolState(Generic[M, W]):
         self.draining_members.pop(member, None)
         member.phase = OUT
         return True
+
+
+def _wake_nobody() -> None:
+    """Nobody acts on the state yet."""
