@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +53,9 @@ def main() -> None:
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
     if value:
-        typer.echo(f"avatarpool {version('avatarpool')}")
+        from avatarpool import __version__  # noqa: PLC0415
+
+        typer.echo(f"avatarpool {__version__}")
         raise typer.Exit
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from avatarpool.cli.settings import REQUIRED_VARIABLES, Settings, settings_from
-from avatarpool.service import LocalAvatarService
 
 
 @asynccontextmanager
@@ -16,6 +15,8 @@ async def avatar_service(settings: Settings) -> AsyncIterator[Settings]:
     if not settings.is_empty:
         yield settings
         return
+    from avatarpool.service import LocalAvatarService  # noqa: PLC0415  # and its lips
+
     unset = ", ".join(REQUIRED_VARIABLES)
     print(f"None of {unset} is set: using a local avatar service.", file=sys.stderr)  # noqa: T201
     async with LocalAvatarService() as service:
