@@ -24,7 +24,7 @@ from avatarpool.cli.options import (
 )
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
-from avatarpool.soak.plan import FaultMix
+from avatarpool.soak.plan import FaultMix, SoakPlan
 
 app = typer.Typer(
     name="avatarpool",
@@ -237,10 +237,9 @@ def soak(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.soak import run_soak  # noqa: PLC0415
-    from avatarpool.soak.report import SoakPlan  # noqa: PLC0415
 
     seed = secrets.randbelow(2**32) if seed is None else seed
-    plan = SoakPlan(minutes * 60, connections, borrowers, faults.value, seed)
+    plan = SoakPlan(minutes * 60, connections, borrowers, faults, seed)
     raise typer.Exit(run_in_loop(run_soak(plan, json)))
 
 

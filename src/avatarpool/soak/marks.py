@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
 from avatarpool.protocol.messages import AnimationFrame
-from avatarpool.soak.report import Violation
+from avatarpool.soak.tally import Violation
 
 SAMPLE_RATE = 16000
 NUMBERS = 2**26
