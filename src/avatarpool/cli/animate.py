@@ -11,9 +11,9 @@ from avatarpool.animate.files import write_jsonl, write_npz, write_pb
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.options import AnimationFormat
 from avatarpool.cli.screen import open_screen
-from avatarpool.cli.settings import Settings
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
+from avatarpool.environment import Settings
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 from avatarpool.pool import AvatarConnectionPool
 
@@ -57,10 +57,10 @@ async def animate(options: AnimateOptions, settings: Settings) -> int:
     if not to_do:
         return 0
     size = min(options.pool_size, len(to_do))
-    async with avatar_service(settings) as target:
+    async with avatar_service(settings) as config_factory:
         pool = AvatarConnectionPool(
             pool_size=size,
-            config_factory=target.session_config,
+            config_factory=config_factory,
             session_ttl_minutes=options.session_ttl_minutes,
         )
         scope = Interruptible()

@@ -117,7 +117,7 @@ def run(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
     from avatarpool.load import LoadPlan  # noqa: PLC0415
 
     options = RunOptions(LoadPlan(rounds, requests, interval, pool_size), ttl, timeout, audio, json)
@@ -265,8 +265,8 @@ def view(
       avatarpool view --port 0 --pool-size 4
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
     from avatarpool.cli.view import ViewOptions, view  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
 
     raise typer.Exit(
         run_in_loop(view(ViewOptions(port, pool_size, timeout, open), read_settings()))
@@ -325,7 +325,7 @@ def animate(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.animate import AnimateOptions, animate  # noqa: PLC0415
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
 
     options = AnimateOptions(speech, output, format, force, pool_size, ttl, timeout)
     raise typer.Exit(run_in_loop(animate(options, read_settings())))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from avatarpool.cli.service import why_not_listening
-from avatarpool.cli.settings import Settings
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
+from avatarpool.environment import Settings
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view import create_page
 
@@ -45,10 +45,10 @@ async def view(options: ViewOptions, settings: Settings) -> int:
         AvatarPoolError: No session could be opened.
     """
     async with Interruptible(), AsyncExitStack() as stack:
-        target = await stack.enter_async_context(avatar_service(settings))
+        config_factory = await stack.enter_async_context(avatar_service(settings))
         pool = AvatarConnectionPool(
             pool_size=options.pool_size,
-            config_factory=target.session_config,
+            config_factory=config_factory,
             max_waiting=_MAX_WAITING,
         )
         await stack.enter_async_context(pool)
