@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 from raw_client import PATIENCE, Client, connected, frame, in_session
 
-from avatarpool.protocol.codec import encode, encode_audio
+from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import (
     AudioInput,
     ConfigureSession,
@@ -245,7 +245,7 @@ FLOODS = {
     "pings": [frame(b"%d" % i, WSMsgType.PING) for i in range(FLOOD)],
     "pongs": [frame(b"%d" % i, WSMsgType.PONG) for i in range(FLOOD)],
     "interrupts": [frame(encode(Interrupt(str(i)))) for i in range(FLOOD)],
-    "messages without audio": [frame(encode_audio("r", b"", end=False))] * FLOOD,
+    "messages without audio": [frame(encode(AudioInput("r", b"", end=False)))] * FLOOD,
 }
 
 
@@ -378,7 +378,7 @@ async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(speech, 
     limits = ServiceLimits(credits=0.2)
     async with LocalAvatarService(limits=limits) as service, in_session(service) as client:
         small = [speech[i : i + 64] for i in range(0, len(speech), 64)] * 10
-        pieces = [frame(encode_audio("r", audio, end=False)) for audio in small]
+        pieces = [frame(encode(AudioInput("r", audio, end=False))) for audio in small]
         client.transport.write(b"".join(pieces))
 
         assert await ended(client) == (4001, "credits exhausted", 4001)
