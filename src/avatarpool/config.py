@@ -64,7 +64,8 @@ class SessionConfig:
         use_query_auth: Send the credentials in the URL's query (as browsers
             must) and not in headers.
         expire_at: When the session token expires, at most 24 h ahead; naive
-            times are taken as UTC. Left out: one hour from the request.
+            times are taken as UTC. Left out: one hour from the request, in a pool
+            its ``session_ttl_minutes``.
         sample_rate: Samples per second of the audio.
         bitrate: Bits per second for Ogg Opus; 0 lets the encoder choose.
         audio_format: `AudioFormat` of the audio.
@@ -93,11 +94,12 @@ class SessionConfig:
             sent before and sends nothing; at most ``ping_interval``.
         proxy: True asks the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``,
             ``ALL_PROXY`` and ``NO_PROXY``. False takes none. A URL is taken
-            whatever the environment says: ``http``, ``https`` or ``socks5``, with
-            ``user:password@`` if it asks for them; never shown or logged. This
+            whatever the environment says: ``http``, ``https``, ``socks5`` or ``socks5h``,
+            with ``user:password@`` if it asks for them; never shown or logged. This
             machine's own addresses are always reached directly.
         ssl_context: Verifies the console, the ingress and ``https`` proxies. Left
-            out: the machine's authorities, or those that ``SSL_CERT_FILE`` names.
+            out: the machine's authorities, or those that ``SSL_CERT_FILE`` and
+            ``SSL_CERT_DIR`` name.
         region: Names the endpoints that are left out, as `spatius` does:
             ``us-west`` stands for ``https://console.us-west.spatius.ai/v1/console`` and
             ``wss://api.us-west.spatius.ai/v2/driveningress``; regions in ``cn-`` are in
