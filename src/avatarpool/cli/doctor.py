@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from time import perf_counter
 from avatarpool.cli.advice import advice
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.streams import note
 from avatarpool.cli.target import avatar_service
 from avatarpool.client.session import AvatarSession
 from avatarpool.config import SessionConfig
@@ -36,10 +36,10 @@ async def examine(timeout: float) -> int:
         async with Interruptible() as scope, avatar_service(settings) as config_factory:
             await _walk(config_factory(), timeout)
     except ConfigurationError:
-        _advise("Set or correct what is named above, or unset all AVATAR_* variables.")
+        note("Set or correct what is named above, or unset all AVATAR_* variables.")
         return MISUSED
     except AvatarPoolError as error:
-        _advise(advice(error))
+        note(advice(error))
         return 1
     if scope.was_interrupted:
         return INTERRUPTED
@@ -161,10 +161,6 @@ def _step(name: str) -> Iterator[_Words]:
         _show(name, "FAILED", 1000 * (perf_counter() - started), str(error))
         raise
     _show(name, "ok", 1000 * (perf_counter() - started), words.text)
-
-
-def _advise(what_to_do: str) -> None:
-    print(what_to_do, file=sys.stderr)  # noqa: T201
 
 
 def _show(name: str, outcome: str, spent_ms: float | None, text: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from avatarpool.cli.streams import note
 from avatarpool.config import SessionConfig
 from avatarpool.environment import VARIABLES, Settings
 
@@ -19,6 +19,6 @@ async def avatar_service(settings: Settings) -> AsyncIterator[Callable[[], Sessi
     from avatarpool.service import LocalAvatarService  # noqa: PLC0415  # and its lips
 
     unset = ", ".join(VARIABLES)
-    print(f"None of {unset} is set: using a local avatar service.", file=sys.stderr)  # noqa: T201
+    note(f"None of {unset} is set: using a local avatar service.")
     async with LocalAvatarService() as service:
         yield service.config_factory
