@@ -32,7 +32,7 @@ from websockets.asyncio.client import connect as websockets_connect
 from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.client import outgoing
 from avatarpool.client.console import ConsoleClient
-from avatarpool.protocol.codec import decode, encode, encode_audio
+from avatarpool.protocol.codec import audio_parts, decode, encode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.request_ids import generate_log_id
 
@@ -149,7 +149,7 @@ async def tuned_websockets(ports: Ports, avatar_id: str, size: int) -> AsyncIter
 
     async def request(audio: bytes) -> int:
         connection = idle.popleft()
-        await connection.send(encode_audio(generate_log_id(), audio, end=True))
+        await connection.send(b"".join(audio_parts(generate_log_id(), audio, end=True)))
         frames = []
         while True:
             frame = decode(await connection.recv(decode=False))
@@ -199,7 +199,7 @@ class PicowsListener(WSListener):
         """Send audio and wait for as many frames as must come."""
         self.left = self._frames
         self.done = asyncio.get_running_loop().create_future()
-        message = encode_audio(generate_log_id(), audio, end=True)
+        message = b"".join(audio_parts(generate_log_id(), audio, end=True))
         self.transport.send(WSMsgType.BINARY, message)
         await self.done
         return self._frames

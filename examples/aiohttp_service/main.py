@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ from aiohttp import web
 
 from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.audio import read_audio
+from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -31,17 +31,6 @@ POOL_SIZE = 3  # WebSocket connections to maintain
 BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
 MAX_BODY_BYTES = 10 * 1024 * 1024
-
-VARIABLES = (
-    "AVATAR_API_KEY",
-    "AVATAR_APP_ID",
-    "AVATAR_CONSOLE_ENDPOINT",
-    "AVATAR_INGRESS_ENDPOINT",
-    "AVATAR_SESSION_AVATAR_ID",
-)
-
-# What AVATAR_USE_QUERY_AUTH may say.
-SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 # What each failure is answered with; the first that fits.
 STATUS = (
@@ -109,42 +98,26 @@ def _error(status: int, error: object, headers: Mapping[str, str] | None = None)
 async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
     """Open the pool when the application starts and close it when it stops."""
     async with AsyncExitStack() as stack:
-        environment = read_environment()
-        if not environment:
+        settings = read_environment()
+        config_factory: Callable[[], SessionConfig] = settings.session_config
+        if settings.is_empty:
             names = ", ".join(VARIABLES)
             print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
-            environment = service.environment
-        config = session_config(environment)
-        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=lambda: config)
+            config_factory = service.config_factory
+        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=config_factory)
         app[avatar_pool] = await stack.enter_async_context(pool)
         yield
 
 
-def read_environment() -> Mapping[str, str]:
-    """Return the service's variables; an empty mapping if none is set."""
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
-    if 0 < len(missing) < len(VARIABLES):
-        print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
+def read_environment() -> Settings:
+    """Read the service's variables: all of them are set, or none."""
+    settings = Settings.read()
+    if settings.missing and not settings.is_empty:
+        names = ", ".join(settings.missing)
+        print(f"These environment variables are missing: {names}", file=sys.stderr)
         sys.exit(2)
-    return {} if missing else os.environ
-
-
-def session_config(environment: Mapping[str, str]) -> SessionConfig:
-    """Describe the sessions that the pool opens."""
-    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
-    if query_auth not in SWITCH:
-        raise ConfigurationError(
-            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
-        )
-    return SessionConfig(
-        api_key=environment["AVATAR_API_KEY"],
-        app_id=environment["AVATAR_APP_ID"],
-        console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
-        ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
-        avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=SWITCH[query_auth],
-    )
+    return settings
 
 
 def create_app() -> web.Application:
@@ -156,8 +129,8 @@ def create_app() -> web.Application:
 
 
 if __name__ == "__main__":
-    read_environment()  # an incomplete one ends here, before anything starts
     try:
+        read_environment()  # an incomplete one ends here, before anything starts
         web.run_app(create_app(), host=HOST, port=PORT)
     except AvatarPoolError as error:
         print(f"The avatar service cannot be used: {error}", file=sys.stderr)

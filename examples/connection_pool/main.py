@@ -6,12 +6,12 @@ Run it as it is: ``python main.py``. The README beside it explains the rest.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from avatarpool import AvatarConnectionPool, AvatarPoolError, ConfigurationError, SessionConfig
+from avatarpool.environment import VARIABLES, Settings
 from avatarpool.load import (
     LoadPlan,
     completion_text,
@@ -30,43 +30,15 @@ ROUND_INTERVAL = 30.0  # seconds between rounds
 SESSION_TTL = 10  # session time-to-live in minutes
 REQUEST_TIMEOUT = 45  # seconds for each audio request
 
-VARIABLES = (
-    "AVATAR_API_KEY",
-    "AVATAR_APP_ID",
-    "AVATAR_CONSOLE_ENDPOINT",
-    "AVATAR_INGRESS_ENDPOINT",
-    "AVATAR_SESSION_AVATAR_ID",
-)
 
-# What AVATAR_USE_QUERY_AUTH may say.
-SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
-
-
-def session_config(environment: Mapping[str, str]) -> SessionConfig:
-    """Describe one session; the pool asks for a fresh one per connection."""
-    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
-    if query_auth not in SWITCH:
-        raise ConfigurationError(
-            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
-        )
-    return SessionConfig(
-        api_key=environment["AVATAR_API_KEY"],
-        app_id=environment["AVATAR_APP_ID"],
-        console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
-        ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
-        avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=SWITCH[query_auth],
-    )
-
-
-async def run_rounds(environment: Mapping[str, str]) -> int:
+async def run_rounds(config_factory: Callable[[], SessionConfig]) -> int:
     """Open the pool, run the rounds, print the report; 0 if every request succeeded."""
     audio = load_speech_clip()
     print(f"Loaded audio file: {len(audio)} bytes")
 
     pool = AvatarConnectionPool(
         pool_size=POOL_SIZE,
-        config_factory=lambda: session_config(environment),
+        config_factory=config_factory,
         session_ttl_minutes=SESSION_TTL,
         request_timeout=REQUEST_TIMEOUT,
     )
@@ -100,16 +72,21 @@ async def run_rounds(environment: Mapping[str, str]) -> int:
 
 async def main() -> int:
     """Use the service that the environment names, or a local one if it names none."""
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
-    if not missing:
-        return await run_rounds(os.environ)
-    if len(missing) < len(VARIABLES):
-        print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
+    try:
+        settings = Settings.read()
+    except ConfigurationError as error:
+        print(f"The pool could not be opened: {error}", file=sys.stderr)
+        return 2
+    if not settings.missing:
+        return await run_rounds(settings.session_config)
+    if not settings.is_empty:
+        names = ", ".join(settings.missing)
+        print(f"These environment variables are missing: {names}", file=sys.stderr)
         return 2
     names = ", ".join(VARIABLES)
     print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
     async with LocalAvatarService() as service:
-        return await run_rounds(service.environment)
+        return await run_rounds(service.config_factory)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ The lifespan is Starlette's, and works the same without FastAPI.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from typing import TypedDict
@@ -21,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
 from avatarpool.audio import read_audio
+from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -37,17 +37,6 @@ BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
-VARIABLES = (
-    "AVATAR_API_KEY",
-    "AVATAR_APP_ID",
-    "AVATAR_CONSOLE_ENDPOINT",
-    "AVATAR_INGRESS_ENDPOINT",
-    "AVATAR_SESSION_AVATAR_ID",
-)
-
-# What AVATAR_USE_QUERY_AUTH may say.
-SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
-
 
 class State(TypedDict):
     """What the lifespan gives to every request."""
@@ -59,14 +48,14 @@ class State(TypedDict):
 async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """Open the pool when the application starts and close it when it stops."""
     async with AsyncExitStack() as stack:
-        environment = read_environment()
-        if not environment:
+        settings = read_environment()
+        config_factory: Callable[[], SessionConfig] = settings.session_config
+        if settings.is_empty:
             names = ", ".join(VARIABLES)
             print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
-            environment = service.environment
-        config = session_config(environment)
-        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=lambda: config)
+            config_factory = service.config_factory
+        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=config_factory)
         await stack.enter_async_context(pool)
         yield {"pool": pool}
 
@@ -139,30 +128,14 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def read_environment() -> Mapping[str, str]:
-    """Return the service's variables; an empty mapping if none is set."""
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
-    if 0 < len(missing) < len(VARIABLES):
-        print(f"These environment variables are missing: {', '.join(missing)}", file=sys.stderr)
+def read_environment() -> Settings:
+    """Read the service's variables: all of them are set, or none."""
+    settings = Settings.read()
+    if settings.missing and not settings.is_empty:
+        names = ", ".join(settings.missing)
+        print(f"These environment variables are missing: {names}", file=sys.stderr)
         sys.exit(2)
-    return {} if missing else os.environ
-
-
-def session_config(environment: Mapping[str, str]) -> SessionConfig:
-    """Describe the sessions that the pool opens."""
-    query_auth = environment.get("AVATAR_USE_QUERY_AUTH", "").lower()
-    if query_auth not in SWITCH:
-        raise ConfigurationError(
-            "AVATAR_USE_QUERY_AUTH", [f"{query_auth!r} is neither true nor false"]
-        )
-    return SessionConfig(
-        api_key=environment["AVATAR_API_KEY"],
-        app_id=environment["AVATAR_APP_ID"],
-        console_endpoint_url=environment["AVATAR_CONSOLE_ENDPOINT"],
-        ingress_endpoint_url=environment["AVATAR_INGRESS_ENDPOINT"],
-        avatar_id=environment["AVATAR_SESSION_AVATAR_ID"],
-        use_query_auth=SWITCH[query_auth],
-    )
+    return settings
 
 
 async def check_service() -> None:
@@ -170,9 +143,9 @@ async def check_service() -> None:
 
     The lifespan would find out as well, but uvicorn shows what it raises as a traceback.
     """
-    environment = read_environment()  # an incomplete one ends here
-    if environment:
-        async with AvatarSession(session_config(environment)):
+    settings = read_environment()  # an incomplete one ends here
+    if not settings.is_empty:
+        async with AvatarSession(settings.session_config()):
             pass
 
 

@@ -1,9 +1,14 @@
-"""avatarpool: warm avatar sessions, lent one request at a time."""
+"""avatarpool: warm avatar sessions, lent one request at a time.
 
-from importlib.metadata import version
+Importing this loads what is small. A name whose module brings protobuf, sockets or the
+local service along is loaded when it is asked for.
+"""
 
-from avatarpool.client.session import AvatarSession, new_avatar_session
-from avatarpool.config import OggOpusEncoderConfig, SessionConfig
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -21,22 +26,26 @@ from avatarpool.exceptions import (
     SessionTokenError,
     TooManyRequests,
 )
-from avatarpool.pool import (
-    AvatarConnectionPool,
-    LentSession,
-    PooledConnection,
-    PoolEvent,
-    PoolEventKind,
-)
-from avatarpool.pool.collector import AnimationCollector
-from avatarpool.protocol.keyframes import Keyframe
-from avatarpool.protocol.messages import AnimationFrame, PlaybackState
 from avatarpool.protocol.request_ids import generate_log_id
 from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
-from avatarpool.service import LocalAvatarService
 from avatarpool.stats import PoolStats
 
-__version__ = version("avatarpool")
+if TYPE_CHECKING:
+    from avatarpool.client.session import AvatarSession, new_avatar_session
+    from avatarpool.config import OggOpusEncoderConfig, SessionConfig
+    from avatarpool.pool import (
+        AvatarConnectionPool,
+        LentSession,
+        PooledConnection,
+        PoolEvent,
+        PoolEventKind,
+    )
+    from avatarpool.pool.collector import AnimationCollector
+    from avatarpool.protocol.keyframes import Keyframe
+    from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+    from avatarpool.service import LocalAvatarService
+
+    __version__: str
 
 __all__ = [
     "AgoraEgressConfig",
@@ -75,3 +84,38 @@ __all__ = [
     "generate_log_id",
     "new_avatar_session",
 ]
+
+# Where each of the other names is, as above.
+_MODULES = {
+    "AnimationCollector": "pool.collector",
+    "AnimationFrame": "protocol.messages",
+    "AvatarConnectionPool": "pool",
+    "AvatarSession": "client.session",
+    "Keyframe": "protocol.keyframes",
+    "LentSession": "pool",
+    "LocalAvatarService": "service",
+    "OggOpusEncoderConfig": "config",
+    "PlaybackState": "protocol.messages",
+    "PoolEvent": "pool",
+    "PoolEventKind": "pool",
+    "PooledConnection": "pool",
+    "SessionConfig": "config",
+    "new_avatar_session": "client.session",
+}
+
+
+if not TYPE_CHECKING:  # to a type checker any name at all would be there
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            value = getattr(import_module(f"avatarpool.{_MODULES[name]}"), name)
+        elif name == "__version__":
+            value = import_module("importlib.metadata").version("avatarpool")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value  # the next time it is just there
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.protocol.messages import AnimationFrame, PlaybackState
 from avatarpool.protocol.settings import (
+    DEFAULT_SAMPLE_RATE,
     OPUS_SAMPLE_RATES,
     PCM_SAMPLE_RATES,
     AgoraEgressConfig,
@@ -25,6 +26,11 @@ from avatarpool.proxies import parse_proxy
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 _ANY_REGION = "auto"  # the official SDK asks the vendor's scheduler, over the network
+
+
+# What an Opus encoder can be told.
+OPUS_FRAME_DURATIONS_MS = (10, 20, 40, 60)
+OPUS_APPLICATIONS = ("audio", "voip", "restricted_lowdelay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ class SessionConfig:
         use_query_auth: Send the credentials in the URL's query (as browsers
             must) and not in headers.
         expire_at: When the session token expires, at most 24 h ahead; naive
-            times are taken as UTC. Left out: one hour from the request.
+            times are taken as UTC. Left out: one hour from the request, in a pool
+            its ``session_ttl_minutes``.
         sample_rate: Samples per second of the audio.
         bitrate: Bits per second for Ogg Opus; 0 lets the encoder choose.
         audio_format: `AudioFormat` of the audio.
@@ -87,11 +94,12 @@ class SessionConfig:
             sent before and sends nothing; at most ``ping_interval``.
         proxy: True asks the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``,
             ``ALL_PROXY`` and ``NO_PROXY``. False takes none. A URL is taken
-            whatever the environment says: ``http``, ``https`` or ``socks5``, with
-            ``user:password@`` if it asks for them; never shown or logged. This
+            whatever the environment says: ``http``, ``https``, ``socks5`` or ``socks5h``,
+            with ``user:password@`` if it asks for them; never shown or logged. This
             machine's own addresses are always reached directly.
         ssl_context: Verifies the console, the ingress and ``https`` proxies. Left
-            out: the machine's authorities, or those that ``SSL_CERT_FILE`` names.
+            out: the machine's authorities, or those that ``SSL_CERT_FILE`` and
+            ``SSL_CERT_DIR`` name.
         region: Names the endpoints that are left out, as `spatius` does:
             ``us-west`` stands for ``https://console.us-west.spatius.ai/v1/console`` and
             ``wss://api.us-west.spatius.ai/v2/driveningress``; regions in ``cn-`` are in
@@ -107,7 +115,7 @@ class SessionConfig:
     ingress_endpoint_url: str = ""
     use_query_auth: bool = False
     expire_at: datetime | None = None
-    sample_rate: int = 16000
+    sample_rate: int = DEFAULT_SAMPLE_RATE
     bitrate: int = 0
     audio_format: AudioFormat = AudioFormat.PCM_S16LE
     ogg_opus_encoder: OggOpusEncoderConfig | None = None
@@ -221,10 +229,7 @@ class SessionConfig:
             return
         if known and not is_opus:
             yield "ogg_opus_encoder needs audio_format 'ogg_opus'"
-        if encoder.frame_duration_ms not in (10, 20, 40, 60):
-            yield f"frame_duration_ms {encoder.frame_duration_ms} is none of 10, 20, 40, 60"
-        if encoder.application not in ("audio", "voip", "restricted_lowdelay"):
-            yield f"application {encoder.application!r} is none of audio, voip, restricted_lowdelay"
+        yield from unfit_for_opus(encoder.frame_duration_ms, encoder.application)
 
     def _wrong_egress(self) -> Iterator[str]:
         livekit, agora = self.livekit_egress, self.agora_egress
@@ -274,6 +279,15 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
         if "@" in parts.netloc:
             return "carries a user name, which the service does not take"
     return None if is_reachable else "has no valid host or port"
+
+
+def unfit_for_opus(frame_duration_ms: int, application: str) -> Iterator[str]:
+    """Say what an Opus encoder cannot be told."""
+    if frame_duration_ms not in OPUS_FRAME_DURATIONS_MS:
+        known = ", ".join(map(str, OPUS_FRAME_DURATIONS_MS))
+        yield f"frame_duration_ms {frame_duration_ms} is none of {known}"
+    if application not in OPUS_APPLICATIONS:
+        yield f"application {application!r} is none of {', '.join(OPUS_APPLICATIONS)}"
 
 
 def _are_strings(mapping: Mapping[str, str]) -> bool:

@@ -55,7 +55,7 @@ class ConfigurationError(AvatarPoolError, ValueError):
 
 
 class AudioError(AvatarPoolError, ValueError):
-    """Audio that the service would misread; nothing of it was sent."""
+    """Audio that cannot be read or that the service would misread; nothing of it was sent."""
 
 
 class SessionStateError(AvatarPoolError, RuntimeError):
@@ -124,8 +124,9 @@ class AvatarSDKErrorCode(str, Enum):
 class CloseCode(IntEnum):
     """The service's own WebSocket close codes.
 
-    40xx: the request is at fault and a retry changes nothing. 45xx: the
-    server is briefly unable, and a retry with backoff may help.
+    40xx: the request is at fault and a retry changes nothing, except after 4002:
+    that session was merely old. 45xx: the server is briefly unable, and a retry with
+    backoff may help.
     """
 
     CREDITS_EXHAUSTED = 4001
@@ -157,7 +158,9 @@ class AvatarSDKError(AvatarPoolError):
         code: A stable `AvatarSDKErrorCode` to branch on.
         message: The sentence that ``str()`` shows after the code.
         phase: ``session_token``, ``websocket_connect``, ``websocket_handshake``,
-            ``websocket_runtime`` or ``websocket_send``.
+            ``websocket_runtime`` or ``websocket_send``; ``hook`` if the user's own
+            ``configure``, ``check`` or ``reset`` failed, ``unknown`` if it was none of
+            these. An official SDK's error keeps its own.
         http_status: Status of a refused token request or WebSocket upgrade; with
             ``proxy``, the proxy's answer.
         proxy: The proxy, without its credentials, if it failed and not the service.
@@ -268,7 +271,10 @@ class ConnectionGone(AvatarSDKError, ValueError):
 
 
 class PoolError(AvatarPoolError):
-    """The pool itself could not serve the borrower."""
+    """The pool could not serve the borrower, or what it was given to call failed.
+
+    What a hook or a factory raised that is none of these errors is the cause of one.
+    """
 
 
 class PoolClosed(PoolError):
@@ -276,7 +282,7 @@ class PoolClosed(PoolError):
 
 
 class PoolTimeout(PoolError, TimeoutError):
-    """No connection came free within the borrower's timeout."""
+    """No connection came free, or the pool was not at its size, within the timeout."""
 
 
 class TooManyRequests(PoolError):

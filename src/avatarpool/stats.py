@@ -51,6 +51,7 @@ class PoolStats(TypedDict):
     available_connections: int
     """Idle connections."""
     connections_lent: int
+    """Lent connections, and those that are being checked."""
     connections_draining: int
     """Returned connections whose request is not known to be over, or that are being reset."""
     connections_opening: int
@@ -94,7 +95,8 @@ class PoolStats(TypedDict):
     connections_lost: int
     """Connections that died."""
     connections_retired: int
-    """Connections closed for age, idleness, size or an unfinished request."""
+    """Connections that the pool closed: for age, idleness, size, an unfinished request, a
+    check that failed."""
     latency: PoolLatencies
 
 

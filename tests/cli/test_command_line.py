@@ -65,6 +65,9 @@ def test_help_leaves_the_commands_own_imports_for_later():
     )
     loaded = set(result.stdout.split())
     assert loaded.isdisjoint({"pydantic_settings", "rich.progress", "avatarpool.cli.run", "uvloop"})
+    assert loaded.isdisjoint(
+        {"asyncio", "google.protobuf", "avatarpool.pool", "avatarpool.service"}
+    )
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,11 @@ def test_an_incomplete_environment_is_named_and_exits_2(example, monkeypatch, ca
 
 
 @pytest.mark.parametrize(("text", "expected"), [("yes", True), ("True", True), ("0", False)])
-def test_query_authentication_is_read_as_the_command_does(example, text, expected):
-    environment = dict.fromkeys(example.VARIABLES, "value")
-    config = example.session_config({**environment, "AVATAR_USE_QUERY_AUTH": text})
+def test_query_authentication_is_read_as_the_command_does(example, monkeypatch, text, expected):
+    for name in example.VARIABLES:
+        monkeypatch.setenv(name, "value")
+    monkeypatch.setenv("AVATAR_USE_QUERY_AUTH", text)
+    config = example.read_environment().session_config()
     assert config.use_query_auth is expected
 
 
@@ -200,7 +202,7 @@ def test_query_authentication_is_read_as_the_command_does(example, text, expecte
     [
         ({"AVATAR_API_KEY": "wrong-key"}, 1, "the console refused"),
         ({"AVATAR_CONSOLE_ENDPOINT": "nope"}, 2, "must begin with http:// or https://"),
-        ({"AVATAR_USE_QUERY_AUTH": "maybe"}, 2, "AVATAR_USE_QUERY_AUTH: 'maybe' is neither"),
+        ({"AVATAR_USE_QUERY_AUTH": "maybe"}, 2, "AVATAR_USE_QUERY_AUTH: input should be"),
     ],
 )
 async def test_a_service_that_cannot_be_used_ends_the_start_in_a_sentence(

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from avatarpool.protocol.codec import decode, encode, encode_audio
+from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
+    AudioInput,
     ConfigureSession,
     ConfirmSession,
     Message,
@@ -48,7 +49,7 @@ class Client:
         await self.socket.send_bytes(encode(message))
 
     async def audio(self, req_id: str, audio: bytes, *, end: bool = False) -> None:
-        await self.socket.send_bytes(encode_audio(req_id, audio, end=end))
+        await self.socket.send_bytes(encode(AudioInput(req_id, audio, end)))
 
     async def receive(self) -> Message:
         async with asyncio.timeout(PATIENCE):

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 from raw_client import PATIENCE, Client, ask_for_token, connected, frame, in_session
 from shells import SHELLS, on_aiohttp
 
-from avatarpool.protocol.codec import encode, encode_audio
+from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import (
     AudioInput,
     ConfigureSession,
@@ -259,7 +259,7 @@ FLOODS = {
     "pings": [frame(b"%d" % i, WSMsgType.PING) for i in range(FLOOD)],
     "pongs": [frame(b"%d" % i, WSMsgType.PONG) for i in range(FLOOD)],
     "interrupts": [frame(encode(Interrupt(str(i)))) for i in range(FLOOD)],
-    "messages without audio": [frame(encode_audio("r", b"", end=False))] * FLOOD,
+    "messages without audio": [frame(encode(AudioInput("r", b"", end=False)))] * FLOOD,
 }
 
 
@@ -392,7 +392,7 @@ async def test_credits_that_run_out_while_audio_streams_in_are_no_fault(shell, s
     limits = ServiceLimits(credits=0.2)
     async with shell(limits=limits) as service, in_session(service) as client:
         small = [speech[i : i + 64] for i in range(0, len(speech), 64)] * 10
-        pieces = [frame(encode_audio("r", audio, end=False)) for audio in small]
+        pieces = [frame(encode(AudioInput("r", audio, end=False))) for audio in small]
         client.transport.write(b"".join(pieces))
 
         assert await ended(client) == (4001, "credits exhausted", 4001)

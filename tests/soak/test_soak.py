@@ -11,8 +11,9 @@ from avatarpool import AvatarConnectionPool, PoolError
 from avatarpool.lipsync import EchoDriver
 from avatarpool.service import Faults, LocalAvatarService, SessionFault
 from avatarpool.soak import soak
-from avatarpool.soak.report import SoakPlan, Violation
+from avatarpool.soak.plan import SoakPlan
 from avatarpool.soak.soak import Soak, open_sockets, resident_bytes
+from avatarpool.soak.tally import Violation
 
 
 @pytest.fixture(autouse=True)

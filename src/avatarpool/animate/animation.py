@@ -10,12 +10,13 @@ from avatarpool.pool import PooledConnection
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 Tick = Callable[[], object]
 """Called after each step of what takes long; ends it by raising."""
 
-SAMPLE_RATE = 16000
-"""Samples per second of the audio that is sent: the sessions' default."""
+SAMPLE_RATE = DEFAULT_SAMPLE_RATE
+"""Samples per second of the audio that is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
+from avatarpool.config import unfit_for_opus
 from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
 from avatarpool.protocol.opus import OPUS_RATE, packet_samples
 from avatarpool.protocol.settings import OPUS_SAMPLE_RATES
 
-_APPLICATIONS = {"audio": "audio", "voip": "voip", "restricted_lowdelay": "lowdelay"}
-_FRAME_DURATIONS_MS = (10, 20, 40, 60)
+_APPLICATIONS = {"restricted_lowdelay": "lowdelay"}  # those that FFmpeg calls otherwise
 
 # An Ogg page costs 28 bytes and is the smallest piece that can be sent: the
 # library's own second would hold the audio back for as long.
@@ -26,7 +26,7 @@ class OpusEncoder:
     About 10 ms of CPU for a second of speech; one encoder serves one stream.
 
     Args:
-        sample_rate: Rate of the PCM: 8000, 12000, 16000, 24000 or 48000 Hz.
+        sample_rate: Rate of the PCM, one of `OPUS_SAMPLE_RATES`.
         bitrate: Bits per second; 0 lets the encoder choose (about 64,000).
         frame_duration_ms: Length of an Opus frame: 10, 20, 40 or 60 ms.
         application: ``voip``, ``audio`` or ``restricted_lowdelay``.
@@ -44,13 +44,9 @@ class OpusEncoder:
     ) -> None:
         problems = []
         if sample_rate not in OPUS_SAMPLE_RATES:
-            problems.append(f"sample_rate {sample_rate} is none of {_listed(OPUS_SAMPLE_RATES)}")
-        if frame_duration_ms not in _FRAME_DURATIONS_MS:
-            problems.append(
-                f"frame_duration_ms {frame_duration_ms} is none of {_listed(_FRAME_DURATIONS_MS)}"
-            )
-        if application not in _APPLICATIONS:
-            problems.append(f"application {application!r} is none of {_listed(_APPLICATIONS)}")
+            rates = ", ".join(map(str, OPUS_SAMPLE_RATES))
+            problems.append(f"sample_rate {sample_rate} is none of {rates}")
+        problems += unfit_for_opus(frame_duration_ms, application)
         if problems:
             raise ConfigurationError("opus encoder cannot work", problems)
         self._av = _import_av()
@@ -68,7 +64,7 @@ class OpusEncoder:
             "libopus",
             rate=sample_rate,
             options={
-                "application": _APPLICATIONS[application],
+                "application": _APPLICATIONS.get(application, application),
                 "frame_duration": str(frame_duration_ms),
             },
         )
@@ -193,7 +189,3 @@ def _import_av() -> ModuleType:
             "Ogg Opus cannot be read or written",
             ["PyAV is not installed (install avatarpool's extra 'opus', or: pip install av)"],
         ) from error
-
-
-def _listed(values: Any) -> str:
-    return ", ".join(map(str, values))

@@ -9,7 +9,7 @@ from avatarpool.audio.check import check_audio
 from avatarpool.audio.opus import OpusEncoder, decode_ogg_opus, is_mono_opus
 from avatarpool.audio.wav import read_wav, to_pcm
 from avatarpool.exceptions import AudioError
-from avatarpool.protocol.settings import AudioFormat
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, AudioFormat
 
 # Of the file and of what comes out of it: 35 minutes of 16 kHz speech, and still
 # little enough to hold in memory a few times over.
@@ -19,7 +19,7 @@ MAX_AUDIO_BYTES = 64 * 1024 * 1024
 def read_audio(
     source: str | os.PathLike[str] | bytes,
     *,
-    sample_rate: int = 16000,
+    sample_rate: int = DEFAULT_SAMPLE_RATE,
     audio_format: AudioFormat = AudioFormat.PCM_S16LE,
 ) -> bytes:
     """Read speech and return what a session of this rate and format sends.

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, RequestTimeout
 from avatarpool.protocol.refusals import is_own
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 Code = AvatarSDKErrorCode
 
@@ -29,7 +30,9 @@ _BY_CODE: dict[Code, str] = {
     ),
     Code.sessionDurationExceeded: "Ask for longer sessions: this one ended during one request.",
     Code.idleTimeout: "Try again: the service heard no audio in time.",
-    Code.unsupportedSampleRate: "Ask the provider whether the service takes 16000 Hz PCM.",
+    Code.unsupportedSampleRate: (
+        f"Ask the provider whether the service takes {DEFAULT_SAMPLE_RATE} Hz PCM."
+    ),
     Code.upstreamError: "Try again later: a part of the service is unavailable.",
     Code.serverError: "Try again later, and tell the provider if it stays.",
     Code.protocolError: "Check that the endpoint is an avatar service's: its answer is none.",

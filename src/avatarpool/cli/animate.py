@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from avatarpool.animate.files import write_jsonl, write_npz, write_pb
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.options import AnimationFormat
 from avatarpool.cli.screen import open_screen
-from avatarpool.cli.settings import Settings
 from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.streams import note
 from avatarpool.cli.target import avatar_service
+from avatarpool.environment import Settings
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 from avatarpool.pool import AvatarConnectionPool
 
@@ -53,14 +53,14 @@ async def animate(options: AnimateOptions, settings: Settings) -> int:
     to_do = [clip for clip in clips if options.is_forced or not clip.output.exists()]
     skipped = len(clips) - len(to_do)
     if skipped:
-        _note(f"{_count(skipped)} skipped: the output is there (--force makes it anew).")
+        note(f"{_count(skipped)} skipped: the output is there (--force makes it anew).")
     if not to_do:
         return 0
     size = min(options.pool_size, len(to_do))
-    async with avatar_service(settings) as target:
+    async with avatar_service(settings) as config_factory:
         pool = AvatarConnectionPool(
             pool_size=size,
-            config_factory=target.session_config,
+            config_factory=config_factory,
             session_ttl_minutes=options.session_ttl_minutes,
         )
         scope = Interruptible()
@@ -127,10 +127,10 @@ def _report(batch: Batch, options: AnimateOptions, total: int) -> None:
     """Print how many were animated, and note which failed and why, and how to go on."""
     print(f"{len(batch.animated)} of {_count(total)} animated.", flush=True)  # noqa: T201
     for clip, error in batch.failed:
-        _note(f"{_shown(clip.source)}: {_reason(error)}")
+        note(f"{_shown(clip.source)}: {_reason(error)}")
     if len(batch.animated) + len(batch.failed) < total:
         without = " without --force" if options.is_forced else ""
-        _note(f"Ended early: the same command{without} does the rest.")
+        note(f"Ended early: the same command{without} does the rest.")
 
 
 def _reason(error: Exception) -> str:
@@ -147,7 +147,3 @@ def _shown(file: Path) -> str:
 
 def _count(clips: int) -> str:
     return f"{clips} clip" if clips == 1 else f"{clips} clips"
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +10,12 @@ from time import perf_counter
 
 from avatarpool.cli.advice import advice
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
-from avatarpool.cli.settings import Settings, read_settings
 from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.streams import note
 from avatarpool.cli.target import avatar_service
 from avatarpool.client.session import AvatarSession
 from avatarpool.config import SessionConfig
+from avatarpool.environment import read_settings
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -33,13 +33,13 @@ async def examine(timeout: float) -> int:
         with _step("environment") as say:
             settings = read_settings()
             say("none set" if settings.is_empty else "all variables set")
-        async with Interruptible() as scope, avatar_service(settings) as target:
-            await _walk(target, timeout)
+        async with Interruptible() as scope, avatar_service(settings) as config_factory:
+            await _walk(config_factory(), timeout)
     except ConfigurationError:
-        _advise("Set or correct what is named above, or unset all AVATAR_* variables.")
+        note("Set or correct what is named above, or unset all AVATAR_* variables.")
         return MISUSED
     except AvatarPoolError as error:
-        _advise(advice(error))
+        note(advice(error))
         return 1
     if scope.was_interrupted:
         return INTERRUPTED
@@ -47,10 +47,10 @@ async def examine(timeout: float) -> int:
     return 0
 
 
-async def _walk(target: Settings, timeout: float) -> None:
+async def _walk(config: SessionConfig, timeout: float) -> None:
     answer = _Answer()
     config = replace(
-        target.session_config(),
+        config,
         token_request_timeout=timeout,
         connect_timeout=timeout,
         handshake_timeout=timeout,
@@ -161,10 +161,6 @@ def _step(name: str) -> Iterator[_Words]:
         _show(name, "FAILED", 1000 * (perf_counter() - started), str(error))
         raise
     _show(name, "ok", 1000 * (perf_counter() - started), words.text)
-
-
-def _advise(what_to_do: str) -> None:
-    print(what_to_do, file=sys.stderr)  # noqa: T201
 
 
 def _show(name: str, outcome: str, spent_ms: float | None, text: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +24,7 @@ from avatarpool.cli.options import (
 )
 from avatarpool.cli.streams import open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
-from avatarpool.soak.plan import FaultMix
+from avatarpool.soak.plan import FaultMix, SoakPlan
 
 app = typer.Typer(
     name="avatarpool",
@@ -54,7 +53,9 @@ def main() -> None:
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
     if value:
-        typer.echo(f"avatarpool {version('avatarpool')}")
+        from avatarpool import __version__  # noqa: PLC0415
+
+        typer.echo(f"avatarpool {__version__}")
         raise typer.Exit
 
 
@@ -116,7 +117,7 @@ def run(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
     from avatarpool.load import LoadPlan  # noqa: PLC0415
 
     options = RunOptions(LoadPlan(rounds, requests, interval, pool_size), ttl, timeout, audio, json)
@@ -236,10 +237,9 @@ def soak(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.soak import run_soak  # noqa: PLC0415
-    from avatarpool.soak.report import SoakPlan  # noqa: PLC0415
 
     seed = secrets.randbelow(2**32) if seed is None else seed
-    plan = SoakPlan(minutes * 60, connections, borrowers, faults.value, seed)
+    plan = SoakPlan(minutes * 60, connections, borrowers, faults, seed)
     raise typer.Exit(run_in_loop(run_soak(plan, json)))
 
 
@@ -265,8 +265,8 @@ def view(
       avatarpool view --port 0 --pool-size 4
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
     from avatarpool.cli.view import ViewOptions, view  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
 
     raise typer.Exit(
         run_in_loop(view(ViewOptions(port, pool_size, timeout, open), read_settings()))
@@ -325,7 +325,7 @@ def animate(
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.animate import AnimateOptions, animate  # noqa: PLC0415
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
-    from avatarpool.cli.settings import read_settings  # noqa: PLC0415
+    from avatarpool.environment import read_settings  # noqa: PLC0415
 
     options = AnimateOptions(speech, output, format, force, pool_size, ttl, timeout)
     raise typer.Exit(run_in_loop(animate(options, read_settings())))

@@ -10,9 +10,9 @@ from time import perf_counter
 from avatarpool.audio import read_audio
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.screen import Screen, open_screen
-from avatarpool.cli.settings import Settings
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
+from avatarpool.environment import Settings
 from avatarpool.exceptions import AudioError, PoolError
 from avatarpool.load import (
     LoadPlan,
@@ -56,10 +56,10 @@ async def run(options: RunOptions, settings: Settings) -> int:
     """
     audio = load_speech_clip() if options.audio is None else _read(options.audio)
     plan = options.plan
-    async with avatar_service(settings) as target:
+    async with avatar_service(settings) as config_factory:
         pool = AvatarConnectionPool(
             pool_size=plan.pool_size,
-            config_factory=target.session_config,
+            config_factory=config_factory,
             session_ttl_minutes=options.session_ttl_minutes,
             request_timeout=options.request_timeout,
         )

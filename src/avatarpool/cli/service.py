@@ -7,11 +7,11 @@ import errno
 import ipaddress
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.streams import note
 from avatarpool.lipsync import DriverFactory
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
@@ -26,7 +26,7 @@ async def serve(
 ) -> int:
     """Serve until a signal comes and return the command's exit code."""
     if not is_loopback(host):
-        _note(
+        note(
             f"Warning: {host} is no loopback address: everyone who can reach it can use this "
             "service, and its traffic is not encrypted."
         )
@@ -39,18 +39,18 @@ async def serve(
         try:
             await stack.enter_async_context(service)
         except OSError as error:
-            _note(why_not_listening(error, host, port))
+            note(why_not_listening(error, host, port))
             return 1
         try:
             _show(service.environment)
         except OSError as error:
-            _note(f"The lines to paste cannot be written: {error.strerror or error}.")
+            note(f"The lines to paste cannot be written: {error.strerror or error}.")
             return 1
         if has_admin:
-            _note(f"Faults are set at {service.admin_url} with the API key as X-Api-Key.")
-        _note("Paste these lines into another shell. Ctrl-C stops the service.")
+            note(f"Faults are set at {service.admin_url} with the API key as X-Api-Key.")
+        note("Paste these lines into another shell. Ctrl-C stops the service.")
         await asyncio.get_running_loop().create_future()
-    _note("Service stopped.")
+    note("Service stopped.")
     return 0
 
 
@@ -72,7 +72,3 @@ def why_not_listening(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} of {host} is taken: choose another with --port, 0 for any free one."
     return f"The service cannot listen on {host} port {port}: {error.strerror or error}."
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -11,9 +11,10 @@ from typing import Self
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.screen import terminal
 from avatarpool.cli.signals import Interruptible
-from avatarpool.soak.plan import FaultMix
-from avatarpool.soak.report import SoakPlan, SoakReport, Tally, progress_text
+from avatarpool.soak.plan import SoakPlan
+from avatarpool.soak.report import SoakReport, progress_text
 from avatarpool.soak.soak import Soak
+from avatarpool.soak.tally import Tally
 from avatarpool.soak.troubles import BreakableService
 
 _LINE_EVERY = 10.0  # seconds, where no line can be rewritten
@@ -29,7 +30,7 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
     rng = random.Random(plan.seed)  # noqa: S311  # no secret
     print(  # noqa: T201
         f"Soaking a pool of {plan.connections} with {plan.borrowers} borrowers for "
-        f"{plan.seconds / 60:g} minutes (faults: {plan.faults}, seed: {plan.seed})",
+        f"{plan.seconds / 60:g} minutes (faults: {plan.faults.value}, seed: {plan.seed})",
         flush=True,
     )
     async with BreakableService(rng) as service:
@@ -37,7 +38,7 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
             soak = Soak(
                 plan,
                 service.config_factory,
-                service.troubles(FaultMix(plan.faults)),
+                service.troubles(plan.faults),
                 unfinished=service.unfinished,
                 on_tick=line.show,
             )

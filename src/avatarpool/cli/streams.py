@@ -17,3 +17,8 @@ def open_missing_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def note(text: str) -> None:
+    """Print to standard error what is no result, at once."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

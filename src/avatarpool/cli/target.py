@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from avatarpool.cli.settings import REQUIRED_VARIABLES, Settings, settings_from
-from avatarpool.service import LocalAvatarService
+from avatarpool.cli.streams import note
+from avatarpool.config import SessionConfig
+from avatarpool.environment import VARIABLES, Settings
 
 
 @asynccontextmanager
-async def avatar_service(settings: Settings) -> AsyncIterator[Settings]:
-    """Yield the settings of the named service, or of a local one if none is named."""
+async def avatar_service(settings: Settings) -> AsyncIterator[Callable[[], SessionConfig]]:
+    """Yield what describes a session of the named service, or of a local one if none is named."""
     if not settings.is_empty:
-        yield settings
+        yield settings.session_config
         return
-    unset = ", ".join(REQUIRED_VARIABLES)
-    print(f"None of {unset} is set: using a local avatar service.", file=sys.stderr)  # noqa: T201
+    from avatarpool.service import LocalAvatarService  # noqa: PLC0415  # and its lips
+
+    unset = ", ".join(VARIABLES)
+    note(f"None of {unset} is set: using a local avatar service.")
     async with LocalAvatarService() as service:
-        yield settings_from(service.environment)
+        yield service.config_factory

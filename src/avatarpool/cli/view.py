@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import webbrowser
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from avatarpool.cli.service import why_not_listening
-from avatarpool.cli.settings import Settings
 from avatarpool.cli.signals import Interruptible
+from avatarpool.cli.streams import note
 from avatarpool.cli.target import avatar_service
+from avatarpool.environment import Settings
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view import create_page
 
@@ -45,10 +45,10 @@ async def view(options: ViewOptions, settings: Settings) -> int:
         AvatarPoolError: No session could be opened.
     """
     async with Interruptible(), AsyncExitStack() as stack:
-        target = await stack.enter_async_context(avatar_service(settings))
+        config_factory = await stack.enter_async_context(avatar_service(settings))
         pool = AvatarConnectionPool(
             pool_size=options.pool_size,
-            config_factory=target.session_config,
+            config_factory=config_factory,
             max_waiting=_MAX_WAITING,
         )
         await stack.enter_async_context(pool)
@@ -58,17 +58,13 @@ async def view(options: ViewOptions, settings: Settings) -> int:
         try:
             await web.TCPSite(page, _HOST, options.port).start()
         except OSError as error:
-            _note(why_not_listening(error, _HOST, options.port))
+            note(why_not_listening(error, _HOST, options.port))
             return 1
         url = f"http://{_HOST}:{page.addresses[0][1]}/"
         print(url, flush=True)  # noqa: T201
-        _note("Open this address in a browser. Ctrl-C stops the page.")
+        note("Open this address in a browser. Ctrl-C stops the page.")
         if options.is_opening and not await asyncio.to_thread(webbrowser.open, url):
-            _note("No browser was found here.")
+            note("No browser was found here.")
         await asyncio.get_running_loop().create_future()
-    _note("Page closed.")
+    note("Page closed.")
     return 0
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

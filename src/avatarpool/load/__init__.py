@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from avatarpool.load.clip import load_speech_clip
 from avatarpool.load.report import (
-    LoadPlan,
     LoadReport,
+    completion_text,
+    opening_text,
+    plan_text,
+    short_ids,
+    summary_text,
+)
+from avatarpool.load.results import (
+    LoadPlan,
     Progress,
     RequestResult,
     RoundCompleted,
     RoundPause,
     RoundResult,
     RoundStarted,
-    completion_text,
-    opening_text,
-    plan_text,
-    short_ids,
-    summary_text,
 )
 from avatarpool.load.rounds import process_audio, run_concurrent_requests, run_multiple_rounds
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 
 from avatarpool.audio import read_audio
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 
-def load_speech_clip(sample_rate: int = 16000) -> bytes:
+def load_speech_clip(sample_rate: int = DEFAULT_SAMPLE_RATE) -> bytes:
     """Return three seconds of real speech as raw mono 16-bit PCM.
 
     Args:

@@ -1,7 +1,4 @@
-"""The report on a load run: results as frozen values, and the text made of them.
-
-Nothing here does I/O or knows a clock; a report is made from figures alone.
-"""
+"""The report on a load run, made from figures alone. Pure, and without a clock."""
 
 from __future__ import annotations
 
@@ -10,129 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from avatarpool.load.results import LoadPlan, RequestResult, RoundResult, seconds_text
 from avatarpool.stats import ConnectionStats, PoolStats
 
 _RULE = "=" * 60
 _SHORT_ID = 6
 _LABEL = re.compile(r"[^-_:]*[-_:]")
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """What a run is asked to do.
-
-    Attributes:
-        num_rounds: Rounds, one after another.
-        requests_per_round: Requests of a round, all at once.
-        interval_seconds: Rest between the end of a round and the next one.
-        pool_size: Connections that the pool is to keep.
-    """
-
-    num_rounds: int
-    requests_per_round: int
-    interval_seconds: float
-    pool_size: int
-
-    @property
-    def expected_minutes(self) -> float:
-        """The rests between the rounds; the requests' own time is not known yet."""
-        return (self.num_rounds - 1) * self.interval_seconds / 60
-
-
-@dataclass(frozen=True, slots=True)
-class RequestResult:
-    """One request, as whoever made it saw it.
-
-    Attributes:
-        duration_ms: From asking for a connection to the last frame or the failure.
-        wait_ms: The part of it that went by until a connection was lent.
-        frames: Frames that arrived.
-        connection_id: The connection that served it, if one was lent.
-        request_id: The request's id, if audio was sent.
-        error_kind: The stable error code or the exception's name; None if it succeeded.
-        error: The failure in one sentence; None if it succeeded.
-    """
-
-    duration_ms: float
-    wait_ms: float = 0.0
-    frames: int = 0
-    connection_id: str | None = None
-    request_id: str | None = None
-    error_kind: str | None = None
-    error: str | None = None
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether the last frame arrived."""
-        return self.error_kind is None
-
-
-@dataclass(frozen=True, slots=True)
-class RoundResult:
-    """One round of concurrent requests.
-
-    Attributes:
-        number: Counted from 1.
-        elapsed: Seconds from the start of the run to the start of the round.
-        duration_ms: From the first request's start to the last one's end.
-        requests: The finished requests, in the order in which they finished.
-    """
-
-    number: int
-    elapsed: float
-    duration_ms: float
-    requests: tuple[RequestResult, ...]
-
-    @property
-    def ok(self) -> int:
-        """How many requests succeeded."""
-        return sum(request.is_ok for request in self.requests)
-
-    @property
-    def failed(self) -> int:
-        """How many requests failed."""
-        return len(self.requests) - self.ok
-
-
-@dataclass(frozen=True, slots=True)
-class RoundStarted:
-    """A round begins; ``str()`` is its line of the report."""
-
-    number: int
-    num_rounds: int
-    elapsed: float
-    available: int
-    total: int
-
-    def __str__(self) -> str:
-        return (
-            f"\n[Round {self.number}/{self.num_rounds}] "
-            f"(elapsed: {self.elapsed:.1f}s, pool: {self.available}/{self.total} available)"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RoundCompleted:
-    """A round is over; ``str()`` is its line of the report."""
-
-    result: RoundResult
-
-    def __str__(self) -> str:
-        result = self.result
-        return f"  Completed: {result.ok} OK, {result.failed} FAILED in {result.duration_ms:.1f}ms"
-
-
-@dataclass(frozen=True, slots=True)
-class RoundPause:
-    """The rest before the next round begins; ``str()`` is its line of the report."""
-
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"  Waiting {_seconds(self.seconds)} until next round..."
-
-
-Progress = RoundStarted | RoundCompleted | RoundPause
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +104,7 @@ def plan_text(plan: LoadPlan) -> str:
             _RULE,
             f"Rounds: {plan.num_rounds}",
             f"Requests per round: {plan.requests_per_round}",
-            f"Interval between rounds: {_seconds(plan.interval_seconds)}",
+            f"Interval between rounds: {seconds_text(plan.interval_seconds)}",
             f"Expected total duration: ~{plan.expected_minutes:.1f} minutes",
             f"Pool size: {plan.pool_size} connections",
             _RULE,
@@ -359,8 +239,3 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def _percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 0.0
-
-
-def _seconds(value: float) -> str:
-    """One decimal at least, and no more than were given: ``30.0s``, ``0.25s``."""
-    return f"{round(float(value), 3)}s"

@@ -10,14 +10,15 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-from avatarpool.exceptions import AvatarSDKError
-from avatarpool.load.report import (
+from avatarpool.load.results import (
     Progress,
     RequestResult,
     RoundCompleted,
     RoundPause,
     RoundResult,
     RoundStarted,
+    error_kind,
+    error_sentence,
 )
 from avatarpool.pool import AvatarConnectionPool
 
@@ -175,14 +176,3 @@ class _Finished:
 
 def _ignore(_: object) -> None:
     """Take what nobody listens to."""
-
-
-def error_kind(error: Exception) -> str:
-    """Return the stable error code, or the exception's name."""
-    return error.code.value if isinstance(error, AvatarSDKError) else type(error).__name__
-
-
-def error_sentence(error: Exception) -> str:
-    """Return the failure on one line."""
-    text = error.message if isinstance(error, AvatarSDKError) else str(error)
-    return " ".join(text.split()) or type(error).__name__

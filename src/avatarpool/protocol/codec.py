@@ -86,20 +86,6 @@ def encode_delimited(message: Message) -> bytes:
     return prefixed(encode(message))
 
 
-def encode_audio(
-    req_id: str,
-    audio: bytes | memoryview,
-    *,
-    end: bool,
-    traceparent: str = "",
-    tracestate: str = "",
-) -> bytes:
-    """Serialise an `AudioInput`."""
-    return b"".join(
-        audio_parts(req_id, audio, end=end, traceparent=traceparent, tracestate=tracestate)
-    )
-
-
 def audio_parts(
     req_id: str,
     audio: bytes | memoryview,

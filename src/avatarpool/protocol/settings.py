@@ -9,6 +9,9 @@ from enum import Enum
 PCM_SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 OPUS_SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
 
+DEFAULT_SAMPLE_RATE = 16000
+"""Samples per second of a session that is not told otherwise, and of our own audio."""
+
 
 class AudioFormat(str, Enum):
     """How the audio of a session is encoded.

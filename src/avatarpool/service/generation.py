@@ -23,7 +23,7 @@ class CreditsExhausted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Output:
     """What one step of a `Pipeline` gave.
 
     Attributes:
@@ -62,7 +62,7 @@ class Pipeline:
         """Audio that was decoded so far, whatever became of it."""
         return self._decoder.decoded_samples / self._rate
 
-    def step(self, data: bytes, *, end: bool) -> Step:
+    def step(self, data: bytes, *, end: bool) -> Output:
         """Take a piece of audio and animate a step of it.
 
         Raises:
@@ -83,7 +83,7 @@ class Pipeline:
         is_done = is_hungry and self._has_ended
         if is_done:
             keyframes += self._driver.finish()
-        return Step(_encoded(keyframes), is_hungry, is_done)
+        return Output(_encoded(keyframes), is_hungry, is_done)
 
 
 def _encoded(keyframes: list[Keyframe]) -> list[bytes]:
@@ -164,7 +164,7 @@ class Generation:
                 is_first = False
                 yield step.animations, False
 
-    def _step(self, data: bytes, *, end: bool) -> Step:
+    def _step(self, data: bytes, *, end: bool) -> Output:
         """Run in a worker; have the work charged, be it refused or awaited by nobody any more."""
         try:
             return self._pipeline.step(data, end=end)

@@ -58,7 +58,7 @@ class LocalAvatarService:
         seed: Decides blinks and head motion; the same audio and seed give the
             same frames.
         driver: Makes the driver of each request, in one of the worker threads;
-            by default the trained one, or the simpler one if there is no numpy.
+            by default the trained one.
         workers: Threads that animate. With one, requests take turns, 160 ms of
             audio each; more help where a driver lets go of Python's lock.
         wall_clock: Unix time in seconds, for the expiry of tokens.

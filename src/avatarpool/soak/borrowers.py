@@ -11,10 +11,11 @@ from itertools import count
 from time import perf_counter
 
 from avatarpool.exceptions import AvatarSDKError, PoolTimeout, RequestTimeout
-from avatarpool.load.rounds import error_kind, error_sentence
+from avatarpool.load.results import error_kind, error_sentence
 from avatarpool.pool import AvatarConnectionPool, PooledConnection
 from avatarpool.soak.marks import NUMBERS, MarkedRequest
-from avatarpool.soak.report import BORROW_TIMEOUT, Tally, Violation
+from avatarpool.soak.plan import BORROW_TIMEOUT
+from avatarpool.soak.tally import Tally, Violation
 
 # What faults may do to a request; whatever else is raised is a finding.
 _EXPECTED = (AvatarSDKError, TimeoutError)  # PoolTimeout and RequestTimeout are such

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
 from avatarpool.protocol.messages import AnimationFrame
-from avatarpool.soak.report import Violation
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
+from avatarpool.soak.tally import Violation
 
-SAMPLE_RATE = 16000
 NUMBERS = 2**26
 """Requests that can be told apart."""
 
-_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND  # of a keyframe
+_SAMPLES = DEFAULT_SAMPLE_RATE // FRAMES_PER_SECOND  # of a keyframe
 _BITS = 13  # of a sample, below the two that say which part of the mark it is
 _REST = 2**_BITS - 1
 _MARK = struct.Struct("<3h")
@@ -36,7 +36,7 @@ class MarkedRequest:
     frames: int
 
     def audio(self) -> bytes:
-        """The whole request's audio: 16 kHz, mono, s16le."""
+        """The whole request's audio: mono, s16le."""
         # Two samples of the number and one of the keyframe's, over and over: also where
         # a hole has shifted the audio, the mark can be read.
         pieces = []

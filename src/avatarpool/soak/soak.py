@@ -18,15 +18,9 @@ from time import perf_counter
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.pool.factory import ConfigFactory
 from avatarpool.soak.borrowers import Borrowers
-from avatarpool.soak.report import (
-    BORROW_TIMEOUT,
-    LEFTOVER_TIMEOUT,
-    REQUEST_TIMEOUT,
-    SoakPlan,
-    SoakReport,
-    Tally,
-    Violation,
-)
+from avatarpool.soak.plan import BORROW_TIMEOUT, LEFTOVER_TIMEOUT, REQUEST_TIMEOUT, SoakPlan
+from avatarpool.soak.report import SoakReport
+from avatarpool.soak.tally import Tally, Violation
 
 _CALM = 0.5, 3.0  # seconds, at least and at most
 _FAULT = 0.5, 2.5

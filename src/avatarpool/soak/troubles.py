@@ -23,8 +23,7 @@ from avatarpool.service import (
     Step,
     TokenFault,
 )
-from avatarpool.soak.plan import FaultMix
-from avatarpool.soak.report import SEND_TIMEOUT
+from avatarpool.soak.plan import SEND_TIMEOUT, FaultMix
 from avatarpool.soak.soak import Trouble
 
 _STEP_TIMEOUT = 1.0  # for a token, a connection, a handshake

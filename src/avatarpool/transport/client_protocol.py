@@ -20,8 +20,8 @@ from avatarpool.transport.buffers import SMALLEST_READ_BYTES
 
 # picows logs upgrade requests, and with them session keys, at its debug
 # levels; this logger keeps to warnings whatever the application has set.
-_log = logging.getLogger("avatarpool.transport.picows")
-_log.setLevel(logging.WARNING)
+log = logging.getLogger("avatarpool.transport.picows")
+log.setLevel(logging.WARNING)
 
 
 def client_protocol(
@@ -70,7 +70,7 @@ class _Complaints(logging.LoggerAdapter[logging.Logger]):
     """
 
     def __init__(self, frame_broken: Callable[[int, str], None]) -> None:
-        super().__init__(_log)
+        super().__init__(log)
         self._frame_broken = weakref.WeakMethod(frame_broken)  # its object has picows, too
 
     def error(self, msg: object, *args: Any, **kwargs: Any) -> None:

@@ -61,8 +61,8 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], theirs))
 
 
-_logger = logging.getLogger("avatarpool.view")
-_logger.addFilter(_is_our_fault)
+log = logging.getLogger("avatarpool.view")
+log.addFilter(_is_our_fault)
 
 # Not mimetypes: what it says depends on the machine, and browsers insist on these.
 _TYPES = {
@@ -106,7 +106,7 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
     return web.AppRunner(
         app,
         access_log=None,
-        logger=_logger,
+        logger=log,
         keepalive_timeout=IDLE_TIMEOUT,
         handler_cancellation=True,
         shutdown_timeout=_CLOSE_TIMEOUT,

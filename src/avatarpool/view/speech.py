@@ -13,13 +13,14 @@ from avatarpool.audio.wav import from_pcm
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 from avatarpool.view.face import pose_of
 
 Emit = Callable[[dict[str, object]], Awaitable[None]]
 """Takes one object of what the page is to learn."""
 
-SAMPLE_RATE = 16000
-"""Samples per second of the audio that is sent: the sessions' default."""
+SAMPLE_RATE = DEFAULT_SAMPLE_RATE
+"""Samples per second of the audio that is sent."""
 
 _SILENCE_DB = -100.0
 

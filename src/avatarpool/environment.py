@@ -1,8 +1,8 @@
-"""The service that the environment names."""
+"""The service that the environment names: ``AVATAR_API_KEY`` and the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Self
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,10 +49,26 @@ class Settings(BaseSettings):
     session_avatar_id: str = ""
     use_query_auth: bool = False
 
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment, whatever it lacks.
+
+        Raises:
+            ConfigurationError: A variable cannot be understood.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = [
+                f"{_variable(str(problem['loc'][0]))}: {problem['msg'].lower()}"
+                for problem in error.errors(include_input=False, include_url=False)
+            ]
+            raise ConfigurationError(_UNUSABLE, problems) from None
+
     @property
     def missing(self) -> list[str]:
         """The required variables that are not set."""
-        return [variable(name) for name in _FIELDS if not getattr(self, name)]
+        return [_variable(name) for name in _FIELDS if not getattr(self, name)]
 
     @property
     def is_empty(self) -> bool:
@@ -71,19 +87,12 @@ class Settings(BaseSettings):
         )
 
 
-def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
+def _variable(name: str) -> str:
     return f"AVATAR_{name.upper()}"
 
 
-REQUIRED_VARIABLES = tuple(map(variable, _FIELDS))
-
-
-def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Read the given variables in place of the process's own."""
-    return Settings.model_validate(
-        {name.removeprefix("AVATAR_").lower(): value for name, value in environment.items()}
-    )
+VARIABLES = tuple(map(_variable, _FIELDS))
+"""The required ones."""
 
 
 def read_settings() -> Settings:
@@ -92,14 +101,7 @@ def read_settings() -> Settings:
     Raises:
         ConfigurationError: Some are missing, or one cannot work; all are named.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        problems = [
-            f"{variable(str(problem['loc'][0]))}: {problem['msg'].lower()}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
-        raise ConfigurationError(_UNUSABLE, problems) from None
+    settings = Settings.read()
     if settings.is_empty:
         return settings
     if settings.missing:
@@ -117,5 +119,5 @@ def read_settings() -> Settings:
 def _in_variables(problem: str) -> str:
     """Name the variable, which the user set, in place of the field that it became."""
     field, _, fault = problem.partition(" ")
-    names = {field: variable(name) for name, field in _FIELDS.items()}
+    names = {field: _variable(name) for name, field in _FIELDS.items()}
     return f"{names.get(field, field)} {fault}"
