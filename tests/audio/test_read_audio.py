@@ -105,6 +105,7 @@ def test_a_wav_that_is_named_pcm_is_read_as_the_wav_it_is(tmp_path):
         (SPEECH_OGG[:20], "cannot be decoded"),
         (ogg("flac"), "holds no Opus"),
     ],
+    ids=["another format", "nothing", "cut short", "empty", "broken", "another codec"],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(data, says):
     with pytest.raises(AudioError, match=says) as caught:

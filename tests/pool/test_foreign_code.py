@@ -1010,7 +1010,9 @@ def test_whatever_a_session_gives_on_error_its_request_fails_with_an_error_of_ou
     run_virtual(scenario())
 
 
-@pytest.mark.parametrize("message", [None, "text", 10**12, 7, [1, 2], object()], ids=repr)
+@pytest.mark.parametrize(
+    "message", [None, "text", 10**12, 7, [1, 2], object()], ids=lambda given: type(given).__name__
+)
 def test_what_are_no_bytes_fails_the_request_and_nothing_else(message: Any):
     async def scenario() -> None:
         script = Script()
