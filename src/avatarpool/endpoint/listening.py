@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiohttp import http_exceptions, web
 
@@ -163,8 +163,7 @@ class Connection(web.RequestHandler):
         self._socket.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._socket = transport
+        self._socket = cast("asyncio.Transport", transport)  # uvloop's are none by name
         if self._crowd.came(self):
             super().connection_made(transport)
         else:
