@@ -12,7 +12,6 @@ from picows import WSListener, WSMsgType
 
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.conversation import Audio, Configured, Over, Say, Stopped
-from avatarpool.endpoint.refusals import Ending
 from avatarpool.lipsync import EchoDriver
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import ServerError
@@ -21,8 +20,6 @@ from avatarpool.protocol.texts import close_reason
 from avatarpool.service.decoding import AudioRefused, PcmDecoder
 from avatarpool.service.generation import STEP_MS, Pipeline
 from avatarpool.service.opus import OpusDecoder
-
-TOO_BIG = Ending(refusals.MESSAGE_TOO_BIG, None, "")
 
 
 class Echo:
@@ -99,7 +96,7 @@ class Connection(WSListener):
         elif frame.msg_type == WSMsgType.TEXT:
             self.end(refusals.TEXT_MESSAGE)
         elif len(self._pieces) + frame.payload_size > self._limits.max_message_bytes:
-            self.end(TOO_BIG)
+            self.end(refusals.message_too_large(self._limits.max_message_bytes))
         else:
             self._pieces += frame.get_payload_as_memoryview()
             if frame.fin:

@@ -430,7 +430,7 @@ RUNNING = {
         ),
     ],
     "service_closes": [closed(1001, "the service is closing", (None, None, "connectionClosed"))],
-    "message_too_large": [closed(1009, None, ("connectionClosed",) * 3)],
+    "message_too_large": [closed(1009, "a message is over 1024 bytes", ("connectionClosed",) * 3)],
 }
 
 

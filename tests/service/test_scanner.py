@@ -78,8 +78,8 @@ def test_a_message_is_too_large_as_soon_as_its_header_says_so(limit):
 
     assert scanner.scan(ping + announced, MANY) == len(ping)
     assert scanner.violation is not None
-    assert scanner.violation.close_code == 1009
-    assert str(scanner.violation) == f"message of {limit + 1} bytes is over {limit}"
+    assert scanner.violation.ending.close_code == 1009
+    assert str(scanner.violation) == f"a message is over {limit} bytes"
 
 
 def test_fragments_are_too_large_together():
@@ -89,7 +89,7 @@ def test_fragments_are_too_large_together():
 
     assert scanner.scan(first + second, MANY) == len(first)
     assert scanner.violation is not None
-    assert scanner.violation.close_code == 1009
+    assert scanner.violation.ending.close_code == 1009
 
 
 def test_nothing_counts_after_a_close_frame():

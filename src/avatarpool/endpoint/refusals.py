@@ -175,6 +175,11 @@ def configuration_too_large(limit: int) -> Ending:
     return Ending(MESSAGE_TOO_BIG, INVALID_ARGUMENT, f"first message is larger than {limit} bytes")
 
 
+def message_too_large(limit: int) -> Ending:
+    """A message is larger than any may be."""
+    return Ending(MESSAGE_TOO_BIG, None, f"a message is over {limit} bytes")
+
+
 def too_much_beside_audio(limit: int) -> Ending:
     """A message is large, and not for its audio."""
     return Ending(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from avatarpool.endpoint import refusals
+from avatarpool.endpoint.refusals import Ending
 
 _CONTINUATION = 0x0
 _DATA = (0x1, 0x2)
@@ -18,15 +19,15 @@ _LONGEST_HEADER = 14  # bytes
 
 
 class Violation(Exception):
-    """What a client must not send; its sentence says why.
+    """What a client must not send.
 
     Attributes:
-        close_code: What the connection is closed with.
+        ending: How the session ends of it.
     """
 
-    def __init__(self, close_code: int, why: str) -> None:
-        super().__init__(why)
-        self.close_code = close_code
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.message)
+        self.ending = ending
 
 
 class FrameScanner:
@@ -116,11 +117,8 @@ class FrameScanner:
         self._announced = size + (self._announced if self._is_amid_message else 0)
         self._is_amid_message = not is_final
         if self._announced > self.max_message_bytes:
-            raise Violation(
-                refusals.MESSAGE_TOO_BIG,
-                f"message of {self._announced} bytes is over {self.max_message_bytes}",
-            )
+            raise Violation(refusals.message_too_large(self.max_message_bytes))
 
 
 def _broken(why: str) -> Violation:
-    return Violation(refusals.PROTOCOL_ERROR, why)
+    return Violation(Ending(refusals.PROTOCOL_ERROR, None, why))

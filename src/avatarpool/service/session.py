@@ -153,11 +153,11 @@ class ServedSession:
             await self._do(self._conversation.receive(data, self._loop.time()))
 
     def _ending_for(self, violation: Violation) -> Ending:
-        is_open = self._conversation.is_open
-        if violation.close_code == refusals.MESSAGE_TOO_BIG and not is_open:
+        is_too_large = violation.ending.close_code == refusals.MESSAGE_TOO_BIG
+        if is_too_large and not self._conversation.is_open:
             limit = self._workshop.limits.max_configuration_bytes
             return refusals.configuration_too_large(limit)
-        return Ending(violation.close_code, None, str(violation))
+        return violation.ending
 
     async def _do(self, events: Iterable[Event]) -> None:
         for event in events:
