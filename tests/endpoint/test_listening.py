@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
+from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
-from avatarpool.endpoint.listening import Crowd, Listener
+from avatarpool.endpoint.listening import Listener
 
 PATIENCE = 10.0
 ASK = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"

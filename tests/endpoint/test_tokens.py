@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avatarpool.endpoint.spent import SpentTokens
 from avatarpool.endpoint.tokens import (
-    SpentTokens,
     TokenExpired,
     TokenInvalid,
     TokenOffice,

@@ -28,7 +28,8 @@ from raw_frames import (
 from raw_server import SWITCHING, Notes, answering
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.transport.connecting import connect
+from avatarpool.transport.websocket import Ended, WebSocket
 
 
 def message(number: int, size: int) -> bytes:

@@ -15,7 +15,8 @@ from raw_server import SWITCHING, Notes, answering
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.proxies import Proxy
-from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.transport.connecting import connect
+from avatarpool.transport.websocket import Ended, WebSocket
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n"
 

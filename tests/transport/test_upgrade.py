@@ -22,7 +22,8 @@ from raw_server import (
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.transport import upgrade
-from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.transport.connecting import connect
+from avatarpool.transport.websocket import Ended, WebSocket
 
 SECRET = "the-session-key"
 

@@ -20,7 +20,8 @@ import trustme
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.transport.buffers import UNSENT_BYTES
-from avatarpool.transport.websocket import Ended, WebSocket, connect
+from avatarpool.transport.connecting import connect
+from avatarpool.transport.websocket import Ended, WebSocket
 
 TCP_NOTSENT_LOWAT = 25  # on Linux; Python does not name it
 

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from avatarpool.audio import RequestEncoder, check_audio
 from avatarpool.client import outgoing
+from avatarpool.client.callbacks import call
 from avatarpool.client.console import ConsoleClient
+from avatarpool.client.incoming import confirmation, gone, why_ended
 from avatarpool.client.routing import Nobody, Router, SessionObserver
+from avatarpool.client.sending import Sending
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import (
-    AudioError,
     AvatarSDKError,
     AvatarSDKErrorCode,
-    ConnectionGone,
     SessionNotReady,
     SessionStateError,
 )
-from avatarpool.protocol.codec import audio_parts, encode
+from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
     ConfirmSession,
-    Interrupt,
     Message,
     PlaybackState,
     ServerError,
 )
 from avatarpool.protocol.reader import MessageReader
-from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
+from avatarpool.protocol.refusals import protocol_violation, server_error
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
 from avatarpool.proxies import proxy_for
-from avatarpool.transport.websocket import Ended, WebSocket, connect
-from avatarpool.untrusted import raised
+from avatarpool.transport.connecting import connect
+from avatarpool.transport.websocket import Ended, WebSocket
 
 log = logging.getLogger("avatarpool.session")
 
@@ -74,10 +72,8 @@ class AvatarSession:
         "_confirmed",
         "_connection_id",
         "_console",
-        "_encoder",
         "_failure",
         "_has_listener",
-        "_piece_bytes",
         "_reader",
         "_router",
         "_sending",
@@ -108,9 +104,7 @@ class AvatarSession:
         self._connection_id: str | None = None
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
-        self._encoder = RequestEncoder(config)
-        self._piece_bytes = outgoing.PIECE_BYTES  # smaller to a peer that is slow
-        self._sending = asyncio.Lock()  # one send after the other, each whole
+        self._sending = Sending(config, self._router, self._open_websocket, self._stuck)
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
         # that who lends sessions need not ask all the way down to the socket.
@@ -223,43 +217,7 @@ class AvatarSession:
             ConnectionGone: The connection has ended.
             AvatarSDKError: The peer takes no data.
         """
-        waits_amid = self._sending.locked() and self.requests.is_half_sent
-        begun = self.requests.current if waits_amid else None
-        async with self._sending:
-            self.requests.check_same(begun)
-            return await self._send_audio(audio, end=end)
-
-    async def _send_audio(self, audio: bytes | bytearray | memoryview, *, end: bool) -> str:
-        self._check_open()
-        is_first = not self.requests.is_half_sent
-        if is_first:
-            self.requests.check_free()
-            if not audio:
-                raise AudioError("a request needs audio: its first piece is empty")
-        check_audio(audio, self._encoder.takes, is_first=is_first)
-        req_id, rest, is_fast = "", memoryview(audio).cast("B"), True
-        while True:
-            if req_id and self.requests.current != req_id:
-                raise SessionStateError(
-                    f"request {req_id} was interrupted while its audio was being sent"
-                )
-            size = self._encoder.portion_bytes or self._piece_bytes
-            portion, rest = rest[:size], rest[size:]
-            is_last = end and not rest
-            piece = self._encoder.encode(portion, end=is_last, is_first=is_first and not req_id)
-            if piece or is_last:
-                req_id = self._put_audio(piece, end=is_last)
-                is_fast = await self._left_at_once(req_id) and is_fast
-            if not rest:
-                break
-        if is_fast:
-            self._piece_bytes = outgoing.PIECE_BYTES
-        req_id = req_id or self.requests.last or ""
-        if end and req_id == self.requests.last:  # the encoder is not the next one's already
-            encoded = self._encoder.finish()
-            if encoded is not None:
-                _call(self._config.on_encoded_audio, req_id, encoded)
-        return req_id
+        return await self._sending.audio(audio, end=end)
 
     async def interrupt(self) -> str:
         """Stop the most recent request, sent or half-sent; return its id.
@@ -273,23 +231,14 @@ class AvatarSession:
             SessionNotReady: There was no request, or the session is not open.
             ConnectionGone: The connection has ended.
         """
-        self._check_open()
-        if self.requests.is_half_sent:
-            # A service may take an interrupt of an open request for a pause in the audio.
-            self._put_audio(b"", end=True)
-        is_news = not self.requests.is_interrupted
-        req_id = self.requests.interrupt()
-        self._encoder.forget()
-        if is_news:
-            self._put(encode(Interrupt(req_id)))
-        return req_id
+        return self._sending.interrupt()
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
-        if self.requests.is_half_sent and self.is_open:
-            self._put_audio(b"", end=True)
+        if self.is_open:
+            self._sending.end()  # where frames go to a room, it may be over with that
         if self.requests.current is not None and self.is_open:
-            await self.interrupt()
+            self._sending.interrupt()
 
     async def proves_alive(self, patience: float) -> bool:
         """Ping the service; return whether it answered.
@@ -364,68 +313,22 @@ class AvatarSession:
 
     # --- sending -----------------------------------------------------------------
 
-    def _check_open(self) -> None:
+    def _open_websocket(self) -> WebSocket:
+        """Return the WebSocket, over which something can be sent."""
         if self.is_open:
-            return
-        why = self._failure
-        if why is not None:
-            raise ConnectionGone(
-                why.code,
-                why.message,
-                phase="websocket_send",
-                connection_id=self._connection_id,
-                close_code=why.close_code,
-                close_reason=why.close_reason,
-            ) from why
-        if self._state is _OPEN:  # a side hangs up: the end, with its cause, is near
-            raise ConnectionGone(
-                AvatarSDKErrorCode.connectionClosed,
-                "the connection is being closed",
-                phase="websocket_send",
-                connection_id=self._connection_id,
-            )
+            assert self._websocket is not None
+            return self._websocket
+        if self._failure is not None:
+            raise gone(self._failure, self._connection_id) from self._failure
+        if self._state is _OPEN:
+            raise gone(None, self._connection_id)
         raise SessionNotReady(f"the session is {self._state.name.lower()}")
 
-    def _put_audio(self, audio: bytes | memoryview, *, end: bool) -> str:
-        """Queue one piece of the current request's audio; return its id."""
-        self._check_open()
-        # A user's callable: asked first, so that its failure begins no request.
-        trace = {} if self.requests.is_half_sent else outgoing.trace_context(self._config)
-        req_id = self._router.audio(end=end)
-        self._put(*audio_parts(req_id, audio, end=end, **trace))
-        if end:
-            self._router.settle()
-        return req_id
-
-    def _put(self, *parts: bytes | memoryview) -> None:
+    def _stuck(self, failure: AvatarSDKError) -> None:
+        """Cut a connection whose peer takes nothing."""
+        self._failure = failure
         assert self._websocket is not None
-        self._websocket.write(*parts)
-
-    async def _left_at_once(self, req_id: str) -> bool:
-        """Wait until the kernel has what was queued; return whether it took no waiting."""
-        websocket = self._websocket
-        assert websocket is not None
-        if not websocket.is_held_back:
-            if self._encoder.portion_bytes:
-                await asyncio.sleep(0)  # encoding takes time: others have their turn
-            return True
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        try:
-            await websocket.drain(self._config.send_timeout)
-        except TimeoutError as error:
-            self._failure = AvatarSDKError(
-                AvatarSDKErrorCode.connectionFailed,
-                f"the peer took no data for {self._config.send_timeout:.2f} s",
-                phase="websocket_send",
-                connection_id=self._connection_id,
-                req_id=req_id,
-            )
-            websocket.abort()
-            raise self._failure from error
-        if loop.time() - began > outgoing.SLOW_SECONDS:
-            self._piece_bytes = outgoing.SLOW_PIECE_BYTES
-        return False
+        self._websocket.abort()
 
     # --- receiving: called by the WebSocket ------------------------------------------
 
@@ -441,12 +344,12 @@ class AvatarSession:
         elif isinstance(message, AnimationFrame):
             wanted = self._router.frame(message)
             if self._has_listener and (wanted or self._config.has_egress):
-                _call(self._config.transport_frames, data, message.end)
-                _call(self._config.on_playback, message)
+                call(self._config.transport_frames, data, message.end)
+                call(self._config.on_playback, message)
         elif isinstance(message, ServerError):
             self._error_received(server_error(message, phase="websocket_runtime"))
         elif isinstance(message, PlaybackState):
-            _call(self._config.on_playback_state, message)
+            call(self._config.on_playback_state, message)
         elif isinstance(message, ConfirmSession):
             raise protocol_violation("the service confirmed the session a second time")
 
@@ -454,32 +357,22 @@ class AvatarSession:
         confirmed = self._confirmed
         if confirmed is None or confirmed.done():
             return
-        if isinstance(message, ServerError):
-            confirmed.set_exception(server_error(message, phase="websocket_handshake"))
-        elif not isinstance(message, ConfirmSession):
-            confirmed.set_exception(
-                protocol_violation(
-                    f"the handshake was answered with {type(message).__name__}", "handshake"
-                )
-            )
-        elif not (message.connection_id.isprintable() and 0 < len(message.connection_id) <= 256):
-            confirmed.set_exception(  # it goes into logs and metrics
-                protocol_violation(
-                    "the connection id is not of 1 to 256 printable characters", "handshake"
-                )
-            )
-        else:
-            # Open from here, not from where start() wakes up: the service's
-            # next message may come in the same packet.
-            self._advance(SessionEvent.CONFIRM)
-            self._connection_id = self._router.connection_id = message.connection_id
-            self._capabilities = message.capabilities
-            confirmed.set_result(None)
+        try:
+            confirm = confirmation(message)
+        except AvatarSDKError as error:
+            confirmed.set_exception(error)
+            return
+        # Open from here, not from where start() wakes up: the service's
+        # next message may come in the same packet.
+        self._advance(SessionEvent.CONFIRM)
+        self._connection_id = self._router.connection_id = confirm.connection_id
+        self._capabilities = confirm.capabilities
+        confirmed.set_result(None)
 
     def _error_received(self, error: AvatarSDKError) -> None:
         if self._router.error(error):
-            self._encoder.forget()
-        _call(self._config.on_error, error)
+            self._sending.forget()
+        call(self._config.on_error, error)
 
     def connection_closing(self) -> None:
         """Take the news that nothing can be sent any more."""
@@ -488,7 +381,12 @@ class AvatarSession:
     def connection_lost(self, ended: Ended) -> None:
         """Take the end of the connection; tell everyone why, once."""
         if self._failure is None and not ended.is_local:
-            self._failure = self._why(ended)
+            self._failure = why_ended(
+                ended,
+                is_opening=self._state is _OPENING,
+                connection_id=self._connection_id,
+                req_id=self.requests.current,
+            )
         error = self._failure  # None: closed from here
         self._state = _CLOSED
         if self._confirmed is not None and not self._confirmed.done():
@@ -501,35 +399,10 @@ class AvatarSession:
         log.info("session %s closed: %s", self._connection_id, error or "from here")
         self._router.observer.session_ended(error)
         if error is not None:
-            _call(self._config.on_error, error)
-        _call(self._config.on_close)
-
-    def _why(self, ended: Ended) -> AvatarSDKError:
-        is_opening = self._state is _OPENING
-        phase = "websocket_handshake" if is_opening else "websocket_runtime"
-        if ended.is_violation:
-            return protocol_violation(
-                ended.reason, phase.removeprefix("websocket_"), connection_id=self._connection_id
-            )
-        return connection_closed(
-            ended.code,
-            ended.reason,
-            phase=phase,
-            connection_id=self._connection_id,
-            req_id=self.requests.current,
-        )
+            call(self._config.on_error, error)
+        call(self._config.on_close)
 
 
 def new_avatar_session(**options: object) -> AvatarSession:
     """Make a session from the fields of `SessionConfig` as keywords."""
     return AvatarSession(SessionConfig(**options))  # type: ignore[arg-type]
-
-
-def _call(callback: Callable[..., object] | None, *args: object) -> None:
-    """Call a user's callback; what it raises is logged and goes no further."""
-    if callback is None:
-        return
-    failure = raised(callback, *args)
-    if failure is not None:
-        name = getattr(callback, "__qualname__", callback)
-        log.error("callback %r failed", name, exc_info=failure)

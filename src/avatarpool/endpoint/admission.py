@@ -12,8 +12,8 @@ from avatarpool.endpoint import refusals
 from avatarpool.endpoint.accounts import Account, Accounts
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import TokenRefusal, UpgradeRefusal
+from avatarpool.endpoint.spent import SpentTokens
 from avatarpool.endpoint.tokens import (
-    SpentTokens,
     Token,
     TokenExpired,
     TokenInvalid,

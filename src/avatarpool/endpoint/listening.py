@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, cast
 
 from aiohttp import http_exceptions, web
 
+from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
 
 
@@ -26,12 +26,9 @@ def _without_request(record: logging.LogRecord) -> bool:
 log = logging.getLogger("avatarpool.service.http")
 log.addFilter(_without_request)
 
-_BACKLOG = 100  # connections that are accepted at once, before any is looked at
 # Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
 # of the refusal.
 _LINGER = 0.5
-
-_SPARE_FILES = 64  # that the process needs for all else, at the least
 
 
 class Parser(Protocol):
@@ -50,80 +47,6 @@ class HeldParser(Parser, Protocol):
     @property
     def is_held(self) -> bool:
         """Whether the connection must not be read from meanwhile."""
-
-
-class Crowd:
-    """The connections of a listener, no more than there may be.
-
-    Whoever comes when it is full takes the place of the one that has waited longest without
-    a whole request; if none does, there is no place.
-
-    Args:
-        max_connections: Of them; less where the process may open fewer files.
-    """
-
-    def __init__(self, max_connections: int) -> None:
-        files = _open_files()
-        self.backlog = max(1, min(_BACKLOG, files // 8))
-        spared = min(files * 3 // 4, files - self.backlog - _SPARE_FILES)
-        self._max_connections = max(1, min(max_connections, spared))
-        self._idle: dict[Connection, None] = {}  # in the order in which they began to wait
-        self._busy: set[Connection] = set()
-        self._cut = 0  # since there was room
-
-    def __len__(self) -> int:
-        return len(self._idle) + len(self._busy)
-
-    def came(self, connection: Connection) -> bool:
-        """Take a connection in; return whether there is a place for it."""
-        if len(self) >= self._max_connections:
-            self._note_cut()
-            if not self._idle:
-                return False
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            longest.cut()
-        self._idle[connection] = None
-        return True
-
-    def asked(self, connection: Connection) -> None:
-        """Note that a connection's request has come."""
-        if connection in self._idle:
-            del self._idle[connection]
-            self._busy.add(connection)
-
-    def answered(self, connection: Connection) -> None:
-        """Note that a connection waits for its next request."""
-        if connection in self._busy:
-            self._busy.remove(connection)
-            self._idle[connection] = None
-
-    def left(self, connection: Connection) -> None:
-        """Let a connection go."""
-        self._idle.pop(connection, None)
-        self._busy.discard(connection)
-        if self._cut and len(self) <= self._max_connections * 3 // 4:
-            log.warning("there is room for connections again; %d were cut for it", self._cut)
-            self._cut = 0
-
-    def _note_cut(self) -> None:
-        if not self._cut:
-            log.warning(
-                "%d connections are open, the most that there may be: each new one is cut, or the "
-                "one that has waited longest without a request",
-                len(self),
-            )
-        self._cut += 1
-
-
-def _open_files() -> int:
-    """Return how many files the process may have open."""
-    try:
-        import resource  # noqa: PLC0415
-    except ImportError:  # Windows
-        return sys.maxsize
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 class Connection(web.RequestHandler):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import heapq
 import hmac
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_bytes
+from typing import Protocol
 
 MAX_TOKEN_CHARACTERS = 512
 _NONCE_BYTES = 12
@@ -50,53 +49,13 @@ class Token:
     nonce: bytes  # what tells it from others
 
 
-class SpentTokens:
-    """Remembers tokens for a single use, from that on until they expire.
-
-    Args:
-        max_remembered: Of each application's: one cannot use up what others need.
-    """
-
-    def __init__(self, max_remembered: int) -> None:
-        self._max_remembered = max_remembered
-        self._spent: defaultdict[str, _Spent] = defaultdict(_Spent)
-
-    def __len__(self) -> int:
-        return sum(len(spent.nonces) for spent in self._spent.values())
+class SpentStore(Protocol):
+    """Remembers which tokens for a single use were used."""
 
     def spend(self, token: Token, now: float) -> None:
-        """Use a token up.
+        """Use a token up, or raise `TokenRefused`."""
 
-        Raises:
-            TokenInvalid: It was.
-            TokenExpired: One as old as this was forgotten: the clock has been set back.
-            TokensExhausted: It cannot be remembered.
-        """
-        spent = self._spent[token.app_id]
-        spent.forget(now)
-        if token.nonce in spent.nonces:
-            raise TokenInvalid
-        if token.expires_at <= spent.forgotten:
-            raise TokenExpired
-        if len(spent.nonces) >= self._max_remembered:
-            raise TokensExhausted(len(spent.nonces))
-        spent.nonces.add(token.nonce)
-        heapq.heappush(spent.expiries, (token.expires_at, token.nonce))
-
-
-class _Spent:
-    """One application's."""
-
-    def __init__(self) -> None:
-        self.nonces: set[bytes] = set()
-        self.expiries: list[tuple[int, bytes]] = []  # a heap over them
-        self.forgotten = 0  # the latest expiry of one that is not remembered any more
-
-    def forget(self, now: float) -> None:
-        """Forget those that have expired."""
-        while self.expiries and self.expiries[0][0] <= now:
-            self.forgotten, nonce = heapq.heappop(self.expiries)
-            self.nonces.discard(nonce)
+    def __len__(self) -> int: ...
 
 
 class TokenOffice:
@@ -114,7 +73,7 @@ class TokenOffice:
     def __init__(
         self,
         wall_clock: Callable[[], float],
-        spent: SpentTokens | None = None,
+        spent: SpentStore | None = None,
         *,
         secrets: Sequence[bytes],
     ) -> None:
