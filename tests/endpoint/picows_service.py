@@ -18,10 +18,11 @@ from avatarpool.endpoint import http, refusals
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.conversation import Conversation
-from avatarpool.endpoint.counters import Roster, ServiceCounters
+from avatarpool.endpoint.counters import ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener
 from avatarpool.endpoint.refusals import UpgradeRefusal
+from avatarpool.endpoint.roster import Roster
 from avatarpool.service import opus
 
 

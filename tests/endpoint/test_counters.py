@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
-from avatarpool.endpoint.counters import Counts, Roster, ServiceCounters
+from avatarpool.endpoint.counters import ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.roster import Counts, Roster
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AudioInput, ConfigureSession, Interrupt
 from avatarpool.protocol.settings import AudioFormat

@@ -13,10 +13,10 @@ from math import inf
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.configuration import refuse_configuration
-from avatarpool.endpoint.counters import Counts
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.endpoint.requests import RequestRefused, RequestTable
+from avatarpool.endpoint.roster import Counts
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.protocol.codec import decode, is_known
 from avatarpool.protocol.messages import (

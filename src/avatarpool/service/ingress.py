@@ -13,10 +13,10 @@ from avatarpool.endpoint import http, refusals
 from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
-from avatarpool.endpoint.counters import Roster
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Connection, Parser
 from avatarpool.endpoint.refusals import UpgradeRefusal
+from avatarpool.endpoint.roster import Roster
 from avatarpool.service import opus
 from avatarpool.service.reading import Reading, Turns
 from avatarpool.service.scanner import FrameScanner

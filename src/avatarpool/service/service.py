@@ -16,14 +16,15 @@ from avatarpool.config import SessionConfig
 from avatarpool.endpoint import http
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
-from avatarpool.endpoint.counters import Roster, ServiceCounters
+from avatarpool.endpoint.counters import ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener
+from avatarpool.endpoint.roster import Roster
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
+from avatarpool.service.doors import FaultyDoors
 from avatarpool.service.faults import Faults
 from avatarpool.service.ingress import Ingress
-from avatarpool.service.sabotage import FaultyDoors
 from avatarpool.service.session import Workshop
 from avatarpool.service.workers import Workers
 
