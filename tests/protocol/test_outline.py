@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avatarpool.exceptions import AvatarSDKError
+from avatarpool.protocol import outline as module
 from avatarpool.protocol.codec import audio_parts, encode
 from avatarpool.protocol.messages import AnimationFrame, ConfigureSession, Interrupt
 from avatarpool.protocol.outline import outline
@@ -51,6 +52,16 @@ def test_no_more_is_looked_at_than_is_needed_to_know_that_it_is_too_much():
     assert outline(nested, 100).overhead < 110
 
 
+@pytest.mark.parametrize("message", [b"\x22\x00" * 2047, b"\x22" + prefixed(b"\x1a\x00" * 2000)])
+def test_no_more_fields_are_looked_at_than_any_message_has(monkeypatch, message):
+    looked_at = []
+    extent = module._extent
+    monkeypatch.setattr(module, "_extent", lambda *a: looked_at.append(1) or extent(*a))
+
+    assert outline(b"\x08\x03" + message, 4096).overhead > 4096
+    assert len(looked_at) <= 66
+
+
 def test_the_last_type_counts_as_protobuf_has_it():
     assert (
         outline(b"\x08\x63" + encode(Interrupt("r-1")), PLENTY).kind == pb.MESSAGE_CLIENT_INTERRUPT
@@ -93,10 +104,10 @@ def test_what_protobuf_takes_is_taken_and_counted_or_refused(data: bytes):
         _, overhead = outline(data, PLENTY)
     except AvatarSDKError:
         return
-    assert 0 <= overhead <= len(data)
+    assert 0 <= overhead <= len(data) or overhead > PLENTY  # that many fields
     try:
         message = pb.Message.FromString(data)
     except DecodeError:
         return
     audio = len(message.client_audio_input.audio)
-    assert overhead <= len(data) - audio
+    assert overhead <= len(data) - audio or overhead > PLENTY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -115,6 +116,27 @@ async def test_what_all_sessions_hold_together_is_bounded_at_the_cost_of_who_hol
         await modest.socket.ping()
         assert service.counters.connections_open >= 1
         modest.transport.abort()
+
+
+async def test_as_many_sessions_end_as_hold_too_much_and_none_twice():
+    limits = ServiceLimits(max_total_buffered_bytes=5_000_000)
+    async with LocalAvatarService(limits=limits) as service, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(in_session(service)) for _ in range(6)]
+        for client in clients:
+            client.transport.write(
+                b"\x82\xff" + (4_000_000).to_bytes(8, "big") + bytes(4) + bytes(2_000_000)
+            )
+        assert service._ingress is not None
+        sessions = set(service._ingress._sessions)
+
+        def held() -> int:
+            return sum(session.held_bytes for session in sessions if not session.is_ending)
+
+        async with asyncio.timeout(PATIENCE):
+            while sum(session.is_ending for session in sessions) < 3 or held() > 5_000_000:
+                await asyncio.sleep(0.005)
+        for client in clients:
+            client.transport.abort()
 
 
 @pytest.mark.parametrize(

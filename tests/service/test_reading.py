@@ -20,20 +20,21 @@ class Client:
         self.taken = 0
         self.is_paused = False
         self.grown = 0
+        self.is_full = False
         self.reading = Reading(
-            self,
-            FrameScanner(1 << 20),
-            turns,
-            pause=self._pause,
-            resume=self._resume,
-            grown=self._grow,
+            self, FrameScanner(1 << 20), turns, connection=self, grown=self._grow
         )
 
-    def _pause(self) -> None:
+    def hold(self) -> None:
         self.is_paused = True
 
-    def _resume(self) -> None:
-        self.is_paused = False
+    def go_on(self) -> None:
+        self.is_paused = self.is_full
+
+    def drain(self) -> None:
+        """Take more again, as aiohttp does."""
+        self.is_full = False
+        self.reading.drained()
 
     def _grow(self) -> None:
         self.grown += 1
@@ -120,3 +121,43 @@ async def test_what_comes_after_a_hang_up_while_it_waits_is_forgotten():
         await asyncio.sleep(0)
     assert client.taken == FRAMES_PER_READ * len(TINY)
     assert other.taken == 100 * len(TINY)
+
+
+async def test_nothing_is_passed_on_while_aiohttp_takes_no_more():
+    """It would copy what it has for each piece that is added, and the next read be taken."""
+    client = Client(Turns())
+    client.reading.feed_data(TINY * 100)
+    client.is_full = True
+    before = client.taken
+    for _ in range(5):
+        await asyncio.sleep(0)
+    client.reading.feed_data(TINY)  # a read that was under way
+    assert client.taken == before
+    assert client.is_paused
+
+    client.drain()
+    while client.reading.is_held:
+        assert client.is_paused
+        await asyncio.sleep(0)
+    assert client.taken == 101 * len(TINY)
+    assert not client.is_paused
+
+
+async def test_a_read_that_comes_when_it_is_full_waits_for_it_to_drain():
+    client = Client(Turns())
+    client.is_full = True
+    client.reading.feed_data(TINY)
+    assert client.taken == 0
+    client.drain()
+    await asyncio.sleep(0)
+    assert client.taken == len(TINY)
+
+
+async def test_of_who_is_to_take_no_more_nothing_is_passed_on_or_kept():
+    client = Client(Turns())
+    client.reading.feed_data(TINY * 100)
+    client.reading.stop()
+    client.reading.feed_data(TINY * 100)
+    await asyncio.sleep(0)
+    assert client.taken == FRAMES_PER_READ * len(TINY)
+    assert not client.reading.is_held

@@ -81,9 +81,9 @@ async def test_a_step_that_is_cancelled_under_way_is_nobody_s_fault(workers, cap
     assert caplog.records == []
 
 
-def test_closing_ends_the_threads():
+async def test_closing_ends_the_threads():
     workers = Workers(2)
-    workers.prepare(lambda: None)
+    await workers.run(lambda: None, is_first=True)
     workers.close()
 
     assert not [t for t in threading.enumerate() if t.name.startswith("avatarpool-lipsync")]

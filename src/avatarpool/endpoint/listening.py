@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 from collections.abc import Awaitable, Callable
@@ -48,6 +49,9 @@ class HeldParser(Parser, Protocol):
     def is_held(self) -> bool:
         """Whether the connection must not be read from meanwhile."""
 
+    def drained(self) -> None:
+        """Go on: what is behind it takes more again."""
+
 
 class Connection(web.RequestHandler):
     """One HTTP connection.
@@ -61,9 +65,18 @@ class Connection(web.RequestHandler):
 
     Attributes:
         reading: What was made.
+        is_full: Whether aiohttp takes no more for now.
     """
 
-    __slots__ = ("_crowd", "_patience", "_send_timeout", "_socket", "_upgraded_by", "reading")
+    __slots__ = (
+        "_crowd",
+        "_patience",
+        "_send_timeout",
+        "_socket",
+        "_upgraded_by",
+        "is_full",
+        "reading",
+    )
 
     def __init__(
         self,
@@ -79,6 +92,7 @@ class Connection(web.RequestHandler):
         self._upgraded_by = upgraded
         self._socket: asyncio.Transport
         self._patience: asyncio.TimerHandle | None = None
+        self.is_full = False
         self.reading: HeldParser | None = None
 
     def cut(self) -> None:
@@ -108,9 +122,29 @@ class Connection(web.RequestHandler):
         if self._patience is not None:
             self._patience.cancel()
 
+    # Two may hold reading up: aiohttp, whose queue is full, and what stands before it. It
+    # goes on when neither does.
+
+    def pause_reading(self) -> None:
+        self.is_full = True
+        super().pause_reading()
+
     def resume_reading(self, *args: Any, **options: Any) -> None:
+        self.is_full = False
         if self.reading is None or not self.reading.is_held:
             super().resume_reading(*args, **options)
+        else:
+            self.reading.drained()
+
+    def hold(self) -> None:
+        """Read no more, until `go_on`."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self._socket.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on, unless aiohttp takes no more."""
+        if not self.is_full:
+            super().resume_reading()
 
     def set_parser(self, parser: Any, *args: Any, **options: Any) -> None:
         if self._upgraded_by is not None:

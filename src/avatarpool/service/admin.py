@@ -42,7 +42,7 @@ class Admin:
                     faults = _FAULTS.validate_json(await request.read())
             except ValidationError as error:
                 return _refused(400, _sentence(error))
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):
                 return _refused(400, "the body did not arrive")
             self._faults.become(faults)
         elif request.method == "DELETE":

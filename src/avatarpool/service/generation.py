@@ -121,7 +121,6 @@ class Generation:
         self._has_ended = False
         self._wake = asyncio.Event()  # audio, or its end, has come
         self._loop = asyncio.get_running_loop()
-        self.received_bytes = 0  # of this request, ever
         self.seconds = 0.0  # of audio, charged
 
     @property
@@ -132,7 +131,6 @@ class Generation:
     def push(self, audio: bytes, *, end: bool) -> None:
         """Take a message's audio."""
         self._buffer += audio
-        self.received_bytes += len(audio)
         self._has_ended = self._has_ended or end
         self._wake.set()
 

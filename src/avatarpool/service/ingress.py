@@ -113,16 +113,18 @@ class Ingress:
             parser,
             FrameScanner(self._workshop.limits.max_configuration_bytes),
             self._turns,
-            pause=connection.pause_reading,
-            resume=connection.resume_reading,
+            connection=connection,
             grown=self.bound_memory,
         )
 
     def bound_memory(self) -> None:
-        """End the session that holds the most, if all together hold too much."""
-        held = {session: session.held_bytes for session in self._sessions}
-        if sum(held.values()) > self._workshop.limits.max_total_buffered_bytes:
-            max(held, key=held.__getitem__).end(refusals.SHORT_OF_MEMORY)
+        """End the sessions that hold the most, if all together hold too much."""
+        held = {s: s.held_bytes for s in self._sessions if not s.is_ending}
+        excess = sum(held.values()) - self._workshop.limits.max_total_buffered_bytes
+        while excess > 0:
+            greediest = max(held, key=held.__getitem__)
+            excess -= held.pop(greediest)
+            greediest.end_greedy()
 
     async def close(self) -> None:
         """End every session; returns once they have ended, or had their time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from avatarpool.endpoint.listening import Parser
 from avatarpool.service.scanner import FrameScanner
@@ -26,6 +27,22 @@ their order comes upon it in its place. A client's own means nothing."""
 _BROKEN_FRAME = bytes((0x8A, 0x80 | len(BROKEN), 0, 0, 0, 0)) + BROKEN
 
 _CHECKED_BYTES = 256 * 1024  # of one session, between two looks at what all hold
+
+
+class Source(Protocol):
+    """A connection that is read from.
+
+    Attributes:
+        is_full: Whether what it has read is not taken any more, for now.
+    """
+
+    is_full: bool
+
+    def hold(self) -> None:
+        """Read no more."""
+
+    def go_on(self) -> None:
+        """Read on, unless it is full."""
 
 
 class Turns:
@@ -58,8 +75,7 @@ class Reading:
         parser: aiohttp's.
         scanner: Knows what is not to be taken.
         turns: Shared with all others.
-        pause: Has the connection read no more.
-        resume: Has it read on.
+        connection: What it is read from.
         grown: Called when much has come since the last time.
 
     Attributes:
@@ -72,16 +88,16 @@ class Reading:
         scanner: FrameScanner,
         turns: Turns,
         *,
-        pause: Callable[[], None],
-        resume: Callable[[], None],
+        connection: Source,
         grown: Callable[[], None],
     ) -> None:
         self.scanner = scanner
         self._parser = parser
         self._turns = turns
-        self._pause = pause
-        self._resume = resume
+        self._connection = connection
         self._held = b""  # until its turn comes
+        self._has_turn = False  # whether one will come
+        self._is_stopped = False
         self._rest = b""  # the beginning of a frame's header
         self._taken = 0  # bytes of messages that the session has taken
         self._checked = 0  # of those that have come, when it was looked at what all hold
@@ -103,12 +119,25 @@ class Reading:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Pass on what of a read is due; as of a `Parser`."""
-        if self._held:
+        if self._is_stopped:
+            return False, b""
+        if self._held or self._connection.is_full:
             self._held += data  # one read may come after pausing
         elif self._pass_on(self._rest + data):
-            self._pause()
-            self._turns.wait(self)
+            self._connection.hold()
+            self.drained()
         return False, b""
+
+    def stop(self) -> None:
+        """Forget what waits, and all that comes: what was taken is too much already."""
+        self._is_stopped = True
+        self._held = b""
+
+    def drained(self) -> None:
+        """Have what is held go on in its turn: aiohttp takes more again."""
+        if self._held and not self._has_turn:
+            self._has_turn = True
+            self._turns.wait(self)
 
     def feed_eof(self) -> None:
         """Pass on the end; as of a `Parser`."""
@@ -116,10 +145,11 @@ class Reading:
         self._parser.feed_eof()
 
     def go_on(self) -> bool:
-        """Pass on some frames of what waits; return whether more does."""
-        if self._held and not self._pass_on(self._held):
-            self._resume()
-        return self.is_held
+        """Pass on some frames of what waits; return whether it is to have another turn."""
+        if self._held and not self._connection.is_full and not self._pass_on(self._held):
+            self._connection.go_on()
+        self._has_turn = self.is_held and not self._connection.is_full
+        return self._has_turn
 
     def _pass_on(self, data: bytes) -> bool:
         scanner, had_ended = self.scanner, self.scanner.has_ended

@@ -23,8 +23,7 @@ from avatarpool.endpoint.conversation import (
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.lipsync import DriverFactory
-from avatarpool.protocol.messages import ConfigureSession
-from avatarpool.protocol.settings import AudioFormat
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, AudioFormat
 from avatarpool.protocol.texts import shown
 from avatarpool.service.decoding import AudioRefused, Decoder, PcmDecoder
 from avatarpool.service.generation import (
@@ -88,7 +87,9 @@ class ServedSession:
         self._audio_taken = asyncio.Event()  # a generation's buffer has shrunk
         self._ending: Over | None = None  # told from outside
         self._stir = asyncio.Event()  # set with it, and when the deadline is another
-        self._configuration: ConfigureSession
+        # Of its configuration, which may have thousands of parameters.
+        self._audio_format = AudioFormat.PCM_S16LE
+        self._sample_rate = DEFAULT_SAMPLE_RATE
         self._waiting_bytes = 0  # of audio for which there is no room yet
 
     def __repr__(self) -> str:
@@ -98,6 +99,16 @@ class ServedSession:
         """Have the session end like this, soon."""
         self._ending = Over(ending)
         self._stir.set()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._ending is not None
+
+    def end_greedy(self) -> None:
+        """End a session that holds too much, and take nothing more of it."""
+        self._socket.reading.stop()
+        self.end(refusals.SHORT_OF_MEMORY)
 
     @property
     def held_bytes(self) -> int:
@@ -169,7 +180,8 @@ class ServedSession:
                 case Stopped(req_id):
                     self._drop(req_id)
                 case Configured(configuration):
-                    self._configuration = configuration
+                    self._audio_format = configuration.audio_format
+                    self._sample_rate = configuration.sample_rate
                     if self._socket.is_held_up:  # who is kept waiting may hang up
                         self._group.create_task(self._confirm())
                     else:
@@ -213,13 +225,13 @@ class ServedSession:
         return sum(generation.buffered_bytes for generation, _ in self._generations.values())
 
     def _begin(self, req_id: str) -> None:
-        configuration, workshop = self._configuration, self._workshop
+        workshop = self._workshop
         decoder: Decoder
-        if configuration.audio_format is AudioFormat.OGG_OPUS:
+        if self._audio_format is AudioFormat.OGG_OPUS:
             decoder, piece_bytes = OpusDecoder(), _OPUS_PIECE_BYTES
         else:
-            decoder = PcmDecoder(configuration.sample_rate)
-            piece_bytes = 2 * configuration.sample_rate * STEP_MS // 1000
+            decoder = PcmDecoder(self._sample_rate)
+            piece_bytes = 2 * self._sample_rate * STEP_MS // 1000
         make_driver = partial(workshop.driver, decoder.sample_rate, workshop.seed)
         generation = Generation(
             Pipeline(decoder, make_driver, workshop.limits.max_request_seconds),

@@ -26,10 +26,6 @@ class Workers:
         self._turns: Turns[Callable[[], None]] = Turns()
         self._lock = Lock()  # around the turns
 
-    def prepare(self, work: Callable[[], object]) -> None:
-        """Have something done before any step."""
-        self._threads.submit(work)
-
     async def run(self, step: Callable[[], T], *, is_first: bool) -> T:
         """Return what a step returns, or raise what it raises.
 
