@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from raw_client import PATIENCE, Client, connected, in_session
+from raw_client import PATIENCE, Client, ask_for_token, connected, frame, in_session
 
 import avatarpool.service.service as module
 from avatarpool.endpoint import conversation
-from avatarpool.protocol.codec import decode
-from avatarpool.protocol.messages import AnimationFrame, ServerError
+from avatarpool.protocol.codec import decode, encode
+from avatarpool.protocol.messages import AnimationFrame, ConfigureSession, ServerError
+from avatarpool.protocol.settings import AudioFormat
 from avatarpool.protocol.varints import prefixed
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
@@ -116,6 +117,33 @@ async def test_what_all_sessions_hold_together_is_bounded_at_the_cost_of_who_hol
         await modest.socket.ping()
         assert service.counters.connections_open >= 1
         modest.transport.abort()
+
+
+async def test_a_flood_that_comes_with_its_upgrade_is_not_read_ahead(service):
+    token = urlsplit(service.ingress_url)
+    async with aiohttp.ClientSession() as http:
+        key = await ask_for_token(http, service)
+    _, writer = await asyncio.open_connection(token.hostname, token.port)
+    configuration = encode(ConfigureSession(16000, AudioFormat.PCM_S16LE))
+    writer.write(
+        f"GET {token.path}/websocket?id={service.avatar_ids[0]} HTTP/1.1\r\nHost: h\r\n"
+        f"X-App-ID: {service.app_id}\r\nX-Session-Key: {key}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        + frame(configuration)
+        + frame(b"\x08\x63") * 1_000_000
+    )
+    assert service._ingress is not None
+    sessions = service._ingress._sessions
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not any(session.held_bytes for session in sessions):
+                await asyncio.sleep(0.002)
+        for _ in range(100):
+            await asyncio.sleep(0.002)
+            assert sum(session.held_bytes for session in sessions) <= 2_000_000
+    finally:
+        writer.transport.abort()
 
 
 async def test_as_many_sessions_end_as_hold_too_much_and_none_twice():

@@ -47,14 +47,14 @@ class Client:
 
 
 async def test_a_few_frames_are_passed_on_at_once():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     client.reading.feed_data(TINY * FRAMES_PER_READ)
     assert client.taken == len(TINY) * FRAMES_PER_READ
     assert not client.is_paused
 
 
 async def test_many_tiny_frames_of_one_client_come_in_turns_and_nothing_is_read_meanwhile():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     count = 10 * FRAMES_PER_TURN
     client.reading.feed_data(TINY * count)
     assert client.is_paused
@@ -70,8 +70,19 @@ async def test_many_tiny_frames_of_one_client_come_in_turns_and_nothing_is_read_
     assert turns <= 11
 
 
+async def test_who_is_read_from_all_the_same_while_frames_are_held_is_held_again():
+    client = Client(Turns(rest=0.0))
+    client.reading.feed_data(TINY * 100)
+    client.is_paused = False  # as aiohttp has it after an upgrade
+    client.reading.feed_data(TINY)
+    assert client.is_paused
+    while client.reading.is_held:
+        await asyncio.sleep(0)
+    assert client.taken == 101 * len(TINY)
+
+
 async def test_empty_fragments_are_no_cheaper():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     client.reading.feed_data(Frame(BINARY, b"x", is_final=False).encode(by_client=True))
     before = client.taken
     client.reading.feed_data(EMPTY_FRAGMENT * 1000)
@@ -80,7 +91,7 @@ async def test_empty_fragments_are_no_cheaper():
 
 
 async def test_many_who_flood_share_a_turn_and_go_on_alike():
-    turns = Turns()
+    turns = Turns(rest=0.0)
     clients = [Client(turns) for _ in range(16)]
     for client in clients:
         client.reading.feed_data(TINY * 1000)
@@ -99,7 +110,7 @@ async def test_many_who_flood_share_a_turn_and_go_on_alike():
 
 
 async def test_large_messages_are_never_held_and_are_told_of_as_they_grow():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     message = Frame(BINARY, bytes(1 << 20)).encode(by_client=True)
     for begin in range(0, len(message), 65536):
         client.reading.feed_data(message[begin : begin + 65536])
@@ -112,7 +123,7 @@ async def test_large_messages_are_never_held_and_are_told_of_as_they_grow():
 
 
 async def test_what_comes_after_a_hang_up_while_it_waits_is_forgotten():
-    turns = Turns()
+    turns = Turns(rest=0.0)
     client, other = Client(turns), Client(turns)
     client.reading.feed_data(TINY * 100)
     other.reading.feed_data(TINY * 100)
@@ -125,7 +136,7 @@ async def test_what_comes_after_a_hang_up_while_it_waits_is_forgotten():
 
 async def test_nothing_is_passed_on_while_aiohttp_takes_no_more():
     """It would copy what it has for each piece that is added, and the next read be taken."""
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     client.reading.feed_data(TINY * 100)
     client.is_full = True
     before = client.taken
@@ -144,17 +155,19 @@ async def test_nothing_is_passed_on_while_aiohttp_takes_no_more():
 
 
 async def test_a_read_that_comes_when_it_is_full_waits_for_it_to_drain():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     client.is_full = True
     client.reading.feed_data(TINY)
     assert client.taken == 0
     client.drain()
-    await asyncio.sleep(0)
+    while client.reading.is_held:
+        await asyncio.sleep(0)
     assert client.taken == len(TINY)
+    assert not client.is_paused
 
 
 async def test_of_who_is_to_take_no_more_nothing_is_passed_on_or_kept():
-    client = Client(Turns())
+    client = Client(Turns(rest=0.0))
     client.reading.feed_data(TINY * 100)
     client.reading.stop()
     client.reading.feed_data(TINY * 100)

@@ -14,11 +14,15 @@ FRAMES_PER_READ = 8
 """Frames of one read that are dealt with at once; what comes after them takes turns."""
 
 FRAMES_PER_TURN = 32
-"""Frames of all those whose reads held more, in one turn of the event loop.
+"""Frames of all those whose reads held more, in one turn.
 
 Each costs some 30 to 100 µs until its message is dealt with, so that a turn takes a
 few milliseconds however many sessions send as fast as they can.
 """
+
+REST = 0.004
+"""Seconds between two turns. An event loop without a rest leaves the threads that animate
+little of Python's lock: each of numpy's calls waits for it."""
 
 BROKEN = b"broken"
 """A pong that we put in place of what a client must not send: whoever takes messages in
@@ -46,16 +50,21 @@ class Source(Protocol):
 
 
 class Turns:
-    """Has those go on whose reads held too many frames, in turns."""
+    """Has those go on whose reads held too many frames, in turns.
 
-    def __init__(self) -> None:
+    Args:
+        rest: Seconds between two.
+    """
+
+    def __init__(self, rest: float = REST) -> None:
+        self._rest = rest
         self._waiting: deque[Reading] = deque()
         self._loop = asyncio.get_running_loop()
 
     def wait(self, reading: Reading) -> None:
         """Have a reading go on when its turn comes."""
         if not self._waiting:
-            self._loop.call_soon(self._take)
+            self._loop.call_later(self._rest, self._take)
         self._waiting.append(reading)
 
     def _take(self) -> None:
@@ -65,7 +74,7 @@ class Turns:
                 self._waiting.append(reading)
             if not self._waiting:
                 return
-        self._loop.call_soon(self._take)
+        self._loop.call_later(self._rest, self._take)
 
 
 class Reading:
@@ -122,7 +131,8 @@ class Reading:
         if self._is_stopped:
             return False, b""
         if self._held or self._connection.is_full:
-            self._held += data  # one read may come after pausing
+            self._held += data
+            self._connection.hold()  # again: aiohttp resumes a connection that it upgrades
         elif self._pass_on(self._rest + data):
             self._connection.hold()
             self.drained()
