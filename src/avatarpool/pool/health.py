@@ -7,7 +7,6 @@ import logging
 import random
 from collections.abc import Callable
 from inspect import isawaitable
-from typing import TYPE_CHECKING
 
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.events import Listeners
@@ -17,9 +16,6 @@ from avatarpool.pool.opening import OpeningPolicy
 from avatarpool.pool.options import PoolOptions
 from avatarpool.pool.tasks import Tasks
 from avatarpool.untrusted import awaited
-
-if TYPE_CHECKING:
-    from avatarpool.pool.pool import AvatarConnectionPool  # which makes this
 
 log = logging.getLogger("avatarpool.pool")
 
@@ -45,7 +41,7 @@ class Health:
         meter: Meter,
         listeners: Listeners,
         *,
-        pool: Callable[[], AvatarConnectionPool | None],
+        pool: Callable[[], object | None],
     ) -> None:
         self.policy = OpeningPolicy(random.Random())  # noqa: S311  # jitter, no secret
         self._name = options.name

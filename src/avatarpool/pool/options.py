@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from avatarpool.client.session import new_avatar_session
 from avatarpool.exceptions import ConfigurationError
@@ -15,9 +14,6 @@ from avatarpool.pool.collection import CollectionLimits
 from avatarpool.pool.events import PoolEvent
 from avatarpool.pool.factory import ConfigFactory
 from avatarpool.pool.hooks import Hook
-
-if TYPE_CHECKING:
-    from avatarpool.pool.pool import AvatarConnectionPool  # which is made from this
 
 SHORTEST_LIFE = 0.9
 """Of ``max_lifetime``: each session's own life is drawn between this part of it and all."""
@@ -60,7 +56,7 @@ class PoolOptions:
     check: Hook | None = None
     reset: Hook | None = None
     reconnect_timeout: float = 300.0
-    reconnect_failed: Callable[[AvatarConnectionPool], object] | None = None
+    reconnect_failed: Callable[..., object] | None = None  # takes the pool
     leak_warning: float | None = None
     on_event: Callable[[PoolEvent], object] | None = None
     name: str = field(default_factory=new_name)
