@@ -16,16 +16,21 @@ from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
 
 
-def _without_request(record: logging.LogRecord) -> bool:
-    """Take out what aiohttp quotes of a request that it cannot parse: keys and tokens."""
-    if record.exc_info and isinstance(record.exc_info[1], http_exceptions.HttpProcessingError):
-        record.exc_info = None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
+def without_request(record: logging.LogRecord) -> bool:
+    """Make news of no more than INFO of a request that aiohttp cannot parse: a filter.
+
+    The answer is 400, and what aiohttp quotes of such a request may be keys and tokens.
+    """
+    theirs = (http_exceptions.HttpProcessingError, web.RequestPayloadError)
+    if not (record.exc_info and isinstance(record.exc_info[1], theirs)):
+        return True
+    record.exc_info = None
+    record.levelno, record.levelname = logging.INFO, "INFO"
+    return logging.getLogger(record.name).isEnabledFor(logging.INFO)
 
 
 log = logging.getLogger("avatarpool.service.http")
-log.addFilter(_without_request)
+log.addFilter(without_request)
 
 # Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
 # of the refusal.

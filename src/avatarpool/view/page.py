@@ -11,10 +11,10 @@ from importlib.resources import files
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from avatarpool.audio import read_audio
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.listening import without_request
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -55,14 +55,8 @@ _HEADERS = {
 }
 
 
-def _is_our_fault(record: logging.LogRecord) -> bool:
-    """Leave out who speaks no HTTP: the answer is 400, and a traceback tells nobody anything."""
-    theirs = (HttpProcessingError, web.RequestPayloadError)
-    return not (record.exc_info and isinstance(record.exc_info[1], theirs))
-
-
 log = logging.getLogger("avatarpool.view")
-log.addFilter(_is_our_fault)
+log.addFilter(without_request)
 
 # Not mimetypes: what it says depends on the machine, and browsers insist on these.
 _TYPES = {
