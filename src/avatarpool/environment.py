@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Self
 
 from pydantic import SecretStr, ValidationError
@@ -114,6 +115,14 @@ def read_settings() -> Settings:
     except ConfigurationError as error:
         raise ConfigurationError(_UNUSABLE, [*map(_in_variables, error.problems)]) from error
     return settings
+
+
+def own_api_key() -> str | None:
+    """Return the key that a local service of ours is to have, if one is named.
+
+    Whatever the other variables are: those are for its clients.
+    """
+    return os.environ.get(_variable("api_key"), "").strip() or None
 
 
 def _in_variables(problem: str) -> str:

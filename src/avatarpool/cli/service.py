@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import os
 import shlex
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.streams import note
+from avatarpool.environment import own_api_key
 from avatarpool.lipsync import DriverFactory
 from avatarpool.service import LocalAvatarService, ServiceLimits
 
@@ -31,7 +31,7 @@ async def serve(
             "service, and its traffic is not encrypted."
         )
     # From the environment and not an option: everyone can read a command line.
-    key = os.environ.get("AVATAR_API_KEY", "").strip() or None
+    key = own_api_key()
     service = LocalAvatarService(
         host=host, port=port, limits=limits, api_key=key, driver=driver, has_admin=has_admin
     )
