@@ -157,14 +157,70 @@ class Connection(web.RequestHandler):
         super().set_parser(parser, *args, **options)
 
 
-class Listener:
-    """Serves an application within limits; it logs no key and no token.
+class GuardedRunner(web.AppRunner):
+    """An `AppRunner` whose connections are a crowd's; it logs no query, and so no token.
 
     Args:
         application: Whose requests are answered.
-        limits: How many connections there may be, and how long they may idle.
+        limits: How many connections there may be, and how long they may take and idle.
         upgraded: Makes what stands before aiohttp's parser of a WebSocket; left out, it is
             aiohttp's alone.
+        logger: Where aiohttp tells of what fails.
+        auto_decompress: Whether bodies may be compressed.
+        options: An `AppRunner`'s.
+    """
+
+    def __init__(
+        self,
+        application: web.Application,
+        limits: ServiceLimits,
+        *,
+        upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
+        logger: logging.Logger = log,
+        auto_decompress: bool = False,
+        **options: Any,
+    ) -> None:
+        self.crowd = Crowd(limits.max_sockets)
+        self._connection = partial(
+            Connection,
+            crowd=self.crowd,
+            send_timeout=limits.send_timeout,
+            upgraded=upgraded,
+            access_log=None,
+            logger=logger,
+            keepalive_timeout=limits.http_idle_timeout,
+            lingering_time=_LINGER,
+            auto_decompress=auto_decompress,
+        )
+        application.middlewares.insert(0, _places(self.crowd))
+        super().__init__(application, **options)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return cast("web.Server", _Guarded(server, self._connection))
+
+
+class _Guarded:
+    """aiohttp's server, but for the connections that it makes."""
+
+    def __init__(self, server: web.Server, connection: Callable[[web.Server], Connection]) -> None:
+        self._server = server
+        self._connection = connection
+
+    def __call__(self) -> Connection:
+        return self._connection(self._server)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
+class Listener:
+    """Serves an application within limits.
+
+    Args:
+        application: Whose requests are answered.
+        limits: How many connections there may be, and how long they may take and idle.
+        upgraded: As of a `GuardedRunner`.
     """
 
     def __init__(
@@ -174,12 +230,11 @@ class Listener:
         *,
         upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
     ) -> None:
-        self._crowd = Crowd(limits.max_sockets)
-        self._limits = limits
-        self._upgraded = upgraded
         self._server: asyncio.Server | None = None
-        application.middlewares.insert(0, _places(self._crowd))
-        self._runner = web.AppRunner(application, shutdown_timeout=limits.close_timeout)
+        self._runner = GuardedRunner(
+            application, limits, upgraded=upgraded, shutdown_timeout=limits.close_timeout
+        )
+        self._crowd = self._runner.crowd
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; return the address itself, as a name may stand for several.
@@ -187,23 +242,11 @@ class Listener:
         Raises:
             OSError: It cannot be listened on.
         """
-        limits, loop = self._limits, asyncio.get_running_loop()
         await self._runner.setup()
         assert self._runner.server is not None
-        connection = partial(
-            Connection,
-            self._runner.server,
-            self._crowd,
-            limits.send_timeout,
-            self._upgraded,
-            # No access log: its lines would hold the query, and so the tokens.
-            access_log=None,
-            logger=log,
-            keepalive_timeout=limits.http_idle_timeout,
-            lingering_time=_LINGER,
-            auto_decompress=False,  # no client compresses what is a hundred bytes
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server, host, port, backlog=self._crowd.backlog
         )
-        self._server = await loop.create_server(connection, host, port, backlog=self._crowd.backlog)
         if not self._server.sockets:  # asyncio passes over those that it cannot make
             why = f"no socket can be opened for {host} port {port}: are too many files open?"
             raise OSError(errno.EMFILE, why)

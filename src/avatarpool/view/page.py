@@ -14,7 +14,7 @@ from aiohttp import web
 
 from avatarpool.audio import read_audio
 from avatarpool.endpoint.limits import ServiceLimits
-from avatarpool.endpoint.listening import without_request
+from avatarpool.endpoint.listening import GuardedRunner, without_request
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -97,11 +97,11 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
         app.router.add_get(path, _file(body, content_type))
     app.router.add_post("/animate", _Animator(pool, patience).answer)
     # Who leaves amid a clip ends it: its session is somebody else's then.
-    return web.AppRunner(
+    return GuardedRunner(
         app,
-        access_log=None,
+        ServiceLimits(send_timeout=patience, http_idle_timeout=IDLE_TIMEOUT),
         logger=log,
-        keepalive_timeout=IDLE_TIMEOUT,
+        auto_decompress=True,
         handler_cancellation=True,
         shutdown_timeout=_CLOSE_TIMEOUT,
     )
