@@ -14,7 +14,9 @@ from avatarpool.endpoint.refusals import TokenRefusal
 log = logging.getLogger("avatarpool.service")
 
 
-# What a guess of a key takes, and the connection with it: each costs a millisecond.
+# Wrong keys in a second that are told so at once. A connection, which each of them ends,
+# costs a millisecond; those beyond take so many seconds.
+_FREE_GUESSES = 10
 _GUESS_SECONDS = 0.25
 
 
@@ -29,6 +31,7 @@ class Console:
     def __init__(self, admission: Admission, body_timeout: float) -> None:
         self._admission = admission
         self._body_timeout = body_timeout
+        self._guessed = 0.0  # the time up to which the latest wrong keys have used their share
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
@@ -42,7 +45,7 @@ class Console:
     async def _granted(self, request: web.Request) -> str | TokenRefusal:
         account = self._admission.applicant(request.headers.get("X-Api-Key", ""))
         if isinstance(account, TokenRefusal):
-            await asyncio.sleep(_GUESS_SECONDS)
+            await self._slow_down()
             return account
         try:
             async with asyncio.timeout(self._body_timeout):
@@ -54,3 +57,10 @@ class Console:
         except ConnectionError:
             body = b""  # its client has gone: nobody hears the refusal
         return self._admission.grant(account, body)
+
+    async def _slow_down(self) -> None:
+        """Hold up who sends wrong keys faster than a mistake does."""
+        now = asyncio.get_running_loop().time()
+        self._guessed = max(self._guessed, now - 1.0) + 1.0 / _FREE_GUESSES
+        if self._guessed > now:
+            await asyncio.sleep(_GUESS_SECONDS)
