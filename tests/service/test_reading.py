@@ -166,6 +166,18 @@ async def test_a_read_that_comes_when_it_is_full_waits_for_it_to_drain():
     assert not client.is_paused
 
 
+async def test_a_header_that_is_cut_where_it_is_full_is_put_together():
+    client = Client(Turns(rest=0.0))
+    client.reading.feed_data(TINY[:3])
+    client.is_full = True
+    client.reading.feed_data(TINY[3:])
+    client.drain()
+    while client.reading.is_held:
+        await asyncio.sleep(0)
+    assert client.taken == len(TINY)
+    assert client.reading.scanner.violation is None
+
+
 async def test_of_who_is_to_take_no_more_nothing_is_passed_on_or_kept():
     client = Client(Turns(rest=0.0))
     client.reading.feed_data(TINY * 100)

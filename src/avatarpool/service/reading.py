@@ -131,7 +131,8 @@ class Reading:
         if self._is_stopped:
             return False, b""
         if self._held or self._connection.is_full:
-            self._held += data
+            self._held += self._rest + data
+            self._rest = b""
             self._connection.hold()  # again: aiohttp resumes a connection that it upgrades
         elif self._pass_on(self._rest + data):
             self._connection.hold()
