@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from copy import copy
 
 import pytest
@@ -413,8 +414,9 @@ async def test_a_peer_that_reads_nothing_is_cut(shell, speech):
     async with shell(limits=limits) as service, in_session(service) as client:
         transport = client.transport
         transport.pause_reading()
-        for i in range(8):
-            await client.audio(f"r{i}", speech * 30, end=True)
+        with suppress(ConnectionError):  # on a slow machine it is cut while it still sends
+            for i in range(8):
+                await client.audio(f"r{i}", speech * 30, end=True)
         await all_are_closed(service, patience=20)
 
         assert service.counters.requests_served < 8
