@@ -34,8 +34,8 @@ class ScriptedPeer:
 
     Attributes:
         url: Where both are.
-        answers: How the first sessions answer their requests; those after
-            them answer truly.
+        answers: How the first sessions answer their requests.
+        otherwise: How those after them do.
         token_status: The console's status; 200 gives a token.
         token_gate: While clear, token requests are not answered.
         silent: How many sessions, the first ones, are never confirmed.
@@ -47,6 +47,7 @@ class ScriptedPeer:
 
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
+    otherwise: Answer = truly
     token_status: int = 200
     token_gate: asyncio.Event = field(default_factory=asyncio.Event)
     silent: int = 0
@@ -100,7 +101,9 @@ class ScriptedPeer:
                 case AudioInput(req_id, piece, end):
                     audio[req_id] = audio.get(req_id, b"") + piece
                     if end:
-                        answer = self.answers[number] if number < len(self.answers) else truly
+                        answer = (
+                            self.answers[number] if number < len(self.answers) else self.otherwise
+                        )
                         await answer(websocket, req_id, _frames(req_id, audio.pop(req_id)))
                 case Interrupt(req_id):
                     await websocket.send_bytes(encode(AnimationFrame(req_id, end=True)))
