@@ -20,6 +20,7 @@ from avatarpool.cli.options import (
     not_empty,
     number,
     seconds,
+    there_or_piped,
     writable,
 )
 from avatarpool.cli.streams import open_missing_streams
@@ -279,31 +280,52 @@ def animate(
     speech: Annotated[
         Path,
         typer.Argument(
-            exists=True, help="WAV, Ogg Opus or raw .pcm; or a folder that is searched for them."
+            callback=there_or_piped,
+            help="A speech file, a folder that is searched for them, or - for standard input.",
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write; for a folder, the folder of outputs."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, or - for standard output; for a folder, the folder of outputs.",
+        ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
         AnimationFormat | None,
-        typer.Option(help="Of a folder's outputs (jsonl if left out); a file's is its suffix."),
+        typer.Option(
+            help="Of a folder's outputs and of standard output (jsonl if left out); a file's is "
+            "its suffix."
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make outputs that are there already anew.")
+        bool, typer.Option("--force", help="Make outputs anew, whatever they were made of.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep outputs, whatever they were made of.")
     ] = False,
     pool_size: Annotated[
         int, typer.Option(min=1, max=200, help="Connections to maintain: clips at the same time.")
     ] = 3,
     ttl: Annotated[float, number("Session time-to-live in minutes.", min=1, max=24 * 60)] = 10,
     timeout: Annotated[float, seconds("Seconds in which each frame must come.")] = 15.0,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            writable=True,
+            callback=writable,
+            help="Write what became of each clip to this file too.",
+        ),
+    ] = None,
 ) -> None:
     """Animate speech: a file, or a folder of them, through a pool.
 
     What the output is depends on its suffix:
 
     \b
+      .json    an object with a list of keyframes
       .jsonl   a JSON object per keyframe, with its time
       .npz     numpy arrays, a row per keyframe
       .pb      the service's messages as they came
@@ -311,24 +333,30 @@ def animate(
       .gif     ... without it
       .png     ... at 24 moments, in one picture
 
-    Pictures need the extra "render".
+    Pictures need the extra "render", and are painted by all cores.
 
-    An output is there when it is whole: the same command goes on where it was
-    interrupted. A clip that fails stops no other one and is named at the end.
-    Exits 0 if every output is there, 1 if any is not, 130 after Ctrl-C.
+    An output carries the SHA-256 of its speech file. One that was made of the
+    very same file, and is not older than it, is kept; every other one is made
+    anew. So the same command goes on where it was interrupted. An output is
+    there when it is whole.
+
+    A clip that fails stops no other one and is named at the end. Exits 0 if
+    every output is there, 1 if any is not, 130 after Ctrl-C.
 
     \b
     Examples:
       avatarpool animate speech.wav -o speech.jsonl
       avatarpool animate speech.wav -o speech.mp4
-      avatarpool animate clips/ -o animations/ --format npz --pool-size 8
+      avatarpool animate clips/ -o animations/ --format npz
+      espeak-ng --stdout "hi" | avatarpool animate - -o hi.json
+      avatarpool animate a.wav -o - --format json | jq .seconds
     """  # noqa: D301 - \b tells click to keep the lines
-    from avatarpool.cli.animate import AnimateOptions, animate  # noqa: PLC0415
-    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.animate import animate  # noqa: PLC0415
+    from avatarpool.cli.animation_plan import AnimateOptions  # noqa: PLC0415
     from avatarpool.environment import read_settings  # noqa: PLC0415
 
-    options = AnimateOptions(speech, output, format, force, pool_size, ttl, timeout)
-    raise typer.Exit(run_in_loop(animate(options, read_settings())))
+    options = AnimateOptions(speech, output, format, force, keep, pool_size, ttl, timeout, json)
+    raise typer.Exit(animate(options, read_settings()))
 
 
 @app.command()

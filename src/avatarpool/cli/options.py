@@ -14,12 +14,23 @@ _DAY = 86400.0
 class AnimationFormat(str, Enum):
     """What an animation is written as; an output's suffix."""
 
+    JSON = "json"
     JSONL = "jsonl"
     NPZ = "npz"
     PB = "pb"
     MP4 = "mp4"
     GIF = "gif"
     PNG = "png"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a terminal can show it."""
+        return self in (AnimationFormat.JSON, AnimationFormat.JSONL)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is painted."""
+        return self in (AnimationFormat.MP4, AnimationFormat.GIF, AnimationFormat.PNG)
 
 
 class DriverName(str, Enum):
@@ -45,6 +56,13 @@ def not_empty(value: str) -> str:
     if not value.strip():
         raise typer.BadParameter("it is empty")
     return value
+
+
+def there_or_piped(file: Path) -> Path:
+    """Refuse a file or folder that is not there; ``-`` stands for standard input."""
+    if str(file) != "-" and not file.exists():
+        raise typer.BadParameter(f"{file} does not exist")
+    return file
 
 
 def writable(file: Path | None) -> Path | None:
