@@ -124,7 +124,7 @@ async def while_connected(
 
 
 async def read_upload(request: Request) -> tuple[bytes, str]:
-    """Return the upload and its content type: the body, or the first file of a form."""
+    """Return the upload and its content type: the body, or the file of a form."""
     request = Request(request.scope, bounded(request.receive))
     content_type = request.headers.get("Content-Type", "")
     try:
@@ -203,7 +203,7 @@ async def error_as_json(_request: Request, error: Exception) -> JSONResponse:
 
 @app.exception_handler(ClientDisconnect)
 async def nothing_for_nobody(_request: Request, _error: Exception) -> Response:
-    """Note in the access log that the client has left; without this it would be a traceback."""
+    """End the request of a client that has left; without this it would be a traceback."""
     return Response(status_code=499)
 
 
