@@ -8,18 +8,30 @@ BIN := $(VENV)/bin
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-$(VENV)/.ready: pyproject.toml requirements/dev.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# What the demo needs; the pins are the same for all.
+$(VENV)/.installed: pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("avatarpool needs Python 3.11 or later, and this is %d.%d: choose one with PYTHON=python3.11" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "Installing avatarpool and the libraries that it needs into $(VENV) (26 MB to download: about half a minute)..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -c requirements/dev.txt hatchling editables
+	@$(PIP) -c requirements/dev.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
+	@echo "Installing what tests, checks and examples need into $(VENV) (another 140 MB to download: one to five minutes)..."
+	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/.ready ## Make the virtual environment
+setup: $(VENV)/.ready ## Make the virtual environment, with everything in it
+
+.PHONY: install
+install: $(VENV)/.installed ## Make the virtual environment with avatarpool alone: for the tutorial
 
 .PHONY: demo
-demo: setup ## The main job on the embedded local service, in under 40 seconds
+demo: install ## The main job on the embedded local service: 25 seconds
 	$(BIN)/avatarpool run --interval 2
 
 .PHONY: test
