@@ -8,6 +8,7 @@ from pathlib import Path
 from avatarpool.animate import Batch, Clip, NoSession, Write, find_clips
 from avatarpool.animate.files import write_jsonl, write_npz, write_pb
 from avatarpool.cli.exit_codes import INTERRUPTED
+from avatarpool.cli.opening import opened
 from avatarpool.cli.options import AnimationFormat
 from avatarpool.cli.screen import open_screen
 from avatarpool.cli.signals import Interruptible
@@ -67,7 +68,7 @@ async def animate(options: AnimateOptions, settings: Settings) -> int:
         with open_screen(len(to_do), "clips") as screen:
             batch = Batch(pool, write, options.patience, screen.show)
             try:
-                async with scope, pool:
+                async with scope, opened(pool):
                     await batch.run(to_do, size)
             except NoSession as error:
                 _report(batch, options, len(to_do))

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from avatarpool.audio import read_audio
 from avatarpool.cli.exit_codes import INTERRUPTED
+from avatarpool.cli.opening import open_pool
 from avatarpool.cli.screen import Screen, open_screen
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
@@ -130,7 +131,7 @@ class Rounds:
         size = self._options.plan.pool_size
         self._screen.line(f"Initializing connection pool with {size} connections...")
         try:
-            await self._pool.initialize()
+            await open_pool(self._pool)
         except PoolError:
             self._show_opening()
             raise
