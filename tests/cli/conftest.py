@@ -79,10 +79,7 @@ def command_factory():
 @pytest.fixture
 def says_local():
     """What a command says that finds no service in the environment."""
-    return (
-        "None of AVATAR_API_KEY, AVATAR_APP_ID, AVATAR_CONSOLE_ENDPOINT, AVATAR_INGRESS_ENDPOINT, "
-        "AVATAR_SESSION_AVATAR_ID is set: using a local avatar service.\n"
-    )
+    return "No AVATAR_* account is set: using a local avatar service.\n"
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from avatarpool.cli.animation_progress import animation_progress
 from avatarpool.cli.animation_report import Report
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.loop import run_in_loop
+from avatarpool.cli.opening import opened
 from avatarpool.cli.options import AnimationFormat
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.streams import note
@@ -99,7 +100,7 @@ async def _animate(
                 stop=writer.stop,
             )
             try:
-                async with scope, pool:
+                async with scope, opened(pool):
                     await batch.run(plan.to_do, size)
             except NoSession as error:
                 refusal = error.reason

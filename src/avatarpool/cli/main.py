@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
+from avatarpool.cli.env_file import EnvFile
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
+from avatarpool.cli.help import Commands
 from avatarpool.cli.options import (
     AnimationFormat,
     DriverName,
@@ -29,8 +31,9 @@ from avatarpool.soak.plan import FaultMix, SoakPlan
 
 app = typer.Typer(
     name="avatarpool",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     # With locals in tracebacks, keys and tokens would be shown.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -71,13 +74,14 @@ def avatarpool(
     """Warm avatar sessions, lent one request at a time.
 
     Commands use the service that the AVATAR_* environment variables name. With
-    none of them set, they start a local one: no account is needed.
+    none of them set, they start a local one: no account is needed. The file of
+    --env-file may name it as well.
 
     \b
     Examples:
       avatarpool run --interval 2
       avatarpool service
-      avatarpool doctor
+      avatarpool doctor --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
 
 
@@ -103,6 +107,7 @@ def run(
             help="Write the results to this file too.",
         ),
     ] = None,
+    _env_file: EnvFile = None,
 ) -> None:
     """Send rounds of requests through a pool, and report.
 
@@ -115,6 +120,7 @@ def run(
       avatarpool run --interval 2       the same work in half a minute
       avatarpool run --rounds 1 --requests 200 --pool-size 20
       avatarpool run --audio clip.wav --json results.json
+      avatarpool run --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
@@ -160,6 +166,7 @@ def service(
     admin: Annotated[
         bool, typer.Option("--admin", help="Take faults over HTTP at /admin/faults.")
     ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Run the local avatar service until Ctrl-C.
 
@@ -253,6 +260,7 @@ def view(
     open: Annotated[  # noqa: A002 - the option's name
         bool, typer.Option("--open", help="Open the page in a browser, too.")
     ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Show a face that speaks, on a page, until Ctrl-C.
 
@@ -319,6 +327,7 @@ def animate(
             help="Write what became of each clip to this file too.",
         ),
     ] = None,
+    _env_file: EnvFile = None,
 ) -> None:
     """Animate speech: a file, or a folder of them, through a pool.
 
@@ -363,18 +372,23 @@ def animate(
 def doctor(
     *,
     timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of the lines.")
+    ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Say which step to an answer fails, and what to do.
 
     The steps: environment, token, connection, handshake, one request. Exits 0
-    if all of them work.
+    if all of them work, 1 if one fails, 2 if the environment cannot work.
 
     \b
     Examples:
       avatarpool doctor
       avatarpool doctor --timeout 3
+      avatarpool doctor --json --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.doctor import examine  # noqa: PLC0415
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
 
-    raise typer.Exit(run_in_loop(examine(timeout)))
+    raise typer.Exit(run_in_loop(examine(timeout, is_json=json)))
