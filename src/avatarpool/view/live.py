@@ -15,8 +15,8 @@ from avatarpool.pool.borrowing import LentSession
 from avatarpool.view.outlet import patient
 from avatarpool.view.speech import SAMPLE_RATE, Emit, relay
 
-MAX_SECONDS = 120.0
-"""Audio of one live request."""
+MAX_SECONDS = 120
+"""Seconds of audio that one live request may have; the page stops the microphone then."""
 
 _BYTES_PER_SECOND = 2 * SAMPLE_RATE
 _MIN_PIECE_BYTES = _BYTES_PER_SECOND // 100  # as many messages a second as nobody minds
@@ -36,7 +36,7 @@ class Intake:
 
     def __init__(self, now: float) -> None:
         self._began = now
-        self._seconds = 0.0
+        self._bytes = 0
         self._has_ended = False
 
     def take(self, data: bytes | str, now: float) -> bytes | None:
@@ -57,10 +57,11 @@ class Intake:
                 f"a piece of {len(data)} bytes came of the microphone: "
                 f"send {_MIN_PIECE_BYTES} to {_MAX_PIECE_BYTES}"
             )
-        self._seconds += len(data) / _BYTES_PER_SECOND
-        if self._seconds > MAX_SECONDS:
+        self._bytes += len(data)
+        seconds = self._bytes / _BYTES_PER_SECOND
+        if seconds > MAX_SECONDS:
             raise AudioError(f"the microphone was on for {MAX_SECONDS:g} s: start it again")
-        if self._seconds > now - self._began + _MAX_AHEAD:
+        if seconds > now - self._began + _MAX_AHEAD:
             raise AudioError("the microphone's audio comes faster than it can be spoken")
         return data
 

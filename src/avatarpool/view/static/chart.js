@@ -2,7 +2,8 @@
 
 import { FRAMES_PER_SECOND } from "./speech.js";
 
-const [NARROWEST, WIDEST] = [2, 6]; // seconds
+const NARROWEST = 2; // seconds
+export const WIDEST = 6;
 const HEARD = 2 / 3; // the share of a moving window that was heard already
 // Each curve's share of the height, from the bottom.
 const CURVES = [
@@ -16,11 +17,13 @@ export class Chart {
   #pen;
   #colors = null;
   #lineWidth = 1;
+  #font = "";
   #last = [[], 0, 0];
 
   constructor(canvas) {
     this.#canvas = canvas;
     this.#pen = canvas.getContext("2d");
+    this.repaint();
     new ResizeObserver(() => this.repaint()).observe(canvas);
   }
 
@@ -28,7 +31,9 @@ export class Chart {
   repaint() {
     const style = getComputedStyle(this.#canvas);
     this.#colors = (name) => style.getPropertyValue(`--${name}`);
-    this.#lineWidth = parseFloat(style.fontSize) * 0.12 * devicePixelRatio;
+    const size = parseFloat(style.fontSize) * devicePixelRatio;
+    this.#lineWidth = 0.12 * size;
+    this.#font = `${0.75 * size}px ${style.fontFamily}`;
     this.#canvas.width = this.#canvas.clientWidth * devicePixelRatio;
     this.#canvas.height = this.#canvas.clientHeight * devicePixelRatio;
     this.draw(...this.#last);
@@ -43,8 +48,9 @@ export class Chart {
     const from = Math.max(0, Math.min(length - span, time - HEARD * span));
     const x = (seconds) => ((seconds - from) / span) * width;
     pen.clearRect(0, 0, width, height);
-    if (!frames.length) return;
     pen.lineWidth = this.#lineWidth;
+    this.#seconds(from, span, x);
+    if (!frames.length) return;
     pen.lineJoin = "round";
     const first = Math.max(0, Math.floor(from * FRAMES_PER_SECOND) - 1);
     const shown = frames.slice(first, first + span * FRAMES_PER_SECOND + 3);
@@ -56,6 +62,22 @@ export class Chart {
     pen.globalAlpha = 1;
     pen.fillStyle = this.#colors("ink");
     pen.fillRect(x(time) - pen.lineWidth / 2, 0, pen.lineWidth, height);
+  }
+
+  /** Draws the axis of time. */
+  #seconds(from, span, x) {
+    const { height } = this.#canvas;
+    const pen = this.#pen;
+    pen.font = this.#font;
+    pen.strokeStyle = this.#colors("line");
+    pen.fillStyle = this.#colors("quiet");
+    for (let second = Math.ceil(from); second <= from + span; second++) {
+      pen.beginPath();
+      pen.moveTo(x(second), 0);
+      pen.lineTo(x(second), height);
+      pen.stroke();
+      pen.fillText(`${second} s`, x(second) + 3 * pen.lineWidth, height - 3 * pen.lineWidth);
+    }
   }
 
   #curve({ name, isFilled, value }, shown, middle) {
