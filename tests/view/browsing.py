@@ -50,7 +50,7 @@ def chromium():
         missing = "there is no Chromium here (on Debian: apt-get install chromium)"
         (pytest.fail if os.environ.get("REQUIRE_CHROMIUM") else pytest.skip)(missing)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = subprocess.Popen(
+        browser = subprocess.Popen(  # noqa: S603  # what is installed here
             [executable, *_ARGUMENTS, f"--user-data-dir={profile}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

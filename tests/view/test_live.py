@@ -106,6 +106,18 @@ async def test_who_leaves_after_the_end_gives_the_session_back(service, pool, sp
         await until_whole(pool)
 
 
+async def test_after_the_end_nothing_need_come_and_the_service_is_waited_for(
+    service, pool, speech, monkeypatch
+):
+    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
+    async with serve(pool, patience=0.5) as page, speaking(page) as microphone:
+        await speak(microphone, speech[:32000])
+        monkeypatch.setattr(live, "_PIECE_TIMEOUT", 0.05)
+        await microphone.send_str("end")
+        *_, said = await rest(microphone)
+    assert "gave no next frame within 0.50 s" in said["error"]
+
+
 async def test_a_pool_that_is_busy_is_a_sentence(service):
     async with (
         AvatarConnectionPool(1, service.config_factory, timeout=0.1) as pool,
@@ -267,6 +279,8 @@ def test_what_trickles_has_an_end_as_well():
     assert intake.patience(100.0) == 5.0
     assert intake.patience(100.0 + MAX_SECONDS + 4.0) == 1.0
     assert intake.patience(100.0 + MAX_SECONDS + 6.0) < 0.0
+    intake.take("end", 100.0)
+    assert intake.patience(100.0 + MAX_SECONDS) is None
 
 
 def test_a_microphone_may_be_on_for_two_minutes_and_no_longer():

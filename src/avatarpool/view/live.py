@@ -65,10 +65,14 @@ class Intake:
             raise AudioError("the microphone's audio comes faster than it can be spoken")
         return data
 
-    def patience(self, now: float) -> float:
-        """Return the seconds in which something must come: what trickles ends, too."""
-        left = self._began + MAX_SECONDS + _MAX_AHEAD - now
-        return min(_PIECE_TIMEOUT, left)
+    def patience(self, now: float) -> float | None:
+        """Return the seconds in which something must come: what trickles ends, too.
+
+        None after the end: nothing more is to come, and the last frames may take their time.
+        """
+        if self._has_ended:
+            return None
+        return min(_PIECE_TIMEOUT, self._began + MAX_SECONDS + _MAX_AHEAD - now)
 
 
 class Live:

@@ -1,5 +1,6 @@
 // How loud the microphone is: a bar, a number with a word, and the time.
 
+const PIECES_PER_SECOND = 25;
 const HOLD = 12; // pieces, half a second, for which numbers stand still to be read
 const FALL = 1.5; // dB a piece
 
@@ -36,7 +37,7 @@ export class Meter {
     }
     if (!isTold) return;
     this.#bar.setAttribute("aria-valuetext", (this.#text.textContent = words(this.#peak)));
-    this.#clock.textContent = `${time(this.#pieces / 25)} of ${time(this.longest)}`;
+    this.#clock.textContent = `${time(this.#pieces / PIECES_PER_SECOND)} of ${time(this.longest)}`;
     this.#peak = -100;
   }
 }

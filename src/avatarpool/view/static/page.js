@@ -236,6 +236,8 @@ atMicrophone(at("live"), LONGEST_LIVE, async (mine) => {
   say("Done.");
 });
 
+addEventListener("pagehide", fallSilent); // a page that is kept for later keeps no session
+
 // --- each picture ------------------------------------------------------------------
 
 function draw() {
