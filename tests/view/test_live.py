@@ -106,18 +106,6 @@ async def test_who_leaves_after_the_end_gives_the_session_back(service, pool, sp
         await until_whole(pool)
 
 
-async def test_after_the_end_nothing_need_come_and_the_service_is_waited_for(
-    service, pool, speech, monkeypatch
-):
-    service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
-    async with serve(pool, patience=0.5) as page, speaking(page) as microphone:
-        await speak(microphone, speech[:32000])
-        monkeypatch.setattr(live, "_PIECE_TIMEOUT", 0.05)
-        await microphone.send_str("end")
-        *_, said = await rest(microphone)
-    assert "gave no next frame within 0.50 s" in said["error"]
-
-
 async def test_a_pool_that_is_busy_is_a_sentence(service):
     async with (
         AvatarConnectionPool(1, service.config_factory, timeout=0.1) as pool,
@@ -202,7 +190,7 @@ async def test_a_huge_message_ends_it(page, pool):
         (["stop"], "a microphone sends pieces of audio, and 'end' at last"),
         (["end"], "a request needs audio"),
         ([bytes(PIECE), "end", bytes(PIECE)], "the microphone was stopped: nothing may follow"),
-        ([bytes(16000)] * 12, "the microphone's audio comes faster than it can be spoken"),
+        ([bytes(16000)] * 30, "the microphone's audio comes faster than it can be spoken"),
     ],
 )
 async def test_what_no_microphone_sends_is_a_sentence(service, pool, sent, sentence):

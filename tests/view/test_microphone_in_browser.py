@@ -91,11 +91,11 @@ async def test_a_pool_that_is_busy_is_said(browser, service):
 
 async def test_a_service_that_stalls_is_said_and_the_microphone_goes_off(browser, service, pool):
     service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
-    async with serve(pool, patience=0.5) as page:
+    async with serve(pool, patience=2.0) as page:
         shown = await at_microphone(browser, page)
         await shown.click("#live")
         await until(shown, "document.getElementById('status').className === 'problem'")
-        assert "gave no next frame within 0.50 s" in await text(shown, "status")
+        assert "frame within 2.00 s" in await text(shown, "status")
         assert await shown.is_hidden("#microphone")
 
 
@@ -174,16 +174,17 @@ async def test_live_ends_a_recording_and_a_recording_ends_live(browser, page, po
     await until_whole(pool)
 
 
-@pytest.mark.parametrize("button", ["record", "live"])
-async def test_a_microphone_that_is_forbidden_gets_one_sentence(browser, page, button):
+async def test_a_microphone_that_is_forbidden_gets_one_sentence(browser, page):
     shown = await opened(browser, page, permissions=[])
-    label = await text(shown, button)
-    await shown.click(f"#{button}")
-    await says(
-        shown,
-        "The browser does not let this page use the microphone: allow it in the address bar.",
-    )
-    assert await text(shown, button) == label
+    for button, label in (("record", "Record"), ("live", "Speak live")):
+        await shown.click(f"#{button}")
+        await says(
+            shown,
+            "The browser does not let this page use the microphone: allow it in the address bar.",
+        )
+        await until(shown, f"document.getElementById('{button}').textContent === '{label}'")
+        await shown.click("#clip")  # which says something else
+        await until(shown, "document.getElementById('status').className === ''")
 
 
 # A sine of a browser's rate through the page's worklet: all of its pieces, joined.
@@ -202,24 +203,24 @@ TONE = """async ([rate, hertz, seconds]) => {
 }"""
 
 
-@pytest.mark.parametrize("rate", [16000, 44100, 48000, 96000, 8000])
-async def test_the_browsers_rate_becomes_16_khz_without_a_click(browser, page, rate):
+async def test_the_browsers_rate_becomes_16_khz_without_a_click(browser, page):
     shown = await opened(browser, page)
-    samples, echo = await shown.evaluate(TONE, [rate, 440, 1])
-    assert echo == 0  # nobody hears themselves
-    # The same sine: x[n] = 2 cos(w) x[n-1] - x[n-2].
-    turn = 2 * math.cos(2 * math.pi * 440 / 16000)
-    middle = samples[1000:15000]
-    assert max(middle) > 32000
-    for first, second, third in zip(middle, middle[1:], middle[2:], strict=False):
-        assert abs(third - (turn * second - first)) < 40  # of 32,767: what clipping and rounding do
+    for rate in (16000, 44100, 48000, 96000, 8000):
+        samples, echo = await shown.evaluate(TONE, [rate, 440, 1])
+        assert echo == 0  # nobody hears themselves
+        # The same sine: x[n] = 2 cos(w) x[n-1] - x[n-2].
+        turn = 2 * math.cos(2 * math.pi * 440 / 16000)
+        middle = samples[1000:15000]
+        assert max(middle) > 32000
+        for first, second, third in zip(middle, middle[1:], middle[2:], strict=False):
+            assert abs(third - (turn * second - first)) < 40  # of 32,767: clipping and rounding
 
 
-@pytest.mark.parametrize("rate", [44100, 48000])
-async def test_what_16_khz_cannot_hold_is_not_heard_as_something_else(browser, page, rate):
+async def test_what_16_khz_cannot_hold_is_not_heard_as_something_else(browser, page):
     shown = await opened(browser, page)
-    samples, _ = await shown.evaluate(TONE, [rate, 10000, 1])
-    assert max(map(abs, samples[1000:15000])) < 33  # 60 dB down
+    for rate in (44100, 48000):
+        samples, _ = await shown.evaluate(TONE, [rate, 10000, 1])
+        assert max(map(abs, samples[1000:15000])) < 33  # 60 dB down
 
 
 PLAYOUT = """async (arrivals) => {

@@ -6,6 +6,7 @@ import math
 import random
 import re
 import statistics
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,8 @@ CHOOSE = """({ size, name }) => {
 
 DROP = """({ bytes, name }) => {
   const data = new DataTransfer();
-  if (name) data.items.add(new File([new Uint8Array(bytes)], name));
+  const content = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+  if (name) data.items.add(new File([content], name));
   const event = { dataTransfer: data, bubbles: true, cancelable: true };
   document.body.dispatchEvent(new DragEvent("drop", event));
 }"""
@@ -145,9 +147,9 @@ DROP = """({ bytes, name }) => {
 
 async def test_a_dropped_file_is_spoken(browser, page):
     shown = await opened(browser, page)
-    await shown.evaluate(DROP, {"bytes": list(WAV), "name": "dropped.wav"})
+    await shown.evaluate(DROP, {"bytes": b64encode(WAV).decode(), "name": "dropped.wav"})
     await says(shown, "Speaking dropped.wav.")
-    await shown.evaluate(DROP, {"bytes": [], "name": ""})
+    await shown.evaluate(DROP, {"bytes": "", "name": ""})
     assert await text(shown, "status") == "That is no file: drop an audio file."
 
 
