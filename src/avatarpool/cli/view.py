@@ -18,6 +18,7 @@ from avatarpool.cli.target import avatar_service
 from avatarpool.environment import Settings
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view import create_page
+from avatarpool.view.live import MAX_SECONDS
 
 _HOST = "127.0.0.1"
 _MAX_WAITING = 16  # clips that wait for a session; one more is told to come back
@@ -57,6 +58,7 @@ async def view(options: ViewOptions, settings: Settings) -> int:
             pool_size=options.pool_size,
             config_factory=config_factory,
             max_waiting=_MAX_WAITING,
+            request_timeout=MAX_SECONDS,  # a session that is lent lives as long as somebody speaks
         )
         await stack.enter_async_context(opened(pool))
         page = create_page(pool, patience=options.patience)
