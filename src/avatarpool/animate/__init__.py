@@ -2,10 +2,9 @@
 
 from avatarpool.animate.animation import SAMPLE_RATE, Animation, Tick
 from avatarpool.animate.batch import Batch, NoSession, Write
-from avatarpool.animate.clips import AUDIO_SUFFIXES, Clip, find_clips
+from avatarpool.animate.clips import Clip, find_clips
 
 __all__ = [
-    "AUDIO_SUFFIXES",
     "SAMPLE_RATE",
     "Animation",
     "Batch",

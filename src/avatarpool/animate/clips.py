@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-AUDIO_SUFFIXES = frozenset({".wav", ".ogg", ".opus", ".pcm", ".raw"})
-"""Of the files in a folder that are taken for speech, in lower case."""
+from avatarpool.audio import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
