@@ -55,23 +55,9 @@ def encode(pcm, muxer, encoder, rate, layout="mono", *, options=None, file=None)
     file = io.BytesIO() if file is None else file
     with av.open(file, "w", format=muxer, options=options or {}) as container:
         stream = container.add_stream(encoder, rate=rate, layout=layout, options=options or {})
-        for frame in _frames(pcm, stream, rate, layout):
-            container.mux(stream.encode(frame))
+        samples = np.frombuffer(pcm, np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), 0
+        for part in (frame, None):
+            container.mux(stream.encode(part))
     return file.getvalue()
-
-
-def _frames(pcm, stream, rate, layout):
-    samples = np.frombuffer(pcm, np.int16).reshape(1, -1)
-    frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-    frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), None
-    stream.codec_context.open(strict=False)
-    resampler = av.AudioResampler(stream.codec_context.format, layout, rate)
-    fifo, pts = av.AudioFifo(), 0
-    for part in [*resampler.resample(frame), *resampler.resample(None)]:
-        part.pts = None
-        fifo.write(part)
-    while part := fifo.read(stream.codec_context.frame_size or 1024, partial=True):
-        part.pts, part.time_base = pts, Fraction(1, rate)
-        pts += part.samples
-        yield part
-    yield None

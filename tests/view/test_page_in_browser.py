@@ -141,7 +141,13 @@ async def test_a_wrong_file_gets_one_sentence(browser, page, tmp_path):
     await says(shown, "Speaking the sample.")
     for content, sentence in (
         (bytes(MAX_FILE_BYTES + 1), "wrong.wav is larger than 32 MiB: choose a shorter one."),
-        (b"no audio at all", "The audio is neither WAV nor Ogg Opus: convert it."),
+        (
+            b"no audio at all",
+            (
+                "The audio is neither WAV, Wave64, AIFF, Ogg, MP3, AAC, FLAC, M4A nor WebM: "
+                "convert it."
+            ),
+        ),
         (WAV[:40], "The WAV file ends before its audio: export it again."),
     ):
         file.write_bytes(content)

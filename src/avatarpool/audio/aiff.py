@@ -47,7 +47,8 @@ def read_aiff(data: bytes) -> tuple[Samples, int]:
             audio = (min(at + skip, len(data)), max(0, size - skip))
         if form is not None and audio is not None:
             encoding, channels, rate = form
-            raw = samples_of(data, *audio, end, channels * width_of(encoding))
+            block_bytes = channels * width_of(encoding)
+            raw = samples_of(data, AIFF_STYLE, *audio, end=end, block_bytes=block_bytes)
             return to_mono(raw, encoding, channels), rate
     what = "audio" if audio is None else "format"
     raise AudioError(f"the AIFF file ends before its {what}: export it again")

@@ -16,21 +16,23 @@ class Style:
     """How a file is cut into chunks.
 
     Attributes:
+        name: What people call such a file.
         header: The name's first four letters and the length.
         start: Where the first chunk is.
         counted: Bytes of the header that the length counts, too.
         align: A chunk begins at a multiple of so many bytes.
     """
 
+    name: str
     header: struct.Struct
     start: int
     counted: int = 0
     align: int = 2
 
 
-RIFF_STYLE = Style(struct.Struct("<4sI"), 12)
-AIFF_STYLE = Style(struct.Struct(">4sI"), 12)
-W64_STYLE = Style(struct.Struct("<4s12xQ"), 40, 24, 8)  # names of 16 bytes, lengths of 8
+RIFF_STYLE = Style("WAV", struct.Struct("<4sI"), 12)
+AIFF_STYLE = Style("AIFF", struct.Struct(">4sI"), 12)
+W64_STYLE = Style("Wave64", struct.Struct("<4s12xQ"), 40, 24, 8)  # names of 16 bytes, lengths of 8
 
 
 def walk(data: bytes, style: Style) -> Iterator[tuple[bytes, int, int]]:
@@ -51,7 +53,7 @@ def walk(data: bytes, style: Style) -> Iterator[tuple[bytes, int, int]]:
         # Some writers forget to fill up an odd length.
         if data[at : at + 4] not in (b"fmt ", b"data", b"COMM", b"SSND"):
             at += -size % style.align
-    raise AudioError(f"the file has over {_MAX_CHUNKS} chunks: export it again")
+    raise AudioError(f"the {style.name} file has over {_MAX_CHUNKS} chunks: export it again")
 
 
 def is_stand_in(size: int) -> bool:
@@ -64,11 +66,14 @@ def is_stand_in(size: int) -> bool:
     return abs(size - 0x80000000) <= 0x10000 or 0xFFFF0000 <= size <= 0xFFFFFFFF or size >= 1 << 62
 
 
-def samples_of(data: bytes, at: int, size: int, end: int, block_bytes: int) -> memoryview:
+def samples_of(
+    data: bytes, style: Style, at: int, size: int, *, end: int, block_bytes: int
+) -> memoryview:
     """Return the samples of a chunk.
 
     Args:
         data: The file.
+        style: How it is cut into chunks.
         at: Where the chunk's body begins.
         size: Its length, as it is told.
         end: Where the file ends, as its header tells.
@@ -83,12 +88,12 @@ def samples_of(data: bytes, at: int, size: int, end: int, block_bytes: int) -> m
         return memoryview(data)[at : at + there // block_bytes * block_bytes]
     if size > there:
         raise AudioError(
-            f"the file is cut short: it announces {size} bytes of audio and has {there}; "
-            "copy or download it again"
+            f"the {style.name} file is cut short: it announces {size} bytes of audio and has "
+            f"{there}; copy or download it again"
         )
     if size % block_bytes:
         raise AudioError(
-            f"the file ends inside a sample ({size} bytes of {block_bytes} each): "
+            f"the {style.name} file ends inside a sample ({size} bytes of {block_bytes} each): "
             "copy or download it again"
         )
     return memoryview(data)[at : at + size]

@@ -88,9 +88,7 @@ def _read_pcm(data: bytes, sample_rate: int, path: Path | None) -> bytes:
     # Bytes have no name that could be changed.
     or_rename = "" if path is None else ", or name it .pcm if it is raw 16-bit mono PCM"
     *names, last = (container.name for container in CONTAINERS)
-    raise AudioError(
-        f"the audio is neither {', '.join(names)} nor {last}: convert it to one of these{or_rename}"
-    )
+    raise AudioError(f"the audio is neither {', '.join(names)} nor {last}: convert it{or_rename}")
 
 
 def _decoded(data: bytes, container: Container, sample_rate: int) -> bytes:

@@ -46,11 +46,12 @@ def read_wav(data: bytes) -> tuple[Samples, int]:
             64-bit float, A-law and mu-law.
     """
     is_w64 = data[:4] == b"riff"
+    style = W64_STYLE if is_w64 else RIFF_STYLE
     end = int.from_bytes(data[16:24] if is_w64 else data[4:8], "little") + 8 * (not is_w64)
     long_size = None
     form: _Format | None = None
     audio: tuple[int, int] | None = None
-    for name, at, size in walk(data, W64_STYLE if is_w64 else RIFF_STYLE):
+    for name, at, size in walk(data, style):
         if name == b"fmt ":
             form = _read_format(data[at : at + min(size, 40)])
         elif name == b"ds64" and size >= 16 and at + 16 <= len(data):  # of RF64 (EBU Tech 3306)
@@ -60,7 +61,7 @@ def read_wav(data: bytes) -> tuple[Samples, int]:
             is_long = long_size is not None and is_stand_in(size)
             audio = (at, long_size if is_long and long_size is not None else size)
         if form is not None and audio is not None:
-            raw = samples_of(data, *audio, end, form.block_bytes)
+            raw = samples_of(data, style, *audio, end=end, block_bytes=form.block_bytes)
             return to_mono(raw, form.encoding, form.channels), form.sample_rate
     what = "audio" if audio is None else "format"
     raise AudioError(f"the WAV file ends before its {what}: export it again")

@@ -115,7 +115,7 @@ def _clips(options: AnimateOptions, kind: AnimationFormat) -> list[Clip]:
         return [Clip(options.speech, options.output)]
     clips = find_clips(options.speech, options.output, f".{kind.value}")
     if not clips:
-        raise _misused(f"there is no WAV, Ogg Opus or raw .pcm file in {options.speech}")
+        raise _misused(f"there is no audio file in {options.speech}")
     return clips
 
 

@@ -91,7 +91,9 @@ def run(
     timeout: Annotated[float, seconds("Seconds for each request.")] = 45,
     audio: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="WAV, Ogg Opus, or raw .pcm to send."),
+        typer.Option(
+            exists=True, dir_okay=False, help="Speech to send: WAV, MP3, M4A..., or raw .pcm."
+        ),
     ] = None,
     json: Annotated[
         Path | None,
@@ -278,9 +280,7 @@ def animate(
     *,
     speech: Annotated[
         Path,
-        typer.Argument(
-            exists=True, help="WAV, Ogg Opus or raw .pcm; or a folder that is searched for them."
-        ),
+        typer.Argument(exists=True, help="WAV, MP3, M4A..., or raw .pcm; or a folder of them."),
     ],
     output: Annotated[
         Path,
