@@ -17,12 +17,15 @@ def touch(*files):
 
 def test_a_folders_speech_files_are_found_in_order_with_outputs_in_the_same_folders(tmp_path):
     speech, out = tmp_path / "in", tmp_path / "out"
-    touch(*(speech / name for name in ("b.WAV", "a.ogg", "notes.txt", "deep/c.v2.pcm", "wav")))
+    names = ("b.WAV", "a.ogg", "notes.txt", "deep/c.v2.pcm", "wav", "memo.m4a", "x.MP3", "x.mp4")
+    touch(*(speech / name for name in names))
     (speech / "folder.wav").mkdir()
     assert find_clips(speech, out, ".npz") == [
         Clip(speech / "a.ogg", out / "a.npz"),
         Clip(speech / "b.WAV", out / "b.npz"),
         Clip(speech / "deep" / "c.v2.pcm", out / "deep" / "c.v2.npz"),
+        Clip(speech / "memo.m4a", out / "memo.npz"),
+        Clip(speech / "x.MP3", out / "x.npz"),
     ]
 
 

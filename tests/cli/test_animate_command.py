@@ -136,7 +136,7 @@ def test_a_bad_file_stops_no_other_one_and_is_named_at_the_end(animate, folder, 
     result = animate(folder, "-o", tmp_path / "out")
     assert result.returncode == 1
     assert result.stdout == f"3 files animated, 1 failed: outputs in {tmp_path}/out/\n"
-    assert result.stderr.startswith(f"{bad}: the audio is neither WAV nor Ogg Opus")
+    assert result.stderr.startswith(f"{bad}: the audio is neither WAV, Wave64, AIFF, Ogg, MP3")
     assert len(result.stderr.splitlines()) == 1
     assert found(tmp_path / "out") == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
 
@@ -210,7 +210,7 @@ def test_a_film_shows_every_keyframe(animate, folder, tmp_path, suffix):
         (("a.wav", "-o", "more"), "more is a folder: name the file to write"),
         (("a.wav", "-o", "a.npz", "--format", "pb"), "a.npz is no pb: leave --format out"),
         ((".", "-o", "a.wav"), "a.wav is a file, and for a folder it must be one, too"),
-        (("more/none", "-o", "out"), "there is no speech file in more/none (.ogg, .opus, "),
+        (("more/none", "-o", "out"), "there is no speech file in more/none (.aac, .aif, "),
         ((".", "-o", "-"), "a folder's animations do not fit standard output: name a folder"),
         (("a.wav", "-o", "a.pb", "--keep", "--force"), "--force makes outputs anew and --keep"),
         (("a.json", "-o", "a.json"), "a.json is speech to animate: choose another output"),

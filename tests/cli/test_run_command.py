@@ -169,7 +169,7 @@ def test_audio_of_an_unknown_kind_is_refused_in_one_sentence(command, tmp_path):
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"avatarpool: {clip}: ")
-    assert "neither WAV nor Ogg Opus" in result.stderr
+    assert "neither WAV, Wave64, AIFF, Ogg, MP3" in result.stderr
 
 
 def test_a_time_to_live_that_holds_no_request_exits_2(command):

@@ -159,7 +159,13 @@ async def test_a_wrong_file_gets_one_sentence(browser, page):
     await says(shown, "Speaking the sample.")
     for content, sentence in (
         (None, "wrong.wav is larger than 32 MiB: choose a shorter one."),
-        (b"no audio at all", "The audio is neither WAV nor Ogg Opus: convert it."),
+        (
+            b"no audio at all",
+            (
+                "The audio is neither WAV, Wave64, AIFF, Ogg, MP3, AAC, FLAC, M4A nor WebM: "
+                "convert it."
+            ),
+        ),
         (WAV[:40], "The WAV file ends before its audio: export it again."),
     ):
         if content is None:  # too large to be handed over by whoever drives the browser

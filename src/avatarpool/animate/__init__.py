@@ -3,7 +3,6 @@
 from avatarpool.animate.animation import Animation, Tick
 from avatarpool.animate.batch import Animated, Batch, NoSession, Write
 from avatarpool.animate.clips import (
-    AUDIO_SUFFIXES,
     SAMPLE_RATE,
     Clip,
     find_clips,
@@ -13,7 +12,6 @@ from avatarpool.animate.origin import is_made_of
 from avatarpool.animate.outputs import prepare, remove_leftovers
 
 __all__ = [
-    "AUDIO_SUFFIXES",
     "SAMPLE_RATE",
     "Animated",
     "Animation",

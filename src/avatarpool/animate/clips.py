@@ -12,11 +12,8 @@ from typing import BinaryIO
 
 from avatarpool.animate.origin import mark_of, mark_of_file
 from avatarpool.animate.outputs import writing
-from avatarpool.audio import read_audio
+from avatarpool.audio import AUDIO_SUFFIXES, read_audio
 from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
-
-AUDIO_SUFFIXES = frozenset({".wav", ".ogg", ".opus", ".pcm", ".raw"})
-"""Of the files in a folder that are taken for speech, in lower case."""
 
 SAMPLE_RATE = DEFAULT_SAMPLE_RATE
 """Samples per second of the audio that is sent."""

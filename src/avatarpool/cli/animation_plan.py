@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from avatarpool.animate import (
-    AUDIO_SUFFIXES,
     Clip,
     find_clips,
     find_namesakes,
     is_made_of,
     prepare,
 )
-from avatarpool.audio import MAX_AUDIO_BYTES
+from avatarpool.audio import AUDIO_SUFFIXES, MAX_AUDIO_BYTES
 from avatarpool.cli.options import AnimationFormat
 from avatarpool.cli.streams import note
 from avatarpool.exceptions import AudioError, ConfigurationError

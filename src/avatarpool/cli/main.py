@@ -96,7 +96,9 @@ def run(
     timeout: Annotated[float, seconds("Seconds for each request.")] = 45,
     audio: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="WAV, Ogg Opus, or raw .pcm to send."),
+        typer.Option(
+            exists=True, dir_okay=False, help="Speech to send: WAV, MP3, M4A..., or raw .pcm."
+        ),
     ] = None,
     json: Annotated[
         Path | None,
@@ -265,7 +267,7 @@ def view(
     """Show a face that speaks, on a page, until Ctrl-C.
 
     Prints the page's address, which this machine alone can open. The page takes
-    a WAV file, the microphone or a sample, has it animated through a pool, and
+    a file, the microphone or a sample, has it animated through a pool, and
     plays the audio with the face in step.
 
     \b
@@ -289,7 +291,7 @@ def animate(
         Path,
         typer.Argument(
             callback=there_or_piped,
-            help="A speech file, a folder that is searched for them, or - for standard input.",
+            help="WAV, MP3, M4A..., or raw .pcm; a folder of them; or - for standard input.",
         ),
     ],
     output: Annotated[

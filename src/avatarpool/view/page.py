@@ -70,7 +70,7 @@ _TYPES = {
 
 # What each failure is answered with; the first that fits.
 _STATUS = (
-    ((AudioError, ConfigurationError), 400),  # the file, or Opus without the extra for it
+    ((AudioError, ConfigurationError), 400),  # the file, or the extra that its kind needs
     (PoolError, 503),
     (RequestTimeout, 504),
     (AvatarPoolError, 502),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from operator import mul
 
-from avatarpool.audio.wav import from_pcm
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 from avatarpool.protocol.messages import AnimationFrame
@@ -92,7 +92,9 @@ def _finite(value: float = 0.0) -> float:
 
 def _loudness(pcm: bytes) -> Iterator[float]:
     """Loudness of each frame's 40 ms."""
-    samples = from_pcm(pcm)
+    samples = array("h", pcm)
+    if sys.byteorder == "big":
+        samples.byteswap()
     size = SAMPLE_RATE // FRAMES_PER_SECOND
     for start in range(0, len(samples), size):
         yield _level_db(samples[start : start + size])
