@@ -516,7 +516,7 @@ def test_what_a_session_forbids_is_a_value_error_for_every_client_in_python(give
 
 @pytest.mark.parametrize("case", ["idle_timeout", "maximum_duration"])
 def test_a_session_is_not_kept_past_its_limit(given, case):
-    assert given(case)["seconds"] < 5  # of a tenth and a half; the rest is a busy machine
+    assert given(case)["seconds"] < 15  # of a tenth and a half; the rest is a busy machine
 
 
 FAILED_REQUESTS = {
