@@ -28,7 +28,7 @@ from aiohttp import web
 from echo import marked_audio, marks
 from faults.laboratory import Laboratory, laboratory
 from faults.naive_pool import NaivePool
-from faults.peers import Answer, scripted, truly
+from faults.peers import Answer, ScriptedPeer, scripted, truly
 from faults.proxy import Link
 
 from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
@@ -319,17 +319,28 @@ async def _(lab: Laboratory, pool: Any) -> None:
 # --- opening and closing --------------------------------------------------------------------
 
 
+def _hasty_at_first(service: Laboratory | ScriptedPeer, **deadlines: float) -> ConfigFactory:
+    """Give those little time that are opened first: a busy machine needs more."""
+    usual, attempts = service.overrides, count()
+
+    def config_factory() -> SessionConfig:
+        service.overrides = usual | (deadlines if next(attempts) < SIZE else {})
+        return service.config_factory()
+
+    return config_factory
+
+
 async def _one_stalls(design: Design, what: str) -> None:
     async with laboratory() as lab:
-        lab.overrides |= {"token_request_timeout": 0.2, "connect_timeout": 0.2}
         proxy = getattr(lab, what)
+        config_factory = _hasty_at_first(lab, token_request_timeout=0.2, connect_timeout=0.2)
 
         def stall(link: Link) -> None:
             link.down.swallow_at = 0 if link.number == 0 else None
 
         proxy.on_link = stall
         try:
-            async with opened(design, lab.config_factory) as pool:
+            async with opened(design, config_factory) as pool:
                 await is_well(pool)
         finally:
             proxy.cut()
@@ -346,8 +357,8 @@ async def _stalled_upgrade(design: Design) -> None:
 async def _stalled_handshake(design: Design) -> None:
     async with scripted() as peer:
         peer.silent = 1
-        peer.overrides["handshake_timeout"] = 0.3
-        async with opened(design, peer.config_factory) as pool:
+        config_factory = _hasty_at_first(peer, handshake_timeout=0.3)
+        async with opened(design, config_factory) as pool:
             await is_well(pool)
 
 
