@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# On all cores. PYTEST_ARGS come later, so that `-n 0` makes it one process.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help
 help: ## Show this list
@@ -35,8 +37,8 @@ demo: install ## The main job on the embedded local service: 25 seconds
 	$(BIN)/avatarpool run --interval 2
 
 .PHONY: test
-test: setup ## All tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup ## All tests, on all cores (PYTEST_ARGS="-n 0 tests/pool": these, in one process)
+	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: ## All tests on asyncio and uvloop, with each Python 3.11 to 3.13 that is here
@@ -61,7 +63,7 @@ check: lint test docs ## Everything that CI runs
 
 .PHONY: coverage
 coverage: setup ## Branch coverage of the package, pool and protocol first
-	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -q --cov --cov-report=term-missing:skip-covered
 
 FUZZ_SECONDS ?= 600
 
