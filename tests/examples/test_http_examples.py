@@ -156,14 +156,12 @@ async def test_many_posts_at_once_share_the_pool(client, speech):
 @pytest.mark.parametrize(
     ("body", "headers", "sentence"),
     [
-        (b"no audio at all", {}, "raw 16-bit mono PCM needs Content-Type: audio/pcm;rate=16000"),
+        (b"no audio at all", {}, "send Content-Type: audio/pcm;rate=16000"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", {}, "WAV file"),
         (b"odd", {"Content-Type": "audio/pcm"}, "3 bytes"),
-        (b"odd", {"Content-Type": "audio/pcm;rate=24000"}, "3 bytes"),
         (b"", {"Content-Type": "audio/pcm"}, "empty"),
         (b"", {}, "empty"),
-        (b"even", {"Content-Type": "audio/pcm;rate=11"}, "at a rate of 8000, 16000, "),
-        (b"even", {"Content-Type": "audio/L16;rate=16000;channels=2"}, "must be mono"),
+        (b"even", {"Content-Type": "audio/pcm;rate=11"}, "name its rate"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", {"Content-Type": "audio/pcm"}, "WAV file"),
     ],
 )
