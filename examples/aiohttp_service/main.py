@@ -33,6 +33,7 @@ BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
 UPLOAD_TIMEOUT = 60.0  # seconds for a whole upload
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_PARTS = 20  # of a form; each takes time, and nobody else is served meanwhile
 
 # What each failure is answered with; the first that fits.
 STATUS = (
@@ -81,12 +82,18 @@ async def read_upload(request: web.Request) -> tuple[bytes, str]:
             if request.content_type != "multipart/form-data":
                 return await request.read(), request.headers.get("Content-Type", "")
             file: tuple[bytes, str] | None = None
+            count = 0
             async for part in await request.multipart():
+                count += 1
+                if count > MAX_PARTS:
+                    raise AudioError(f"the form has more than {MAX_PARTS} parts: send one file")
                 if file is None and isinstance(part, BodyPartReader) and part.filename:
                     body = await part.read(decode=True)  # as bounded as a whole body
                     file = bytes(body), part.headers.get("Content-Type", "")
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except AudioError:
+        raise
     except _DAMAGED as error:
         raise AudioError("the upload is damaged: send it again") from error
     if file is None:
