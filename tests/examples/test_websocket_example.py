@@ -328,6 +328,25 @@ async def test_clients_are_counted_and_pages_of_other_hosts_refused(example, mon
             assert await receive(ws) == {"type": "interrupted"}
 
 
+async def test_whoever_floods_holds_up_nobody_else(client):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with client.ws_connect("/speak") as ws, asyncio.timeout(120):
+        for _ in range(3000):
+            await ws.send_str("nonsense")
+        busy = asyncio.create_task(others())
+        for _ in range(3000):
+            assert (await receive(ws))["type"] == "error"
+        busy.cancel()
+    assert turns > 2000
+
+
 async def run_client(example, client, *arguments, **variables):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
