@@ -108,8 +108,9 @@ async def _animate(
         options,
         kept=plan.kept,
         total=len(plan.kept) + len(plan.to_do),
-        animated=batch.animated,
-        failed=batch.failed,
+        # In the order of the files, and not of their ends.
+        animated=sorted(batch.animated, key=lambda done: done.clip.source),
+        failed=sorted(batch.failed, key=lambda failure: failure[0].source),
         was_interrupted=scope.was_interrupted,
         refusal=refusal,
     )
