@@ -33,6 +33,7 @@ from avatarpool.stats import PoolStats
 if TYPE_CHECKING:
     from avatarpool.client.session import AvatarSession, new_avatar_session
     from avatarpool.config import OggOpusEncoderConfig, SessionConfig
+    from avatarpool.fleet import AvatarPoolGroup, LocalBudget, PoolKey
     from avatarpool.pool import (
         AvatarConnectionPool,
         LentSession,
@@ -55,6 +56,7 @@ __all__ = [
     "AudioFormat",
     "AvatarConnectionPool",
     "AvatarPoolError",
+    "AvatarPoolGroup",
     "AvatarSDKError",
     "AvatarSDKErrorCode",
     "AvatarSession",
@@ -65,12 +67,14 @@ __all__ = [
     "LentSession",
     "LiveKitEgressConfig",
     "LocalAvatarService",
+    "LocalBudget",
     "OggOpusEncoderConfig",
     "PlaybackState",
     "PoolClosed",
     "PoolError",
     "PoolEvent",
     "PoolEventKind",
+    "PoolKey",
     "PoolStats",
     "PoolTimeout",
     "PooledConnection",
@@ -90,14 +94,17 @@ _MODULES = {
     "AnimationCollector": "pool.collector",
     "AnimationFrame": "protocol.messages",
     "AvatarConnectionPool": "pool",
+    "AvatarPoolGroup": "fleet",
     "AvatarSession": "client.session",
     "Keyframe": "protocol.keyframes",
     "LentSession": "pool",
     "LocalAvatarService": "service",
+    "LocalBudget": "fleet",
     "OggOpusEncoderConfig": "config",
     "PlaybackState": "protocol.messages",
     "PoolEvent": "pool",
     "PoolEventKind": "pool",
+    "PoolKey": "fleet",
     "PooledConnection": "pool",
     "SessionConfig": "config",
     "new_avatar_session": "client.session",

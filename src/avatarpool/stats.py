@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -136,6 +137,14 @@ class Latency:
         """Record one duration."""
         self._recent.append(seconds)
         self.count += 1
+
+    @classmethod
+    def merged(cls, latencies: Iterable[Latency]) -> Latency:
+        """Return one of all values that several have recorded."""
+        merged, each = cls(), list(latencies)
+        merged._recent = deque(value for latency in each for value in latency._recent)  # noqa: SLF001
+        merged.count = sum(latency.count for latency in each)
+        return merged
 
     def reset(self) -> None:
         """Forget everything."""

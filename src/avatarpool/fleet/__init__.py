@@ -1,0 +1,10 @@
+"""One account's sessions, shared by keys: pools on demand under one budget."""
+
+from __future__ import annotations
+
+from avatarpool.fleet.budget import Budget, LocalBudget
+from avatarpool.fleet.group import AvatarPoolGroup
+from avatarpool.fleet.keys import PoolKey
+from avatarpool.fleet.stats import GroupStats
+
+__all__ = ["AvatarPoolGroup", "Budget", "GroupStats", "LocalBudget", "PoolKey"]
