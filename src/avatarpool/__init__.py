@@ -33,7 +33,7 @@ from avatarpool.stats import PoolStats
 if TYPE_CHECKING:
     from avatarpool.client.session import AvatarSession, new_avatar_session
     from avatarpool.config import OggOpusEncoderConfig, SessionConfig
-    from avatarpool.fleet import AvatarPoolGroup, LocalBudget, PoolKey
+    from avatarpool.fleet import AvatarPoolGroup, LocalBudget, PoolKey, RedisBudget
     from avatarpool.pool import (
         AvatarConnectionPool,
         LentSession,
@@ -78,6 +78,7 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "PooledConnection",
+    "RedisBudget",
     "RequestTimeout",
     "SessionConfig",
     "SessionNotReady",
@@ -106,6 +107,7 @@ _MODULES = {
     "PoolEventKind": "pool",
     "PoolKey": "fleet",
     "PooledConnection": "pool",
+    "RedisBudget": "fleet",
     "SessionConfig": "config",
     "new_avatar_session": "client.session",
 }

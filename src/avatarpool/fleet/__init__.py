@@ -5,6 +5,7 @@ from __future__ import annotations
 from avatarpool.fleet.budget import Budget, LocalBudget
 from avatarpool.fleet.group import AvatarPoolGroup
 from avatarpool.fleet.keys import PoolKey
+from avatarpool.fleet.leasing import RedisBudget
 from avatarpool.fleet.stats import GroupStats
 
-__all__ = ["AvatarPoolGroup", "Budget", "GroupStats", "LocalBudget", "PoolKey"]
+__all__ = ["AvatarPoolGroup", "Budget", "GroupStats", "LocalBudget", "PoolKey", "RedisBudget"]

@@ -17,12 +17,11 @@ class Budget(Protocol):
     """What a group asks of whoever knows how many sessions the account allows.
 
     Everything but `open` and `close` is answered at once, from what is known.
-
-    Attributes:
-        sessions: Sessions that the account allows, wherever they are open.
     """
 
-    sessions: int
+    @property
+    def sessions(self) -> int:
+        """Sessions that the account allows, wherever they are open."""
 
     def resize(self, sessions: int) -> None:
         """Change the number of sessions; those beyond it go as they come free.
@@ -48,7 +47,13 @@ class Budget(Protocol):
         """Return the number of sessions beyond which the group gives some up."""
 
     def declare(self, used: int, wanted: int, idle: int) -> None:
-        """Learn how many sessions the group has, could do with in all, and has idle."""
+        """Learn what the group has now, after each change and each second.
+
+        Args:
+            used: Sessions that it has, those on their way in or out included.
+            wanted: Sessions that it could do with in all.
+            idle: ... of which nobody needs now, if somebody elsewhere does.
+        """
 
     def filled(self, used: int, now: float) -> None:
         """Learn that the service refused one more session than the group has."""

@@ -345,9 +345,7 @@ class AvatarPoolGroup:
         avatar, sample_rate, audio_format, encoder = settings
         if not isinstance(avatar, PoolKey):
             audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
-            key = PoolKey(
-                avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress
-            )
+            key = PoolKey(avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress)
         elif (*settings[1:], livekit_egress, agora_egress) == _NO_SETTINGS:
             key = avatar
         else:

@@ -55,6 +55,11 @@ class Standing(Generic[K, H]):
         """Sessions that it has and that are not on their way out."""
         return self.demand.used - self.demand.closing
 
+    def spare(self, since: float) -> int:
+        """Return how many sessions beyond its warm ones were idle all the time since then."""
+        idle = sum(held.since <= since for held in self.idle)
+        return max(0, min(idle, self.kept - self.warm))
+
     @property
     def short(self) -> int:
         """Sessions that it lacks of its warm ones, and would open."""

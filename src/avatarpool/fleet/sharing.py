@@ -140,7 +140,7 @@ class Sharing:
         shares = self.shares()
         # A session that goes for another one leaves its slot to that one.
         wanted = shares.used - sum(each.demand.closing for each in shares.standings)
-        idle = sum(len(each.idle) for each in shares.standings)
+        idle = sum(each.spare(self.now() - self._min_hold) for each in shares.standings)
         self._budget.declare(shares.used, wanted + shares.pressing, idle)
 
     def _look_by(self, when: float) -> None:

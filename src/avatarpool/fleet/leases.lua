@@ -1,0 +1,236 @@
+-- One holder's call: what it gives back, keeps and wants of one account's sessions.
+--
+-- Everything about an account is changed here and nowhere else, by the server's clock. A
+-- call may come twice, or late: a lease is known by its id, and is there once or not at all.
+--
+-- KEYS: as unpacked below; `news` is the channel on which who should call is told so.
+-- ARGV: holder ('' for an administrator), lease time in ms, sessions where the store knows no
+--   number yet, new number of sessions or 0, sessions that the holder has, ... and needs,
+--   notice ('', 'filled', 'opened', 'leave' or 'init'), numbers of the ids that follow:
+--   released, renewed and rented ones.
+-- Returns: sessions; how many the holder may keep, -1 for all; for how many ms nothing new is
+--   leased; whether the holder tries one more than the service allowed (1); the ids that
+--   were not renewed; those that were not rented.
+
+local leases, holders, waiting = KEYS[1], KEYS[2], KEYS[3]  -- id or holder -> expiry in ms
+local held, used, needs, turns = KEYS[4], KEYS[5], KEYS[6], KEYS[7]  -- holder -> number
+local budget, news = KEYS[8], KEYS[9]
+
+local FULL_FOR = 30000  -- ms for which a refusal of the service's counts
+local WISH = 3000       -- ms for which a wish counts that is not repeated
+local TENURE = 2000     -- ms before a holder's only lease goes round, where hosts outnumber leases
+
+local me, ttl = ARGV[1], tonumber(ARGV[2])
+local my_used, my_need, notice = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local is_freed, is_news = false, false  -- whether those who lack some may call, or everybody
+
+local function ids(first, number)
+  local found = {}
+  for i = first, first + number - 1 do found[#found + 1] = ARGV[i] end
+  return found
+end
+local released = ids(11, tonumber(ARGV[8]))
+local renewed = ids(11 + #released, tonumber(ARGV[9]))
+local rented = ids(11 + #released + #renewed, tonumber(ARGV[10]))
+
+local function total() return redis.call('ZCARD', leases) end
+local function count(holder) return tonumber(redis.call('HGET', held, holder) or 0) end
+local function has(id) return redis.call('ZSCORE', leases, id) end
+
+local function keep(id)
+  if redis.call('ZADD', leases, now + ttl, id) == 1 and redis.call('HINCRBY', held, me, 1) == 1 then
+    redis.call('HSET', turns, me, now)
+  end
+end
+
+local function drop(id)
+  if redis.call('ZREM', leases, id) == 0 then return end
+  local holder = string.match(id, '^(.*)/%d+$') or id
+  is_freed = true
+  if redis.call('HINCRBY', held, holder, -1) <= 0 then
+    redis.call('HDEL', held, holder)
+    redis.call('HSET', turns, holder, now)
+  end
+end
+
+local function forget(holder)
+  for _, key in ipairs({holders, waiting}) do redis.call('ZREM', key, holder) end
+  for _, key in ipairs({held, used, needs, turns}) do redis.call('HDEL', key, holder) end
+end
+
+-- What has run out.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do drop(id) end
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, '-inf', now)) do forget(holder) end
+redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
+
+-- A store that is empty, or comes from a dump, does not know all that is leased: for one lease
+-- time holders register anew what they have, and nobody gets more.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local stored = redis.call('HMGET', budget, 'sessions', 'run', 'admits_from')
+if not stored[1] or stored[2] ~= run then
+  stored[3] = now + ttl
+  redis.call('HSET', budget, 'sessions', stored[1] or ARGV[3], 'run', run, 'admits_from', stored[3])
+end
+local admits_from = tonumber(stored[3])
+if notice == 'init' then
+  admits_from = now
+  redis.call('HSET', budget, 'admits_from', now)
+end
+if tonumber(ARGV[4]) > 0 then redis.call('HSET', budget, 'sessions', ARGV[4]) end
+is_news = notice == 'init' or tonumber(ARGV[4]) > 0
+
+-- The holder.
+if me ~= '' then
+  redis.call('ZADD', holders, now + ttl, me)
+  redis.call('HSET', used, me, my_used)
+  redis.call('HSET', needs, me, my_need)
+  redis.call('HSETNX', turns, me, now)
+end
+for _, id in ipairs(released) do drop(id) end
+
+-- What the service was found to allow.
+if notice == 'filled' then
+  local open = math.max(0, total() - math.max(0, count(me) - my_used))
+  redis.call('HSET', budget, 'ceiling', open, 'tried_from', now + FULL_FOR)
+  redis.call('HDEL', budget, 'tries')
+elseif notice == 'opened' and redis.call('HGET', budget, 'tries') == me then
+  redis.call('HDEL', budget, 'ceiling', 'tried_from', 'tries')
+  is_news = true
+end
+local sessions = tonumber(redis.call('HGET', budget, 'sessions'))
+local limit = sessions
+local ceiling = redis.call('HMGET', budget, 'ceiling', 'tried_from')
+if ceiling[1] then
+  limit = math.min(sessions, ceiling[1] + (now >= tonumber(ceiling[2]) and 1 or 0))
+end
+
+local lapsed = {}
+for _, id in ipairs(renewed) do
+  if has(id) or total() < limit then keep(id) else lapsed[#lapsed + 1] = id end
+end
+
+-- What is due to each holder: as much as it needs, and where that is too much in all, no
+-- more than any other. Where that is not even one for each, they take turns.
+local function shares()
+  local rows, of_me = {}, nil
+  local have = {}
+  local function numbers(key)
+    local found, flat = {}, redis.call('HGETALL', key)
+    for i = 1, #flat, 2 do found[flat[i]] = tonumber(flat[i + 1]) end
+    return found
+  end
+  local has_turn, counts = numbers(turns), numbers(held)
+  for _, holder in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do have[holder] = true end
+  for holder, need in pairs(numbers(needs)) do
+    local row = {name = holder, need = need, held = counts[holder] or 0, due = 0,
+                 turn = has_turn[holder] or now, waits = have[holder]}
+    rows[#rows + 1] = row
+    if holder == me then of_me = row end
+  end
+  table.sort(rows, function(a, b)
+    if a.need ~= b.need then return a.need < b.need end
+    return a.name < b.name
+  end)
+  local left = limit
+  local level
+  for i, row in ipairs(rows) do
+    level = level or (row.need * (#rows - i + 1) > left and math.floor(left / (#rows - i + 1)))
+    row.due = level or row.need
+    if not level then left = left - row.due end
+  end
+  if level == 0 then
+    local function rank(row)  -- who has just got one; who has none, by turn; the rest, latest first
+      if row.held == 0 then return 1, row.turn end
+      if row.turn + TENURE > now then return 0, row.turn end
+      return 2, -row.turn
+    end
+    local queue = {}
+    for _, row in ipairs(rows) do
+      if row.need > 0 and row.due == 0 then queue[#queue + 1] = row end
+    end
+    table.sort(queue, function(a, b)
+      local first, second = rank(a)
+      local other, than = rank(b)
+      if first ~= other then return first < other end
+      if second ~= than then return second < than end
+      return a.name < b.name
+    end)
+    for i = 1, math.min(left, #queue) do queue[i].due = 1 end
+  end
+  for _, row in ipairs(rows) do
+    row.lacks = row.waits and math.max(0, row.due - row.held) or 0
+  end
+  return rows, of_me
+end
+
+local refused = {}
+local room = limit - total()
+if #rented > 0 then
+  local may = now < admits_from and 0 or math.max(0, room)
+  if may > 0 and redis.call('ZCARD', waiting) > 0 then
+    -- What is free is for who has less than is due to it; among these, by turn.
+    local rows, mine = shares()
+    local before, others = 0, 0
+    for _, row in ipairs(rows) do
+      if row ~= mine then
+        others = others + row.lacks
+        if row.turn < mine.turn or (row.turn == mine.turn and row.name < me) then
+          before = before + row.lacks
+        end
+      end
+    end
+    may = math.max(0, may - others, math.min(may - before, mine.due - mine.held))
+  end
+  for _, id in ipairs(rented) do
+    if has(id) then
+      keep(id)
+    elseif may > 0 then
+      may = may - 1
+      keep(id)
+      if ceiling[1] and total() > tonumber(ceiling[1]) then redis.call('HSET', budget, 'tries', me) end
+    else
+      refused[#refused + 1] = id
+    end
+  end
+end
+if me ~= '' then
+  if my_need > count(me) then
+    redis.call('ZADD', waiting, now + WISH, me)
+  else
+    redis.call('ZREM', waiting, me)
+  end
+end
+
+-- Who has more than is due to it makes room for who waits with less. It is told to call, and
+-- finds the same; so it does not matter if it is not reached.
+local may_keep = -1
+room = limit - total()
+if now >= admits_from and (room < 0 or redis.call('ZCARD', waiting) > 0) then
+  local rows, mine = shares()
+  local lack = -room
+  for _, row in ipairs(rows) do lack = lack + row.lacks end
+  table.sort(rows, function(a, b)
+    if a.held - a.due ~= b.held - b.due then return a.held - a.due > b.held - b.due end
+    return a.name < b.name
+  end)
+  local has_none = mine and mine.lacks > 0 and #refused > 0
+  for _, row in ipairs(rows) do
+    local given = math.max(0, math.min(lack, row.held - row.due))
+    lack = lack - given
+    if given > 0 and row == mine then
+      may_keep = row.held - given
+    elseif given > 0 and (has_none or notice == 'filled') then
+      redis.call('PUBLISH', news .. ':' .. row.name, '')
+    elseif row.lacks > 0 and row ~= mine and is_freed and room > 0 then
+      redis.call('PUBLISH', news .. ':' .. row.name, '')
+    end
+  end
+end
+if is_news then redis.call('PUBLISH', news, '') end
+if notice == 'leave' and count(me) == 0 then forget(me) end
+
+local tries = redis.call('HGET', budget, 'tries') == me and 1 or 0
+return {sessions, may_keep, math.max(0, admits_from - now), tries, lapsed, refused}
