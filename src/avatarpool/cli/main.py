@@ -332,6 +332,53 @@ def animate(
 
 
 @app.command()
+def fleet(
+    *,
+    name: Annotated[str, typer.Option(callback=not_empty, help="The account's name in Redis.")],
+    redis: Annotated[
+        str,
+        typer.Option(
+            envvar="AVATAR_REDIS_URL",
+            show_envvar=True,
+            callback=not_empty,
+            help="URL of Redis or Valkey; one with a password is better kept in the variable.",
+        ),
+    ] = "redis://127.0.0.1:6379/0",
+    sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Change the number of sessions for all, at once."),
+    ] = None,
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init", help="Lease at once, where nobody has a session open: at a first start."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON, once.")] = False,
+) -> None:
+    """Show who has leased an account's sessions, and change how many there are.
+
+    For processes and hosts that share an account with RedisBudget. On a terminal the
+    table is live until Ctrl-C; elsewhere, and after a change, it is printed once.
+
+    A Redis that is empty gives no leases for the time that one lasts, since sessions may
+    be open that it has forgotten; --init says that there are none.
+
+    \b
+    Examples:
+      avatarpool fleet --name account
+      avatarpool fleet --name account --init --sessions 10
+      avatarpool fleet --name account --sessions 12
+      avatarpool fleet --redis redis://10.0.0.5:6379/0 --name account --json
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.fleet import FleetOptions, fleet  # noqa: PLC0415
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+
+    options = FleetOptions(name, sessions, init, json)
+    raise typer.Exit(run_in_loop(fleet(redis, options)))
+
+
+@app.command()
 def doctor(
     *,
     timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,

@@ -69,16 +69,13 @@ redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
 -- time holders register anew what they have, and nobody gets more.
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local stored = redis.call('HMGET', budget, 'sessions', 'run', 'admits_from')
-if not stored[1] or stored[2] ~= run then
-  stored[3] = now + ttl
-  redis.call('HSET', budget, 'sessions', stored[1] or ARGV[3], 'run', run, 'admits_from', stored[3])
+local stored = redis.call('HMGET', budget, 'run', 'admits_from')
+local admits_from = tonumber(stored[2] or 0)
+if notice == 'init' or (me ~= '' and stored[1] ~= run) then
+  admits_from = notice == 'init' and now or now + ttl
+  redis.call('HSET', budget, 'run', run, 'admits_from', admits_from)
 end
-local admits_from = tonumber(stored[3])
-if notice == 'init' then
-  admits_from = now
-  redis.call('HSET', budget, 'admits_from', now)
-end
+if me ~= '' then redis.call('HSETNX', budget, 'sessions', ARGV[3]) end
 if tonumber(ARGV[4]) > 0 then redis.call('HSET', budget, 'sessions', ARGV[4]) end
 is_news = notice == 'init' or tonumber(ARGV[4]) > 0
 
@@ -100,7 +97,7 @@ elseif notice == 'opened' and redis.call('HGET', budget, 'tries') == me then
   redis.call('HDEL', budget, 'ceiling', 'tried_from', 'tries')
   is_news = true
 end
-local sessions = tonumber(redis.call('HGET', budget, 'sessions'))
+local sessions = tonumber(redis.call('HGET', budget, 'sessions') or ARGV[3])
 local limit = sessions
 local ceiling = redis.call('HMGET', budget, 'ceiling', 'tried_from')
 if ceiling[1] then

@@ -58,7 +58,7 @@ class Holder:
         used: Sessions that it had when it called last.
         needs: Sessions that it could do with, idle ones not counted.
         waits: Whether it asks for more than it has, now.
-        called: Seconds since its last call, if its lease time is ours.
+        expires_in: Seconds after which it is forgotten, unless it calls.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Holder:
     used: int
     needs: int
     waits: bool
-    called: float
+    expires_in: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Store:
             pipe.zrange(waiting, 0, -1, withscores=True)
             for key in (held, used, needs):
                 pipe.hgetall(key)
-            return _account(await pipe.execute(), self._lease_ttl)
+            return _account(await pipe.execute())
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> AsyncIterator[None]:
@@ -239,7 +239,7 @@ def _answer(reply: Any) -> Answer:
     )
 
 
-def _account(replies: list[Any], lease_ttl: float) -> Account:
+def _account(replies: list[Any]) -> Account:
     (seconds, micros), budget, leases, holders, waiting, *numbers = replies
     now = seconds * 1000 + micros // 1000
     waits = {name for name, until in waiting if until > now}
@@ -257,7 +257,7 @@ def _account(replies: list[Any], lease_ttl: float) -> Account:
                 used=int(used.get(name, 0)),
                 needs=int(needs.get(name, 0)),
                 waits=name in waits,
-                called=max(0.0, lease_ttl - (until - now) / 1000.0),
+                expires_in=(until - now) / 1000.0,
             )
             for name, until in sorted(holders)
             if until > now
@@ -296,12 +296,11 @@ def _database(parts: SplitResult) -> int:
 
 def _pool(url: str, where: str) -> ConnectionPool:
     try:
-        pool: ConnectionPool = ConnectionPool.from_url(url)
+        pool: ConnectionPool = ConnectionPool.from_url(url, protocol=2)
         pool.connection_kwargs.update(
             retry=Retry(NoBackoff(), 0),  # what is sent again is decided here
             socket_timeout=CALL_TIMEOUT,
             socket_connect_timeout=CONNECT_TIMEOUT,
-            protocol=2,
             decode_responses=False,
         )
         pool.connection_class(**pool.connection_kwargs)  # whether it takes all that the URL says
@@ -332,7 +331,8 @@ def _reason(error: BaseException) -> str:  # noqa: PLR0911 - a table of reasons
         return f"no answer within {CALL_TIMEOUT:g} s"
     for each in causes:
         if isinstance(each, OSError) and each.errno:
-            return os.strerror(each.errno).lower() if each.errno > 0 else "its name is not known"
+            why = os.strerror(each.errno).lower() if each.errno > 0 else "its name is not known"
+            return f"it cannot be reached: {why}"
     # An unknown command is quoted with its arguments.
     return words(error).partition(", with args")[0]
 
