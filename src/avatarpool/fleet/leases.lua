@@ -18,6 +18,8 @@ local budget, news = KEYS[8], KEYS[9]
 
 local FULL_FOR = 30000  -- ms for which a refusal of the service's counts
 local WISH = 3000       -- ms for which a wish counts that is not repeated
+local GRACE = 2000      -- ms in which who could not call does
+local RECENT = 1000     -- ms for which what a holder says is good enough for who waits
 local TENURE = 2000     -- ms before a holder's only lease goes round, where hosts outnumber leases
 
 local me, ttl = ARGV[1], tonumber(ARGV[2])
@@ -60,22 +62,37 @@ local function forget(holder)
   for _, key in ipairs({held, used, needs, turns}) do redis.call('HDEL', key, holder) end
 end
 
--- What has run out.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do drop(id) end
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, '-inf', now)) do forget(holder) end
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local stored = redis.call('HMGET', budget, 'run', 'admits_from', 'called')
+
+-- What has run out. If nobody has called for longer than anybody is silent, nobody could: who
+-- is there gets the time to say so, before others get what it has.
+local was_unreached = stored[3] and now - stored[3] > ttl / 2
+local until_when = notice == 'init' and '+inf' or now  -- nothing is open of what is leased
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', until_when)) do
+  if was_unreached and notice ~= 'init' then
+    redis.call('ZADD', leases, now + GRACE, id)
+  else
+    drop(id)
+  end
+end
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, '-inf', now)) do
+  if was_unreached then redis.call('ZADD', holders, now + GRACE, holder) else forget(holder) end
+end
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
 
 -- A store that is empty, or comes from a dump, does not know all that is leased: for one lease
 -- time holders register anew what they have, and nobody gets more.
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local stored = redis.call('HMGET', budget, 'run', 'admits_from')
 local admits_from = tonumber(stored[2] or 0)
 if notice == 'init' or (me ~= '' and stored[1] ~= run) then
   admits_from = notice == 'init' and now or now + ttl
   redis.call('HSET', budget, 'run', run, 'admits_from', admits_from)
 end
-if me ~= '' then redis.call('HSETNX', budget, 'sessions', ARGV[3]) end
+if me ~= '' then
+  redis.call('HSETNX', budget, 'sessions', ARGV[3])
+  redis.call('HSET', budget, 'called', now)
+end
 if tonumber(ARGV[4]) > 0 then redis.call('HSET', budget, 'sessions', ARGV[4]) end
 is_news = notice == 'init' or tonumber(ARGV[4]) > 0
 
@@ -214,6 +231,12 @@ if now >= admits_from and (room < 0 or redis.call('ZCARD', waiting) > 0) then
     return a.name < b.name
   end)
   local has_none = mine and mine.lacks > 0 and #refused > 0
+  -- What others said that do not wait may be old: they may have come to need less.
+  local called = {}
+  if #refused > 0 then
+    local flat = redis.call('ZRANGE', holders, 0, -1, 'WITHSCORES')
+    for i = 1, #flat, 2 do called[flat[i]] = flat[i + 1] - ttl end
+  end
   for _, row in ipairs(rows) do
     local given = math.max(0, math.min(lack, row.held - row.due))
     lack = lack - given
@@ -222,6 +245,8 @@ if now >= admits_from and (room < 0 or redis.call('ZCARD', waiting) > 0) then
     elseif given > 0 and (has_none or notice == 'filled') then
       redis.call('PUBLISH', news .. ':' .. row.name, '')
     elseif row.lacks > 0 and row ~= mine and is_freed and room > 0 then
+      redis.call('PUBLISH', news .. ':' .. row.name, '')
+    elseif row.held > 0 and not row.waits and now - (called[row.name] or now) > RECENT then
       redis.call('PUBLISH', news .. ':' .. row.name, '')
     end
   end

@@ -139,9 +139,9 @@ class Leases:
         while len(self._held) > keep:
             self._part(self._held.popitem()[0], now)
 
-    def filled(self, used: int) -> None:
+    def filled(self, used: int, now: float) -> None:
         """Learn that the service refused one more session than the group has."""
-        self._used = used
+        self.declare(used, used, 0, now)  # what no session is for is given back
         self._may_keep = min(used, self.may_keep())  # until the store has heard of it
         self._notice = Notice.FILLED
 

@@ -113,8 +113,7 @@ class RedisBudget:
 
     def filled(self, used: int, now: float) -> None:
         """Tell all that the service allows no more than there are."""
-        del now
-        self._leases.filled(used)
+        self._leases.filled(used, now)
         self._changed.set()
 
     def opened(self, now: float) -> None:

@@ -30,7 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from avatarpool import tls
 from avatarpool.exceptions import ConfigurationError, PoolError
 from avatarpool.fleet.leases import Answer, Call
-from avatarpool.untrusted import words
+from avatarpool.untrusted import hidden
 
 CALL_TIMEOUT = 1.0
 """Seconds for a call, the connection being there."""
@@ -333,8 +333,9 @@ def _reason(error: BaseException) -> str:  # noqa: PLR0911 - a table of reasons
         if isinstance(each, OSError) and each.errno:
             why = os.strerror(each.errno).lower() if each.errno > 0 else "its name is not known"
             return f"it cannot be reached: {why}"
-    # An unknown command is quoted with its arguments.
-    return words(error).partition(", with args")[0]
+    # An unknown command is quoted with its arguments; a script's errors name its line.
+    text = hidden(str(error)).partition(", with args")[0].partition(" script: ")[0]
+    return text or type(error).__name__
 
 
 def _harmless(error: BaseException) -> BaseException | None:
