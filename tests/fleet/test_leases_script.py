@@ -257,7 +257,7 @@ async def test_whoever_has_to_make_room_or_may_have_more_is_told_to_call(desk: D
 
     async def listen(holder: str) -> None:
         async for _ in desk.store.news(holder):
-            heard.append(holder)
+            heard.append(holder)  # noqa: PERF401 - as it comes
 
     async def told(*holders: str) -> None:
         async with asyncio.timeout(HANG):

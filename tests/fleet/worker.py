@@ -21,6 +21,10 @@ PATIENCE = 90.0  # seconds: longer than all faults together, so that waiting fai
 AUDIO = bytes(1280 * 4)
 
 
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)  # noqa: T201
+
+
 async def main(plan: dict[str, Any]) -> None:
     budget = RedisBudget(
         plan["url"],
@@ -52,19 +56,19 @@ async def main(plan: dict[str, Any]) -> None:
                     await asyncio.sleep(rng.uniform(0.0, plan.get("hold", 0.1)))
             except AvatarPoolError as error:
                 failed += 1
-                print(json.dumps({"failure": repr(error)}), flush=True)
+                say(failure=repr(error))
             else:
                 served += 1
             await asyncio.sleep(rng.uniform(0.0, plan.get("rest", 0.1)))
 
     async with group:
-        print(json.dumps({"holder": budget.holder}), flush=True)
+        say(holder=budget.holder)
         tasks = [asyncio.create_task(borrower(i)) for i in range(plan["borrowers"])]
         await ended.wait()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    print(json.dumps({"served": served, "failed": failed, "lapsed": budget.lapsed}), flush=True)
+    say(served=served, failed=failed, lapsed=budget.lapsed)
 
 
 asyncio.run(main(json.loads(sys.argv[1])))
