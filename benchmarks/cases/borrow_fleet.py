@@ -15,8 +15,6 @@ CASE = Case(
 )
 
 
-def measure(
-    peer: str, ports: Ports, *, is_quick: bool = False
-) -> AsyncIterator[dict[str, float]]:
+def measure(peer: str, ports: Ports, *, is_quick: bool = False) -> AsyncIterator[dict[str, float]]:
     """Yield the time per borrow."""
     return borrow.measure(peer, ports, is_quick=is_quick)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Self
 
 from case import Case
 from clients import Ports
@@ -66,7 +67,7 @@ class Hosts:
         self.budgets: list[RedisBudget] = []
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Hosts:
+    async def __aenter__(self) -> Self:
         store = Store(url_of(self._client), self._name, 15.0)
         await store.call("", Call(notice=Notice.INIT), 0)
         await store.disconnect()
@@ -79,9 +80,7 @@ class Hosts:
 
     async def join(self) -> RedisBudget:
         """Have one more."""
-        budget = RedisBudget(
-            url_of(self._client), name=self._name, sessions=EACH * self._number
-        )
+        budget = RedisBudget(url_of(self._client), name=self._name, sessions=EACH * self._number)
         await budget.open(lambda: None)
         self._stack.push_async_callback(budget.close)
         self.budgets.append(budget)

@@ -19,6 +19,7 @@ local budget, news = KEYS[8], KEYS[9]
 local FULL_FOR = 30000  -- ms for which a refusal of the service's counts
 local WISH = 3000       -- ms for which a wish counts that is not repeated
 local GRACE = 2000      -- ms in which who could not call does
+local MOMENT = 250      -- ms for which shares are taken to be as they were
 local RECENT = 1000     -- ms for which what a holder says is good enough for who waits
 local TENURE = 2000     -- ms before a holder's only lease goes round, where hosts outnumber leases
 
@@ -128,63 +129,70 @@ end
 
 -- What is due to each holder: as much as it needs, and where that is too much in all, no
 -- more than any other. Where that is not even one for each, they take turns.
-local function shares()
-  local rows, of_me = {}, nil
-  local have = {}
-  local function numbers(key)
-    local found, flat = {}, redis.call('HGETALL', key)
-    for i = 1, #flat, 2 do found[flat[i]] = tonumber(flat[i + 1]) end
-    return found
-  end
-  local has_turn, counts = numbers(turns), numbers(held)
-  for _, holder in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do have[holder] = true end
-  for holder, need in pairs(numbers(needs)) do
-    local row = {name = holder, need = need, held = counts[holder] or 0, due = 0,
-                 turn = has_turn[holder] or now, waits = have[holder]}
-    rows[#rows + 1] = row
-    if holder == me then of_me = row end
-  end
-  table.sort(rows, function(a, b)
-    if a.need ~= b.need then return a.need < b.need end
-    return a.name < b.name
-  end)
-  local left = limit
-  local level
-  for i, row in ipairs(rows) do
-    level = level or (row.need * (#rows - i + 1) > left and math.floor(left / (#rows - i + 1)))
-    row.due = level or row.need
-    if not level then left = left - row.due end
-  end
-  if level == 0 then
-    local function rank(row)  -- who has just got one; who has none, by turn; the rest, latest first
-      if row.held == 0 then return 1, row.turn end
-      if row.turn + TENURE > now then return 0, row.turn end
-      return 2, -row.turn
-    end
-    local queue = {}
-    for _, row in ipairs(rows) do
-      if row.need > 0 and row.due == 0 then queue[#queue + 1] = row end
-    end
-    table.sort(queue, function(a, b)
-      local first, second = rank(a)
-      local other, than = rank(b)
-      if first ~= other then return first < other end
-      if second ~= than then return second < than end
-      return a.name < b.name
-    end)
-    for i = 1, math.min(left, #queue) do queue[i].due = 1 end
-  end
-  for _, row in ipairs(rows) do
-    row.lacks = row.waits and math.max(0, row.due - row.held) or 0
-  end
-  return rows, of_me
+local function numbers(key)
+  local found, flat = {}, redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do found[flat[i]] = tonumber(flat[i + 1]) end
+  return found
 end
 
+local function taking_turns(rows)
+  local function rank(row)  -- who has just got one; who has none, by turn; the rest, latest first
+    if row.held == 0 then return 1, row.turn end
+    if row.turn + TENURE > now then return 0, row.turn end
+    return 2, -row.turn
+  end
+  table.sort(rows, function(a, b)
+    local first, second = rank(a)
+    local other, than = rank(b)
+    if first ~= other then return first < other end
+    if second ~= than then return second < than end
+    return a.name < b.name
+  end)
+  return rows
+end
+
+local function shares()
+  local rows, mine, waits = {}, nil, {}
+  local has_turn, counts = numbers(turns), numbers(held)
+  for _, holder in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do waits[holder] = true end
+  for holder, need in pairs(numbers(needs)) do
+    local row = {name = holder, need = need, held = counts[holder] or 0, due = need,
+                 turn = has_turn[holder] or now, waits = waits[holder]}
+    rows[#rows + 1] = row
+    if holder == me then mine = row end
+  end
+  local left, level, wanting = math.max(0, limit), 0, rows
+  repeat
+    local before, more = #wanting, {}
+    level = before > 0 and math.floor(left / before) or left
+    for _, row in ipairs(wanting) do
+      if row.need > level then more[#more + 1] = row else left = left - row.need end
+    end
+    wanting = more
+  until #wanting == before or #wanting == 0
+  for _, row in ipairs(wanting) do row.due = level end
+  if level == 0 then
+    for i, row in ipairs(taking_turns(wanting)) do row.due = i <= left and 1 or 0 end
+  end
+  local short = 0
+  for _, row in ipairs(rows) do
+    row.lacks = row.waits and math.max(0, row.due - row.held) or 0
+    short = short + row.lacks
+  end
+  redis.call('HSET', budget, 'level', level, 'short', short, 'of', limit, 'seen', now)
+  return rows, mine, level, short
+end
+
+-- That is much to look at for each call of many hosts: what was found a moment ago says
+-- whether it is worth while.
+local found = redis.call('HMGET', budget, 'level', 'short', 'of', 'seen')
+local level, short = tonumber(found[1] or 0), tonumber(found[2] or 0)
+local is_old = tonumber(found[3] or -1) ~= limit or now - tonumber(found[4]) > MOMENT
+
 local refused = {}
-local room = limit - total()
 if #rented > 0 then
-  local may = now < admits_from and 0 or math.max(0, room)
-  if may > 0 and redis.call('ZCARD', waiting) > 0 then
+  local may = now < admits_from and 0 or math.max(0, limit - total())
+  if may > 0 and redis.call('ZCARD', waiting) > 0 and (is_old or short > 0) then
     -- What is free is for who has less than is due to it; among these, by turn.
     local rows, mine = shares()
     local before, others = 0, 0
@@ -210,8 +218,9 @@ if #rented > 0 then
     end
   end
 end
+local mine_held = count(me)
 if me ~= '' then
-  if my_need > count(me) then
+  if my_need > mine_held then
     redis.call('ZADD', waiting, now + WISH, me)
   else
     redis.call('ZREM', waiting, me)
@@ -221,34 +230,40 @@ end
 -- Who has more than is due to it makes room for who waits with less. It is told to call, and
 -- finds the same; so it does not matter if it is not reached.
 local may_keep = -1
-room = limit - total()
-if now >= admits_from and (room < 0 or redis.call('ZCARD', waiting) > 0) then
-  local rows, mine = shares()
-  local lack = -room
-  for _, row in ipairs(rows) do lack = lack + row.lacks end
-  table.sort(rows, function(a, b)
+local room = limit - total()
+local mine_due = math.min(my_need, level)
+local is_worth_a_look = is_old
+  or (#refused > 0 and mine_held < mine_due)
+  or (short > room and mine_held > mine_due)
+  or (is_freed and room > 0 and short > 0)
+if now >= admits_from and (room < 0 or redis.call('ZCARD', waiting) > 0) and is_worth_a_look then
+  local rows, mine
+  rows, mine, level, short = shares()
+  local givers, lack = {}, short - room
+  for _, row in ipairs(rows) do
+    if row.held > row.due then givers[#givers + 1] = row end
+  end
+  table.sort(givers, function(a, b)
     if a.held - a.due ~= b.held - b.due then return a.held - a.due > b.held - b.due end
     return a.name < b.name
   end)
-  local has_none = mine and mine.lacks > 0 and #refused > 0
+  for _, row in ipairs(givers) do
+    row.gives = math.max(0, math.min(lack, row.held - row.due))
+    lack = lack - row.gives
+  end
+  if mine and (mine.gives or 0) > 0 then may_keep = mine.held - mine.gives end
   -- What others said that do not wait may be old: they may have come to need less.
   local called = {}
   if #refused > 0 then
     local flat = redis.call('ZRANGE', holders, 0, -1, 'WITHSCORES')
     for i = 1, #flat, 2 do called[flat[i]] = flat[i + 1] - ttl end
   end
+  local asks = #refused > 0 or notice == 'filled'
   for _, row in ipairs(rows) do
-    local given = math.max(0, math.min(lack, row.held - row.due))
-    lack = lack - given
-    if given > 0 and row == mine then
-      may_keep = row.held - given
-    elseif given > 0 and (has_none or notice == 'filled') then
-      redis.call('PUBLISH', news .. ':' .. row.name, '')
-    elseif row.lacks > 0 and row ~= mine and is_freed and room > 0 then
-      redis.call('PUBLISH', news .. ':' .. row.name, '')
-    elseif row.held > 0 and not row.waits and now - (called[row.name] or now) > RECENT then
-      redis.call('PUBLISH', news .. ':' .. row.name, '')
-    end
+    local is_told = (asks and (row.gives or 0) > 0)
+      or (is_freed and room > 0 and row.lacks > 0)
+      or (row.held > 0 and not row.waits and now - (called[row.name] or now) > RECENT)
+    if is_told and row ~= mine then redis.call('PUBLISH', news .. ':' .. row.name, '') end
   end
 end
 if is_news then redis.call('PUBLISH', news, '') end
