@@ -90,7 +90,7 @@ class Hosts:
         """Have every host lease so many, and open sessions under all of them."""
         for budget in self.budgets:
             budget.declare(0, each, 0)
-        while any(budget.held < each for budget in self.budgets):
+        while any(budget.held < each for budget in self.budgets):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     async def cpu_percent(self, seconds: float, wanted: int, opened: int) -> float:

@@ -48,7 +48,7 @@ async def keep_busy(config_factory: Callable[[], SessionConfig]) -> int:
     audio = load_speech_clip()
     outcomes: Counter[str] = Counter()
 
-    def config_for(key: PoolKey) -> SessionConfig:  # what the key says is filled in
+    def config_for(_: PoolKey) -> SessionConfig:  # what the key says is filled in
         return SessionConfig(
             api_key=given.api_key,
             app_id=given.app_id,

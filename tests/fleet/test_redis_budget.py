@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import ssl
@@ -137,6 +138,18 @@ async def test_who_has_lent_all_ends_what_another_needs_with_its_request(account
             assert not waiter.done()
         async with await waiter:
             assert account.service.counters.connections_open <= 6
+
+
+@pytest.mark.filterwarnings("ignore:.*was forgotten:ResourceWarning")
+async def test_a_group_that_is_forgotten_gives_its_leases_back(account: Account6):
+    group = account.group()
+    await group.initialize()
+    await one_request(group)
+    assert (await account.store.look()).leases == 1
+    del group
+    gc.collect()
+    await account.until(lambda now: now.leases == 0)
+    await until(lambda: account.service.counters.connections_open == 0)
 
 
 async def test_the_number_changes_for_all_at_once(account: Account6):

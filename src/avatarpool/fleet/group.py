@@ -261,6 +261,8 @@ class AvatarPoolGroup:
             return
         if not loop.is_closed():  # its pools close what they had open
             loop.call_soon_threadsafe(self._sharing.stop)
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(self._budget.close(), loop)
         warnings.warn(
             f"group {self.name!r} was forgotten: close it, or use it with async with",
             ResourceWarning,
