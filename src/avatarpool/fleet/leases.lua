@@ -63,13 +63,13 @@ local function forget(holder)
   for _, key in ipairs({held, used, needs, turns}) do redis.call('HDEL', key, holder) end
 end
 
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
-local stored = redis.call('HMGET', budget, 'run', 'admits_from', 'called')
+local fields = {'run', 'admits_from', 'called', 'sessions', 'level', 'short', 'of', 'seen'}
+local stored = {}
+for i, value in ipairs(redis.call('HMGET', budget, unpack(fields))) do stored[fields[i]] = value end
 
 -- What has run out. If nobody has called for longer than anybody is silent, nobody could: who
 -- is there gets the time to say so, before others get what it has.
-local was_unreached = stored[3] and now - stored[3] > ttl / 2
+local was_unreached = stored.called and now - stored.called > ttl / 2
 local until_when = notice == 'init' and '+inf' or now  -- nothing is open of what is leased
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', until_when)) do
   if was_unreached and notice ~= 'init' then
@@ -83,18 +83,12 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, '-inf', now)) do
 end
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
 
--- A store that is empty, or comes from a dump, does not know all that is leased: for one lease
--- time holders register anew what they have, and nobody gets more.
-local admits_from = tonumber(stored[2] or 0)
-if notice == 'init' or (me ~= '' and stored[1] ~= run) then
-  admits_from = notice == 'init' and now or now + ttl
-  redis.call('HSET', budget, 'run', run, 'admits_from', admits_from)
+local sessions = tonumber(ARGV[4]) > 0 and ARGV[4] or stored.sessions
+if tonumber(ARGV[4]) > 0 or (me ~= '' and not sessions) then
+  sessions = sessions or ARGV[3]
+  redis.call('HSET', budget, 'sessions', sessions)
 end
-if me ~= '' then
-  redis.call('HSETNX', budget, 'sessions', ARGV[3])
-  redis.call('HSET', budget, 'called', now)
-end
-if tonumber(ARGV[4]) > 0 then redis.call('HSET', budget, 'sessions', ARGV[4]) end
+if me ~= '' then redis.call('HSET', budget, 'called', now) end
 is_news = notice == 'init' or tonumber(ARGV[4]) > 0
 
 -- The holder.
@@ -115,11 +109,24 @@ elseif notice == 'opened' and redis.call('HGET', budget, 'tries') == me then
   redis.call('HDEL', budget, 'ceiling', 'tried_from', 'tries')
   is_news = true
 end
-local sessions = tonumber(redis.call('HGET', budget, 'sessions') or ARGV[3])
+sessions = tonumber(sessions or ARGV[3])
 local limit = sessions
 local ceiling = redis.call('HMGET', budget, 'ceiling', 'tried_from')
 if ceiling[1] then
   limit = math.min(sessions, ceiling[1] + (now >= tonumber(ceiling[2]) and 1 or 0))
+end
+
+-- A store that is empty, or comes from a dump, does not know all that is leased: for one lease
+-- time holders register anew what they have, and nobody gets more. It is looked at before
+-- anything is given.
+local admits_from = tonumber(stored.admits_from or 0)
+if #renewed > 0 or notice == 'init' or (#rented > 0 and total() < limit) then
+  local info = redis.pcall('INFO', 'server')
+  local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+  if notice == 'init' or stored.run ~= run then
+    admits_from = notice == 'init' and now or now + ttl
+    redis.call('HSET', budget, 'run', run, 'admits_from', admits_from)
+  end
 end
 
 local lapsed = {}
@@ -185,9 +192,8 @@ end
 
 -- That is much to look at for each call of many hosts: what was found a moment ago says
 -- whether it is worth while.
-local found = redis.call('HMGET', budget, 'level', 'short', 'of', 'seen')
-local level, short = tonumber(found[1] or 0), tonumber(found[2] or 0)
-local is_old = tonumber(found[3] or -1) ~= limit or now - tonumber(found[4]) > MOMENT
+local level, short = tonumber(stored.level or 0), tonumber(stored.short or 0)
+local is_old = tonumber(stored.of or -1) ~= limit or now - stored.seen > MOMENT
 
 local refused = {}
 if #rented > 0 then
