@@ -348,6 +348,21 @@ async def test_a_store_that_is_read_only_or_holds_something_else_is_told(redis: 
     await desk.store.disconnect()
 
 
+async def test_an_answer_that_is_none_of_the_scripts_is_an_error(shared_redis: RedisServer):
+    desk = await Desk(shared_redis).open()
+    shared_redis.run("HSET", desk.key("budget"), "sessions", "many")
+    with pytest.raises(PoolError):
+        await desk.rent("a", 1)
+    with pytest.raises(PoolError):
+        await desk.store.look()
+    await desk.store.disconnect()
+
+
+async def test_what_is_shown_of_names_does_nothing_to_a_terminal(desk: Desk):
+    await desk.rent("\x1b[2Ja", 1)
+    assert [each.name for each in (await desk.store.look()).holders] == [" [2Ja"]
+
+
 async def test_an_answer_that_does_not_come_is_an_error_and_the_next_one_is_its_own():
     with redis_server() as server:
         desk = await Desk(server).open()

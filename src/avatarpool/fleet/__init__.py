@@ -1,4 +1,4 @@
-"""One account's sessions, shared by keys: pools on demand under one budget."""
+"""One account's sessions, shared by keys, processes and hosts: pools under one budget."""
 
 from __future__ import annotations
 

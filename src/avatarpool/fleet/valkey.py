@@ -42,9 +42,6 @@ _QUIET = 15.0  # seconds without a message after which a connection has to answe
 
 _SCRIPT = (files("avatarpool.fleet") / "leases.lua").read_text("utf-8")
 _SCRIPT_SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
-# ... or a reply that is none of our script's.
-_FAILURES = (RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
-
 _KEYS = ("leases", "holders", "waiting", "held", "used", "needs", "turns", "budget", "news")
 
 
@@ -173,7 +170,7 @@ class Store:
                 self._is_connected = True
             async with asyncio.timeout(CALL_TIMEOUT):
                 yield
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - the library's, or an odd reply's
             await self.disconnect()
             raise PoolError(f"redis at {self.where}: {_reason(error)}") from _harmless(error)
         except BaseException:
@@ -196,7 +193,7 @@ class Store:
                     message = await _message(subscription)
                     if message.get("type") == "message":
                         yield
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - the library's, or an odd reply's
             raise PoolError(f"redis at {self.where}: {_reason(error)}") from _harmless(error)
 
     async def disconnect(self) -> None:
@@ -252,7 +249,7 @@ def _account(replies: list[Any]) -> Account:
         closed_for=max(0.0, (float(budget.get(b"admits_from", 0)) - now) / 1000.0),
         holders=tuple(
             Holder(
-                name=name.decode(errors="replace"),
+                name=hidden(name.decode(errors="replace")),
                 leases=int(held.get(name, 0)),
                 used=int(used.get(name, 0)),
                 needs=int(needs.get(name, 0)),
