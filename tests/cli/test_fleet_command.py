@@ -73,7 +73,7 @@ def test_json_has_the_same(command, redis, rent):
 
 
 def test_sessions_changes_their_number_for_all(command, redis, rent):
-    rent("more", "a", 0, 0)
+    rent("more", "a", 0, 0)  # it is the first
     result = command("fleet", "--redis", redis.url, "--name", "more", "--sessions", 12)
     assert "more: 0 of 12 sessions leased; no new leases for" in result.stdout
 

@@ -128,6 +128,15 @@ def test_who_must_make_room_opens_nothing_and_gives_back_what_comes_free():
     assert leases.may_keep() == 3
 
 
+def test_nobody_makes_room_for_others_while_the_store_is_away():
+    leases = holding(4)
+    leases.declare(4, 4, 0, 1.0)
+    given(leases, 1.0, may_keep=2)
+    leases.call(2.0)
+    leases.failed(3.0)
+    assert leases.may_keep() == leases.may_open(3.0) == 4
+
+
 def test_lapsed_leases_are_gone_and_counted():
     leases = holding(2)
     leases.declare(2, 2, 0, 30.0)

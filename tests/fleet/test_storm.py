@@ -219,18 +219,16 @@ async def fleet(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
             await fleet.close()
 
 
-async def three(fleet: Fleet, **plan: float) -> None:
-    await asyncio.gather(*(fleet.join(**plan) for _ in range(3)))
-    await fleet.settled()
+async def three(fleet: Fleet) -> None:
+    """Have three of them, with as much each."""
+    await asyncio.gather(*(fleet.join() for _ in range(3)))
+    async with asyncio.timeout(HANG):
+        while [each.leases for each in (await fleet.settled()).holders] != [2, 2, 2]:
+            pass
 
 
 async def test_three_processes_share_the_sessions_evenly_and_never_have_one_more(fleet: Fleet):
     await three(fleet)
-    async with asyncio.timeout(HANG):
-        while True:
-            account = await fleet.settled()
-            if [each.leases for each in account.holders] == [2, 2, 2]:
-                break
     assert fleet.crowd.most() <= SESSIONS
     assert await fleet.end() == []
     account = await fleet.look()

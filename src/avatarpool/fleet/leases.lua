@@ -92,11 +92,12 @@ if me ~= '' then redis.call('HSET', budget, 'called', now) end
 is_news = notice == 'init' or tonumber(ARGV[4]) > 0
 
 -- The holder.
+local is_new = false
 if me ~= '' then
   redis.call('ZADD', holders, now + ttl, me)
   redis.call('HSET', used, me, my_used)
   redis.call('HSET', needs, me, my_need)
-  redis.call('HSETNX', turns, me, now)
+  is_new = redis.call('HSETNX', turns, me, now) == 1
 end
 for _, id in ipairs(released) do drop(id) end
 
@@ -120,7 +121,7 @@ end
 -- time holders register anew what they have, and nobody gets more. It is looked at before
 -- anything is given.
 local admits_from = tonumber(stored.admits_from or 0)
-if #renewed > 0 or notice == 'init' or (#rented > 0 and total() < limit) then
+if is_new or #renewed > 0 or notice == 'init' or (#rented > 0 and total() < limit) then
   local info = redis.pcall('INFO', 'server')
   local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
   if notice == 'init' or stored.run ~= run then

@@ -253,6 +253,8 @@ class Leases:
         first, most = _PAUSES
         self._pause = min(most, self._pause * 2.0 or first)
         self._renew_at = 0.0  # who was away may have lost what it knew
+        if self._notice is not Notice.FILLED:
+            self._may_keep = None  # nobody else gets what is given up now
         self._not_before = now + self._pause
         return self._pause
 

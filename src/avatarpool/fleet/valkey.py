@@ -310,29 +310,38 @@ def _pool(url: str, where: str) -> ConnectionPool:
     return pool
 
 
-def _reason(error: BaseException) -> str:  # noqa: PLR0911 - a table of reasons
+def _reason(error: BaseException) -> str:
     """Say what failed, in words that quote nothing of ours."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
-        causes.append(cause)
-    for each in causes:
-        if isinstance(each, SSLError):
-            return tls.reason(each)
     if isinstance(error, AuthenticationError) or "NOAUTH" in str(error):
         return "it refuses the user name or the password in the URL"
     if isinstance(error, ReadOnlyError):
         return "it is read-only: give the URL of the primary"
     if isinstance(error, NoPermissionError):
         return "its user must be allowed the keys and channels avatarpool:*, and scripts"
+    if (why := _why_unreachable(error)) is not None:
+        return why
+    # An unknown command is quoted with its arguments; a script's errors name its line.
+    text = hidden(str(error)).partition(", with args")[0].partition(" script: ")[0]
+    return text or type(error).__name__
+
+
+def _why_unreachable(error: BaseException) -> str | None:
+    """Say what the network did, if that is why; the library has errors of its own for it."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
+        causes.append(cause)
+    for each in causes:
+        if isinstance(each, SSLError):
+            return tls.reason(each)
     if isinstance(error, TimeoutError | RedisTimeout):
         return f"no answer within {CALL_TIMEOUT:g} s"
+    if told := re.match(r"Error (\d+) connecting", str(error)):
+        causes.append(OSError(int(told[1]), ""))
     for each in causes:
         if isinstance(each, OSError) and each.errno:
             why = os.strerror(each.errno).lower() if each.errno > 0 else "its name is not known"
             return f"it cannot be reached: {why}"
-    # An unknown command is quoted with its arguments; a script's errors name its line.
-    text = hidden(str(error)).partition(", with args")[0].partition(" script: ")[0]
-    return text or type(error).__name__
+    return None
 
 
 def _harmless(error: BaseException) -> BaseException | None:
