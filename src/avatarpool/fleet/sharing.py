@@ -104,6 +104,8 @@ class Sharing:
     def opened(self) -> None:
         """The service let one in."""
         self._budget.opened(self.now())
+        if self._is_scarce:  # what was refused before may be let in now
+            self.look_soon()
 
     # --- looking ----------------------------------------------------------------------------
 
