@@ -8,6 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from avatarpool import ConfigurationError, LocalBudget
+
 
 def opened(budget, **warm):
     house = Household(budget, warm)
@@ -191,9 +193,7 @@ class Households(RuleBasedStateMachine):
 
     keys = st.sampled_from("abc")
 
-    @initialize(
-        budget=st.integers(1, 6), warm=st.lists(st.integers(0, 2), min_size=3, max_size=3)
-    )
+    @initialize(budget=st.integers(1, 6), warm=st.lists(st.integers(0, 2), min_size=3, max_size=3))
     def begin(self, budget, warm):
         while sum(warm) >= budget:
             warm[warm.index(max(warm))] -= 1
@@ -285,7 +285,5 @@ TestHouseholds.settings = settings(max_examples=60, stateful_step_count=40, dead
 
 @pytest.mark.parametrize("sessions", [0, -1, 1.5, "3"])
 def test_a_budget_is_a_number_of_sessions(sessions):
-    from avatarpool import ConfigurationError, LocalBudget
-
     with pytest.raises(ConfigurationError, match=r"^budget cannot work: sessions "):
         LocalBudget(sessions)

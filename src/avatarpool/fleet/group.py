@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import itertools
 import logging
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -245,6 +244,7 @@ class AvatarPoolGroup:
             return
         self._closed = asyncio.get_running_loop().create_future()
         self._sharing.stop()
+        self._lent_by.clear()  # who borrows from now on is told
         try:
             await asyncio.gather(
                 *(pool.close(timeout) for pool in self._pools.values()), *self._closers
@@ -259,14 +259,8 @@ class AvatarPoolGroup:
         loop: asyncio.AbstractEventLoop | None = getattr(self, "_loop", None)
         if loop is None or self._closed is not None:
             return
-        if not loop.is_closed():  # its pools close what they had open
-            loop.call_soon_threadsafe(self._sharing.stop)
-        warnings.warn(
-            f"group {self.name!r} was forgotten: close it, or use it with async with",
-            ResourceWarning,
-            source=self,
-            stacklevel=1,
-        )
+        if not loop.is_closed():  # its pools say that they were forgotten, and close
+            loop.call_soon_threadsafe(_let_go, loop, self._sharing, self._budget)
 
     def resize(self, sessions: int) -> None:
         """Change the budget; sessions beyond it go as they come free.
@@ -345,9 +339,7 @@ class AvatarPoolGroup:
         avatar, sample_rate, audio_format, encoder = settings
         if not isinstance(avatar, PoolKey):
             audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
-            key = PoolKey(
-                avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress
-            )
+            key = PoolKey(avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress)
         elif (*settings[1:], livekit_egress, agora_egress) == _NO_SETTINGS:
             key = avatar
         else:
@@ -413,6 +405,8 @@ class AvatarPoolGroup:
         if sizes:
             raise TypeError(f"{', '.join(sorted(sizes))}: a group's sizes are budget and warm")
         problems = negative(min_hold=min_hold) + uncallable(config_factory=self._config_factory)
+        if self._config_factory is None:
+            problems.append("config_factory is missing")
         if not all(isinstance(key, PoolKey) for key in self._warm):
             problems.append("warm has a key that is no PoolKey")
         problems += uncountable(**{f"warm[{key}]": n for key, n in self._warm.items()})
@@ -453,6 +447,12 @@ class _KeyedFactory:
     async def __call__(self, collector: AnimationCollector) -> Any:
         given = self._make(collector) if self._takes_collector else self._make()
         return self._key.applied_to(await given if inspect.isawaitable(given) else given)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, sharing: Sharing, budget: Budget) -> None:
+    """Share out nothing more for a group that was forgotten."""
+    sharing.stop()
+    sharing.closing = loop.create_task(budget.close())
 
 
 def _sweep_later(group: weakref.ref[AvatarPoolGroup], loop: asyncio.AbstractEventLoop) -> None:

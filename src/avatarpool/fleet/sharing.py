@@ -38,6 +38,7 @@ class Sharing:
         self._is_scarce = False  # whether something wants what is not there
         self._look: asyncio.Handle | None = None  # the next one
         self._look_at = inf
+        self.closing: asyncio.Task[None] | None = None  # the budget, of a forgotten group
 
     def start(self) -> None:
         """Share out from now on, in this event loop."""
