@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
@@ -38,6 +38,16 @@ log = logging.getLogger("avatarpool.fleet")
 _FORGET_AFTER = 60.0
 
 _group_numbers = itertools.count(1)
+
+
+class Watcher(Protocol):
+    """What watches any number of pools, such as a collector of metrics."""
+
+    def add(self, pool: AvatarConnectionPool) -> None:
+        """Watch one more."""
+
+    def remove(self, pool: AvatarConnectionPool) -> None:
+        """Watch it no more; harmless if it was not there."""
 
 
 class AvatarPoolGroup:
@@ -87,6 +97,7 @@ class AvatarPoolGroup:
         self._options = self._checked(options, min_hold)
         self._sharing = Sharing(budget, min_hold)
         self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
+        self._watchers: tuple[Watcher, ...] = ()
         self._pools: dict[PoolKey, AvatarConnectionPool] = {}
         self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
         self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
@@ -147,6 +158,18 @@ class AvatarPoolGroup:
         self._listeners = tuple(each for each in self._listeners if each != listener)
         for pool in self._pools.values():
             pool.remove_listener(listener)
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have each pool added to what watches pools, now and later, and removed as it closes."""
+        self._watchers = (*self._watchers, watcher)
+        for pool in self._pools.values():
+            watcher.add(pool)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Have the pools watched no more; harmless if they were not."""
+        self._watchers = tuple(each for each in self._watchers if each is not watcher)
+        for pool in self._pools.values():
+            watcher.remove(pool)
 
     # --- opening and closing ----------------------------------------------------------------
 
@@ -366,6 +389,8 @@ class AvatarPoolGroup:
         )
         for listener in self._listeners:
             pool.add_listener(listener)
+        for watcher in self._watchers:
+            watcher.add(pool)
         pool.start()
         self._pools[key] = pool
         return pool
@@ -387,6 +412,8 @@ class AvatarPoolGroup:
         del self._pools[key]
         self._lent_by = {asked: each for asked, each in self._lent_by.items() if each is not pool}
         self._gone = total([self._gone, pool.get_stats()], [])
+        for watcher in self._watchers:
+            watcher.remove(pool)
         task = asyncio.ensure_future(pool.close(timeout=0.0))
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
