@@ -76,6 +76,10 @@ class PoolStats(TypedDict):
     """... of these, for want of time."""
     usage_ms: float
     """Milliseconds that connections were lent."""
+    usage_ms_squared: float
+    """The sum of the squares of each one's: how they are spread (`avatarpool.fleet.sizing`)."""
+    returns_num: int
+    """Connections returned: by as many borrowers, ``usage_ms`` in all."""
     requests_num: int
     """Requests begun."""
     requests_errors: int
@@ -111,6 +115,8 @@ class Counters:
     borrows_errors: int = 0
     borrows_timeouts: int = 0
     usage_ms: float = 0.0
+    usage_ms_squared: float = 0.0
+    returns_num: int = 0
     requests_num: int = 0
     requests_errors: int = 0
     frames_received: int = 0
