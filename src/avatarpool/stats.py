@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -159,16 +159,12 @@ class Latency:
 
     def summary(self) -> LatencyStats:
         """Return the percentiles, by the nearest-rank method."""
-        values = sorted(self._recent) or [0.0]
+        values = sorted(1000.0 * seconds for seconds in self._recent) or [0.0]
+        p50, p95, p99 = percentiles(values)
+        return LatencyStats(p50=p50, p95=p95, p99=p99, max=values[-1], count=self.count)
 
-        def percentile(percent: int) -> float:
-            rank = -(-percent * len(values) // 100)  # rounded up, from 1
-            return values[rank - 1] * 1000.0
 
-        return LatencyStats(
-            p50=percentile(50),
-            p95=percentile(95),
-            p99=percentile(99),
-            max=values[-1] * 1000.0,
-            count=self.count,
-        )
+def percentiles(ascending: Sequence[float]) -> tuple[float, float, float]:
+    """Return p50, p95 and p99 of some values, by the nearest-rank method."""
+    p50, p95, p99 = (ascending[-(-p * len(ascending) // 100) - 1] for p in (50, 95, 99))
+    return p50, p95, p99

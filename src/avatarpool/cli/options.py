@@ -17,12 +17,23 @@ _UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 class AnimationFormat(str, Enum):
     """What an animation is written as; an output's suffix."""
 
+    JSON = "json"
     JSONL = "jsonl"
     NPZ = "npz"
     PB = "pb"
     MP4 = "mp4"
     GIF = "gif"
     PNG = "png"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a terminal can show it."""
+        return self in (AnimationFormat.JSON, AnimationFormat.JSONL)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is painted."""
+        return self in (AnimationFormat.MP4, AnimationFormat.GIF, AnimationFormat.PNG)
 
 
 class DriverName(str, Enum):
@@ -65,6 +76,13 @@ def file_or_dash(file: Path | None) -> Path | None:
     """Refuse what is neither a file nor ``-``, for standard input."""
     if file is not None and str(file) != "-" and (not file.exists() or file.is_dir()):
         raise typer.BadParameter(f"{file} is no file")
+    return file
+
+
+def there_or_piped(file: Path) -> Path:
+    """Refuse a file or folder that is not there; ``-`` stands for standard input."""
+    if str(file) != "-" and not file.exists():
+        raise typer.BadParameter(f"{file} does not exist")
     return file
 
 
