@@ -3,28 +3,42 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# On all cores. PYTEST_ARGS come later, so that `-n 0` makes it one process.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
-$(VENV)/.ready: pyproject.toml requirements/dev.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# What the demo needs; the pins are the same for all.
+$(VENV)/.installed: pyproject.toml requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("avatarpool needs Python 3.11 or later, and this is %d.%d: choose one with PYTHON=python3.11" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "Installing avatarpool and the libraries that it needs into $(VENV) (26 MB to download: about half a minute)..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -c requirements/dev.txt hatchling editables
+	@$(PIP) -c requirements/dev.txt --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
+	@echo "Installing what tests, checks and examples need into $(VENV) (another 140 MB to download: one to five minutes)..."
+	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
 .PHONY: setup
-setup: $(VENV)/.ready ## Make the virtual environment
+setup: $(VENV)/.ready ## Make the virtual environment, with everything in it
+
+.PHONY: install
+install: $(VENV)/.installed ## Make the virtual environment with avatarpool alone: for the tutorial
 
 .PHONY: demo
-demo: setup ## The main job on the embedded local service, in under 40 seconds
+demo: install ## The main job on the embedded local service: 25 seconds
 	$(BIN)/avatarpool run --interval 2
 
 .PHONY: test
-test: setup ## All tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup ## All tests, on all cores (PYTEST_ARGS="-n 0 tests/pool": these, in one process)
+	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: ## All tests on asyncio and uvloop, with each Python 3.11 to 3.13 that is here
@@ -49,7 +63,7 @@ check: lint test docs ## Everything that CI runs
 
 .PHONY: coverage
 coverage: setup ## Branch coverage of the package, pool and protocol first
-	$(BIN)/python -m pytest -q --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -q --cov --cov-report=term-missing:skip-covered
 
 FUZZ_SECONDS ?= 600
 

@@ -74,10 +74,16 @@ def _running(directory: Path, *command: str | int, port: int) -> Iterator[None]:
         process.wait(10)
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+@contextmanager
+def free_port() -> Iterator[int]:
+    """Give a port on which nobody listens, and that nobody is given meanwhile.
+
+    It is bound here. Who asks for it by its number may listen there all the same.
+    """
+    with socket.socket() as holding:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holding.bind(("127.0.0.1", 0))
+        yield holding.getsockname()[1]
 
 
 @contextmanager
@@ -89,21 +95,21 @@ def real_proxy(kind: str, directory: Path) -> Iterator[str]:
     if missing := _missing():
         sentence = f"no proxies to test with (on Debian: apt-get install {missing})"
         (pytest.fail if os.environ.get("REQUIRE_PROXIES") else pytest.skip)(sentence)
-    port = free_port()
     has_password = kind.endswith("with a password")
-    if kind.startswith("http"):
-        text = _TINYPROXY.format(port=port)
-        text += f"BasicAuth {USERNAME} {PASSWORD}\n" if has_password else ""
-        text += "ConnectPort 443\n" if kind == "http for 443" else ""
-        file = directory / "tinyproxy.conf"
-        file.write_text(text)
-        with _running(directory, "tinyproxy", "-d", "-c", str(file), port=port):
-            yield f"http://127.0.0.1:{port}"
-    else:
-        credentials = ("-u", USERNAME, "-P", PASSWORD) if has_password else ()
-        command = ("microsocks", "-i", "127.0.0.1", "-p", port, *credentials)
-        with _running(directory, *command, port=port):
-            yield f"socks5://127.0.0.1:{port}"
+    with free_port() as port:
+        if kind.startswith("http"):
+            text = _TINYPROXY.format(port=port)
+            text += f"BasicAuth {USERNAME} {PASSWORD}\n" if has_password else ""
+            text += "ConnectPort 443\n" if kind == "http for 443" else ""
+            file = directory / "tinyproxy.conf"
+            file.write_text(text)
+            with _running(directory, "tinyproxy", "-d", "-c", str(file), port=port):
+                yield f"http://127.0.0.1:{port}"
+        else:
+            credentials = ("-u", USERNAME, "-P", PASSWORD) if has_password else ()
+            command = ("microsocks", "-i", "127.0.0.1", "-p", port, *credentials)
+            with _running(directory, *command, port=port):
+                yield f"socks5://127.0.0.1:{port}"
 
 
 def with_password(url: str, password: str = PASSWORD) -> str:

@@ -129,7 +129,7 @@ class RawPeer(asyncio.Protocol):
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something holds, or nothing will be heard any more."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not (condition() or self.is_gone):
                 self._news.clear()
                 await self._news.wait()

@@ -55,6 +55,8 @@ async def answering(
 
     async def serve() -> None:
         await peer.until(lambda: peer.head)
+        if not peer.head:
+            return  # who is late or cancelled may go before it has asked
         await peer.say(cut(filled(answer, peer.head)))
         if hangs_up and peer.transport is not None:
             peer.transport.close()

@@ -40,6 +40,13 @@ VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FIL
 KINDS = ("http", "http with a password", "socks5", "socks5 with a password")
 
 
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A port on which nobody listens."""
+    with free_port() as port:
+        yield port
+
+
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
@@ -164,10 +171,10 @@ async def test_a_console_client_keeps_a_connection_per_proxy(
 
 
 async def test_this_machine_is_reached_directly_whatever_is_set(
-    service: LocalAvatarService, monkeypatch: pytest.MonkeyPatch
+    service: LocalAvatarService, nowhere: int, monkeypatch: pytest.MonkeyPatch
 ):
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{nowhere}")
     async with AvatarSession(service.config_factory()) as session:
         assert session.is_open
 
@@ -231,9 +238,8 @@ async def test_a_proxy_that_forbids_the_port_is_to_blame(config: SessionConfig, 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
 async def test_a_proxy_that_finds_no_service_is_told_apart(
-    config: SessionConfig, tmp_path: Path, kind: str
+    config: SessionConfig, nowhere: int, tmp_path: Path, kind: str
 ):
-    nowhere = free_port()
     elsewhere = replace(
         config,
         console_endpoint_url=f"https://{CONSOLE}:{nowhere}",
@@ -248,8 +254,10 @@ async def test_a_proxy_that_finds_no_service_is_told_apart(
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5", "https"])
-async def test_a_proxy_that_is_not_there_is_to_blame(config: SessionConfig, scheme: str):
-    url = f"{scheme}://127.0.0.1:{free_port()}"
+async def test_a_proxy_that_is_not_there_is_to_blame(
+    config: SessionConfig, nowhere: int, scheme: str
+):
+    url = f"{scheme}://127.0.0.1:{nowhere}"
     for error in await refusals(replace(config, proxy=with_password(url))):
         assert error.message.startswith(f"the proxy {url} could not be reached: ")
         assert error.proxy == url

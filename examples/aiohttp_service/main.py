@@ -1,20 +1,24 @@
 """Speech in, face animation out, over HTTP: the pool in an aiohttp application.
 
-``python main.py``, then ``curl --data-binary @speech.wav localhost:8080/animate``.
+``python main.py``, then ``curl -F file=@speech.wav localhost:8080/animate``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
+import wave
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from email.message import Message
 
-from aiohttp import web
+from aiohttp import BodyPartReader, http_exceptions, web
 
-from avatarpool import AvatarConnectionPool, SessionConfig
-from avatarpool.audio import read_audio
+from avatarpool import AudioFormat, AvatarConnectionPool, SessionConfig
+from avatarpool.audio import check_audio, read_audio
 from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
@@ -24,21 +28,33 @@ from avatarpool.exceptions import (
     PoolError,
     RequestTimeout,
 )
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 from avatarpool.service import LocalAvatarService
 
 HOST, PORT = "127.0.0.1", 8080
 POOL_SIZE = 3  # WebSocket connections to maintain
+MAX_WAITING = 50  # requests that wait for one; more are answered 503 at once
 BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
+UPLOAD_TIMEOUT = 60.0  # seconds for a whole upload
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
 # What each failure is answered with; the first that fits.
 STATUS = (
     (AudioError, 400),
+    (ConfigurationError, 400),  # the file needs an extra that is not installed
     (PoolError, 503),  # no connection came free: try again soon
     (RequestTimeout, 504),
     (AvatarSDKError, 502),  # the avatar service failed, not this one
     (AvatarPoolError, 500),
+)
+
+# What aiohttp raises over a body or a form that is not well-formed.
+_DAMAGED = (
+    web.RequestPayloadError,
+    http_exceptions.HttpProcessingError,
+    ValueError,
+    RuntimeError,
 )
 
 routes = web.RouteTableDef()
@@ -47,10 +63,12 @@ avatar_pool = web.AppKey("avatar_pool", AvatarConnectionPool)
 
 @routes.post("/animate")
 async def animate(request: web.Request) -> web.Response:
-    """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
-    audio = await request.read()
-    if request.content_type != "audio/pcm":
-        audio = await asyncio.to_thread(read_file, audio)
+    """Animate an upload: a speech file, in a form or as it is, or raw samples.
+
+    Served with ``handler_cancellation``, it is cancelled wherever it is when its client
+    leaves, and the connection is somebody else's.
+    """
+    audio = await asyncio.to_thread(to_speech, *await read_upload(request))
     async with request.app[avatar_pool].borrow(timeout=BORROW_TIMEOUT) as conn:
         request_id = await conn.session.send_audio(audio, end=True)
         frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
@@ -60,12 +78,54 @@ async def animate(request: web.Request) -> web.Response:
     return web.json_response(answer)
 
 
-def read_file(body: bytes) -> bytes:
-    """Convert an audio file to what the sessions take."""
+async def read_upload(request: web.Request) -> tuple[bytes, str]:
+    """Return the upload and its content type: the body, or the first file of a form."""
     try:
-        return read_audio(body)
-    except AudioError as error:
-        raise AudioError(f"{error} (raw 16 kHz mono PCM needs Content-Type: audio/pcm)") from error
+        async with asyncio.timeout(UPLOAD_TIMEOUT):
+            if request.content_type != "multipart/form-data":
+                return await request.read(), request.headers.get("Content-Type", "")
+            file: tuple[bytes, str] | None = None
+            async for part in await request.multipart():
+                if file is None and isinstance(part, BodyPartReader) and part.filename:
+                    body = await part.read(decode=True)  # as bounded as a whole body
+                    file = bytes(body), part.headers.get("Content-Type", "")
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except _DAMAGED as error:
+        raise AudioError("the upload is damaged: send it again") from error
+    if file is None:
+        raise AudioError("the form has no file: send one, as curl -F file=@speech.wav does")
+    return file
+
+
+def to_speech(body: bytes, content_type: str) -> bytes:
+    """Convert an upload to what the sessions take; call it in a thread, for it blocks."""
+    if not body:
+        raise AudioError("the upload is empty: send a speech file")
+    header = Message()
+    header["Content-Type"] = content_type
+    kind = header.get_content_type()
+    if kind not in ("audio/pcm", "audio/l16"):
+        try:
+            return read_audio(body)
+        except AudioError as error:
+            raw = f"raw 16-bit mono PCM needs Content-Type: audio/pcm;rate={DEFAULT_SAMPLE_RATE}"
+            raise AudioError(f"{error} ({raw})") from error
+    rates = {str(rate): rate for rate in PCM_SAMPLE_RATES}
+    rate = rates.get(str(header.get_param("rate", DEFAULT_SAMPLE_RATE)))
+    if rate is None or str(header.get_param("channels", 1)) != "1":
+        raise AudioError(f"raw PCM must be mono, at a rate of {', '.join(rates)} Hz")
+    check_audio(body, AudioFormat.PCM_S16LE, is_first=True)
+    samples = array("h", body)
+    if (kind == "audio/l16") is (sys.byteorder == "little"):  # it is big-endian (RFC 2586)
+        samples.byteswap()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(rate)
+        wav.writeframes(samples.tobytes())
+    return read_audio(file.getvalue())
 
 
 @routes.get("/stats")
@@ -105,7 +165,9 @@ async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
             print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             config_factory = service.config_factory
-        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=config_factory)
+        pool = AvatarConnectionPool(
+            pool_size=POOL_SIZE, config_factory=config_factory, max_waiting=MAX_WAITING
+        )
         app[avatar_pool] = await stack.enter_async_context(pool)
         yield
 
@@ -131,7 +193,7 @@ def create_app() -> web.Application:
 if __name__ == "__main__":
     try:
         read_environment()  # an incomplete one ends here, before anything starts
-        web.run_app(create_app(), host=HOST, port=PORT)
+        web.run_app(create_app(), host=HOST, port=PORT, handler_cancellation=True)
     except AvatarPoolError as error:
         print(f"The avatar service cannot be used: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

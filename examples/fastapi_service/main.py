@@ -1,25 +1,33 @@
 """Speech in, face animation out, over HTTP: the pool in a FastAPI application.
 
-``python main.py``, then ``curl --data-binary @speech.wav localhost:8080/animate``.
+``python main.py``, then ``curl -F file=@speech.wav localhost:8080/animate``.
 The lifespan is Starlette's, and works the same without FastAPI.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
-from collections.abc import AsyncIterator, Callable
+import wave
+from array import array
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from email.message import Message
 from typing import TypedDict
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message as Event
+from starlette.types import Receive
 
-from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
-from avatarpool.audio import read_audio
+from avatarpool import AudioFormat, AvatarConnectionPool, AvatarSession, SessionConfig
+from avatarpool.audio import check_audio, read_audio
 from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
@@ -29,13 +37,26 @@ from avatarpool.exceptions import (
     PoolError,
     RequestTimeout,
 )
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 from avatarpool.service import LocalAvatarService
 
 HOST, PORT = "127.0.0.1", 8080
 POOL_SIZE = 3  # WebSocket connections to maintain
+MAX_WAITING = 50  # requests that wait for one; more are answered 503 at once
 BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
+UPLOAD_TIMEOUT = 60.0  # seconds for a whole upload
 MAX_BODY_BYTES = 10 * 1024 * 1024
+
+# What each failure is answered with; the first that fits.
+STATUS = (
+    (AudioError, 400),
+    (ConfigurationError, 400),  # the file needs an extra that is not installed
+    (PoolError, 503),  # no connection came free: try again soon
+    (RequestTimeout, 504),
+    (AvatarSDKError, 502),  # the avatar service failed, not this one
+    (AvatarPoolError, 500),
+)
 
 
 class State(TypedDict):
@@ -55,7 +76,9 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
             print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             config_factory = service.config_factory
-        pool = AvatarConnectionPool(pool_size=POOL_SIZE, config_factory=config_factory)
+        pool = AvatarConnectionPool(
+            pool_size=POOL_SIZE, config_factory=config_factory, max_waiting=MAX_WAITING
+        )
         await stack.enter_async_context(pool)
         yield {"pool": pool}
 
@@ -65,27 +88,101 @@ app = FastAPI(title="avatarpool", lifespan=lifespan)
 
 @app.post("/animate")
 async def animate(request: Request, *, keyframes: str = "") -> dict[str, object]:
-    """Animate a WAV file, or raw 16 kHz PCM sent as ``Content-Type: audio/pcm``."""
-    audio = await read_body(request)
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "audio/pcm":
-        audio = await asyncio.to_thread(read_file, audio)
+    """Animate an upload: a speech file, in a form or as it is, or raw samples."""
+    upload, content_type = await read_upload(request)
     pool: AvatarConnectionPool = request.state.pool
-    async with pool.borrow(timeout=BORROW_TIMEOUT) as conn:
-        request_id = await conn.session.send_audio(audio, end=True)
-        frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
-    answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
-    if keyframes in ("1", "true"):
-        answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
-    return answer
+
+    async def work() -> dict[str, object]:
+        audio = await asyncio.to_thread(to_speech, upload, content_type)
+        async with pool.borrow(timeout=BORROW_TIMEOUT) as conn:
+            request_id = await conn.session.send_audio(audio, end=True)
+            frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
+        answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
+        if keyframes in ("1", "true"):
+            answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
+        return answer
+
+    return await while_connected(request, work())
 
 
-def read_file(body: bytes) -> bytes:
-    """Convert an audio file to what the sessions take."""
+async def while_connected(
+    request: Request, work: Coroutine[object, object, dict[str, object]]
+) -> dict[str, object]:
+    """Do the work, and cancel it when the client leaves: Starlette would finish it for nobody."""
+    working = asyncio.create_task(work)
+    # With the body read, the next event is that the client has gone.
+    leaving = asyncio.ensure_future(request.receive())
     try:
-        return read_audio(body)
-    except AudioError as error:
-        raise AudioError(f"{error} (raw 16 kHz mono PCM needs Content-Type: audio/pcm)") from error
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def read_upload(request: Request) -> tuple[bytes, str]:
+    """Return the upload and its content type: the body, or the file of a form."""
+    request = Request(request.scope, bounded(request.receive))
+    content_type = request.headers.get("Content-Type", "")
+    try:
+        async with asyncio.timeout(UPLOAD_TIMEOUT):
+            if not content_type.lower().startswith("multipart/form-data"):
+                return await request.body(), content_type
+            async with request.form(max_files=1) as form:
+                for file in form.values():
+                    if isinstance(file, UploadFile):
+                        return await file.read(), file.content_type or ""
+    except TimeoutError:
+        raise HTTPException(408) from None
+    raise AudioError("the form has no file: send one, as curl -F file=@speech.wav does")
+
+
+def bounded(receive: Receive) -> Receive:
+    """Refuse a body beyond the limit, as soon as it is."""
+    received = 0
+
+    async def receive_bounded() -> Event:
+        nonlocal received
+        event = await receive()
+        received += len(event.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the audio is larger than {MAX_BODY_BYTES} bytes")
+        return event
+
+    return receive_bounded
+
+
+def to_speech(body: bytes, content_type: str) -> bytes:
+    """Convert an upload to what the sessions take; call it in a thread, for it blocks."""
+    if not body:
+        raise AudioError("the upload is empty: send a speech file")
+    header = Message()
+    header["Content-Type"] = content_type
+    kind = header.get_content_type()
+    if kind not in ("audio/pcm", "audio/l16"):
+        try:
+            return read_audio(body)
+        except AudioError as error:
+            raw = f"raw 16-bit mono PCM needs Content-Type: audio/pcm;rate={DEFAULT_SAMPLE_RATE}"
+            raise AudioError(f"{error} ({raw})") from error
+    rates = {str(rate): rate for rate in PCM_SAMPLE_RATES}
+    rate = rates.get(str(header.get_param("rate", DEFAULT_SAMPLE_RATE)))
+    if rate is None or str(header.get_param("channels", 1)) != "1":
+        raise AudioError(f"raw PCM must be mono, at a rate of {', '.join(rates)} Hz")
+    check_audio(body, AudioFormat.PCM_S16LE, is_first=True)
+    samples = array("h", body)
+    if (kind == "audio/l16") is (sys.byteorder == "little"):  # it is big-endian (RFC 2586)
+        samples.byteswap()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(rate)
+        wav.writeframes(samples.tobytes())
+    return read_audio(file.getvalue())
 
 
 @app.get("/stats")
@@ -98,34 +195,22 @@ async def stats(request: Request) -> dict[str, object]:
 @app.exception_handler(AvatarPoolError)
 async def error_as_json(_request: Request, error: Exception) -> JSONResponse:
     """Answer what is expected to fail with a status that tells whose turn it is."""
-    headers = {}
-    if isinstance(error, AudioError):
-        status = 400
-    elif isinstance(error, PoolError):  # no connection came free: try again soon
-        status, headers = 503, {"Retry-After": "1"}
-    elif isinstance(error, RequestTimeout):
-        status = 504
-    elif isinstance(error, AvatarSDKError):  # the avatar service failed, not this one
-        status = 502
-    else:
-        status = 500
-    return JSONResponse({"error": str(error)}, status, headers)
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    return JSONResponse(
+        {"error": str(error)}, status, {"Retry-After": "1"} if status == 503 else None
+    )
+
+
+@app.exception_handler(ClientDisconnect)
+async def nothing_for_nobody(_request: Request, _error: Exception) -> Response:
+    """End the request of a client that has left; without this it would be a traceback."""
+    return Response(status_code=499)
 
 
 @app.exception_handler(HTTPException)
 async def http_error_as_json(_request: Request, error: HTTPException) -> JSONResponse:
     """Give HTTP's own errors the same shape."""
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-async def read_body(request: Request) -> bytes:
-    """Read the request's body, up to the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the audio is larger than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def read_environment() -> Settings:

@@ -1,38 +1,35 @@
 """avatarpool: warm avatar sessions, lent one request at a time.
 
-Importing this loads what is small. A name whose module brings protobuf, sockets or the
-local service along is loaded when it is asked for.
+Importing this loads nothing: each name brings its module along when it is asked for.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from avatarpool.exceptions import (
-    AudioError,
-    AvatarPoolError,
-    AvatarSDKError,
-    AvatarSDKErrorCode,
-    CloseCode,
-    ConfigurationError,
-    ConnectionGone,
-    PoolClosed,
-    PoolError,
-    PoolTimeout,
-    RequestTimeout,
-    SessionNotReady,
-    SessionStateError,
-    SessionTokenError,
-    TooManyRequests,
-)
-from avatarpool.protocol.request_ids import generate_log_id
-from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
-from avatarpool.stats import PoolStats
-
+# What type checkers take for true. Python's own comes with the whole of typing, and the
+# command must hear Ctrl-C before anything that takes its time.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from avatarpool.client.session import AvatarSession, new_avatar_session
     from avatarpool.config import OggOpusEncoderConfig, SessionConfig
+    from avatarpool.exceptions import (
+        AudioError,
+        AvatarPoolError,
+        AvatarSDKError,
+        AvatarSDKErrorCode,
+        CloseCode,
+        ConfigurationError,
+        ConnectionGone,
+        PoolClosed,
+        PoolError,
+        PoolTimeout,
+        RequestTimeout,
+        SessionNotReady,
+        SessionStateError,
+        SessionTokenError,
+        TooManyRequests,
+    )
     from avatarpool.fleet import AvatarPoolGroup, LocalBudget, PoolKey, RedisBudget
     from avatarpool.pool import (
         AvatarConnectionPool,
@@ -44,7 +41,10 @@ if TYPE_CHECKING:
     from avatarpool.pool.collector import AnimationCollector
     from avatarpool.protocol.keyframes import Keyframe
     from avatarpool.protocol.messages import AnimationFrame, PlaybackState
+    from avatarpool.protocol.request_ids import generate_log_id
+    from avatarpool.protocol.settings import AgoraEgressConfig, AudioFormat, LiveKitEgressConfig
     from avatarpool.service import LocalAvatarService
+    from avatarpool.stats import PoolStats
 
     __version__: str
 
@@ -90,25 +90,45 @@ __all__ = [
     "new_avatar_session",
 ]
 
-# Where each of the other names is, as above.
+# Where each name is, as above.
 _MODULES = {
+    "AgoraEgressConfig": "protocol.settings",
     "AnimationCollector": "pool.collector",
     "AnimationFrame": "protocol.messages",
+    "AudioError": "exceptions",
+    "AudioFormat": "protocol.settings",
     "AvatarConnectionPool": "pool",
+    "AvatarPoolError": "exceptions",
     "AvatarPoolGroup": "fleet",
+    "AvatarSDKError": "exceptions",
+    "AvatarSDKErrorCode": "exceptions",
     "AvatarSession": "client.session",
+    "CloseCode": "exceptions",
+    "ConfigurationError": "exceptions",
+    "ConnectionGone": "exceptions",
     "Keyframe": "protocol.keyframes",
     "LentSession": "pool",
+    "LiveKitEgressConfig": "protocol.settings",
     "LocalAvatarService": "service",
     "LocalBudget": "fleet",
     "OggOpusEncoderConfig": "config",
     "PlaybackState": "protocol.messages",
+    "PoolClosed": "exceptions",
+    "PoolError": "exceptions",
     "PoolEvent": "pool",
     "PoolEventKind": "pool",
     "PoolKey": "fleet",
+    "PoolStats": "stats",
+    "PoolTimeout": "exceptions",
     "PooledConnection": "pool",
     "RedisBudget": "fleet",
+    "RequestTimeout": "exceptions",
     "SessionConfig": "config",
+    "SessionNotReady": "exceptions",
+    "SessionStateError": "exceptions",
+    "SessionTokenError": "exceptions",
+    "TooManyRequests": "exceptions",
+    "generate_log_id": "protocol.request_ids",
     "new_avatar_session": "client.session",
 }
 

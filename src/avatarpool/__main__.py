@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarpool.cli.main import main
+from avatarpool.cli.start import main
 
 if __name__ == "__main__":
     main()

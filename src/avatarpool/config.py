@@ -35,7 +35,7 @@ OPUS_APPLICATIONS = ("audio", "voip", "restricted_lowdelay")
 
 @dataclass(frozen=True, slots=True)
 class OggOpusEncoderConfig:
-    """Lets ``send_audio()`` take PCM on an Ogg Opus session (extra ``opus``).
+    """Lets ``send_audio()`` take PCM on an Ogg Opus session (extra ``audio``).
 
     Attributes:
         frame_duration_ms: Length of an Opus frame: 10, 20, 40 or 60 ms.

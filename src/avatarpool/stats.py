@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -76,6 +76,10 @@ class PoolStats(TypedDict):
     """... of these, for want of time."""
     usage_ms: float
     """Milliseconds that connections were lent."""
+    usage_ms_squared: float
+    """The sum of the squares of each one's: how they are spread (`avatarpool.fleet.sizing`)."""
+    returns_num: int
+    """Connections returned: by as many borrowers, ``usage_ms`` in all."""
     requests_num: int
     """Requests begun."""
     requests_errors: int
@@ -111,6 +115,8 @@ class Counters:
     borrows_errors: int = 0
     borrows_timeouts: int = 0
     usage_ms: float = 0.0
+    usage_ms_squared: float = 0.0
+    returns_num: int = 0
     requests_num: int = 0
     requests_errors: int = 0
     frames_received: int = 0
@@ -153,16 +159,12 @@ class Latency:
 
     def summary(self) -> LatencyStats:
         """Return the percentiles, by the nearest-rank method."""
-        values = sorted(self._recent) or [0.0]
+        values = sorted(1000.0 * seconds for seconds in self._recent) or [0.0]
+        p50, p95, p99 = percentiles(values)
+        return LatencyStats(p50=p50, p95=p95, p99=p99, max=values[-1], count=self.count)
 
-        def percentile(percent: int) -> float:
-            rank = -(-percent * len(values) // 100)  # rounded up, from 1
-            return values[rank - 1] * 1000.0
 
-        return LatencyStats(
-            p50=percentile(50),
-            p95=percentile(95),
-            p99=percentile(99),
-            max=values[-1] * 1000.0,
-            count=self.count,
-        )
+def percentiles(ascending: Sequence[float]) -> tuple[float, float, float]:
+    """Return p50, p95 and p99 of some values, by the nearest-rank method."""
+    p50, p95, p99 = (ascending[-(-p * len(ascending) // 100) - 1] for p in (50, 95, 99))
+    return p50, p95, p99

@@ -1,6 +1,7 @@
 """Clips through a pool on the local service."""
 
 import asyncio
+import errno
 import json
 import shutil
 import threading
@@ -41,7 +42,11 @@ def progress():
 
 @pytest.fixture
 def batch(pool, progress):
-    return Batch(pool, write_jsonl, 10.0, progress.append)
+    return Batch(pool, write_jsonl, 10.0, lambda finished, done: progress.append((finished, done)))
+
+
+def ignore(finished, done):
+    """Take no interest in the progress."""
 
 
 def outputs(clips):
@@ -51,7 +56,9 @@ def outputs(clips):
 
 async def test_every_clip_becomes_its_file(batch, clips, pool):
     await batch.run(clips, 2)
-    assert sorted(batch.animated, key=clips.index) == clips
+    done = sorted(batch.animated, key=lambda done: clips.index(done.clip))
+    assert [animated.clip for animated in done] == clips
+    assert {(animated.frames, animated.seconds) for animated in done} == {(75, 2.990)}
     assert batch.failed == []
     assert outputs(clips) == [clip.output for clip in clips]
     for clip in clips:
@@ -63,9 +70,29 @@ async def test_every_clip_becomes_its_file(batch, clips, pool):
 
 async def test_progress_grows_with_the_frames_up_to_the_number_of_clips(batch, clips, progress):
     await batch.run(clips[:2], 1)
-    assert all(before <= after + 1e-9 for before, after in pairwise(progress))
-    assert len({round(done, 6) for done in progress}) > 200  # of 300 frames and keyframes
-    assert progress[-1] == 2.0
+    assert all(before <= after + 1e-9 for (_, before), (_, after) in pairwise(progress))
+    assert len({round(done, 6) for _, done in progress}) > 200  # of 300 frames and keyframes
+    assert progress[-1] == (2, 2.0)
+
+
+async def test_a_file_counts_as_finished_when_its_output_is_there(batch, clips, progress):
+    await batch.run(clips[:2], 2)
+    assert {finished for finished, _ in progress} == {0, 1, 2}
+    assert all(finished <= done for finished, done in progress)
+    assert max(done for finished, done in progress if finished == 0) > 1  # both nearly there
+
+
+async def test_a_disk_that_is_full_costs_no_further_request(pool, clips):
+    def write(_animation, _file, _tick):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    batch = Batch(pool, write, 10.0, ignore)
+    await batch.run(clips, 1)
+    ((clip, error),) = batch.failed
+    assert clip is clips[0]
+    assert (error.errno, error.filename) == (errno.ENOSPC, str(clip.output))
+    assert pool.get_stats()["total_requests_served"] == 1
+    assert outputs(clips) == []
 
 
 async def test_a_clip_that_is_no_audio_stops_no_other_one(batch, clips):
@@ -93,7 +120,7 @@ async def test_a_connection_that_breaks_amid_a_clip_is_replaced_and_the_clip_sen
     breaks = SessionFault(after_frames=10, close_code=4503)
     service.faults.next_sessions.extend([breaks, breaks])
     async with AvatarConnectionPool(1, service.config_factory) as pool:
-        batch = Batch(pool, write_jsonl, 10.0, lambda _: None)
+        batch = Batch(pool, write_jsonl, 10.0, ignore)
         await batch.run(clips[:1], 1)
     assert batch.failed == []
     assert len(clips[0].output.read_text().splitlines()) == 75
@@ -102,7 +129,7 @@ async def test_a_connection_that_breaks_amid_a_clip_is_replaced_and_the_clip_sen
 async def test_a_connection_that_always_breaks_fails_the_clip(service, clips):
     service.faults.sessions = SessionFault(after_frames=10, close_code=4503)
     async with AvatarConnectionPool(1, service.config_factory) as pool:
-        batch = Batch(pool, write_jsonl, 10.0, lambda _: None)
+        batch = Batch(pool, write_jsonl, 10.0, ignore)
         await batch.run(clips[:1], 1)
         assert pool.get_stats()["requests_num"] == 3
     ((_, error),) = batch.failed
@@ -113,7 +140,7 @@ async def test_a_connection_that_always_breaks_fails_the_clip(service, clips):
 async def test_a_service_that_stalls_fails_the_clip_after_the_patience(service, clips):
     service.faults.next_sessions.append(SessionFault(stalls_at=Step.FRAMES, after_frames=3))
     async with AvatarConnectionPool(1, service.config_factory, quarantine_timeout=0.1) as pool:
-        batch = Batch(pool, write_jsonl, 3.0, lambda _: None)
+        batch = Batch(pool, write_jsonl, 3.0, ignore)
         await batch.run(clips[:1], 1)
     ((clip, error),) = batch.failed
     assert clip is clips[0]
@@ -127,7 +154,7 @@ async def test_an_answer_without_keyframes_is_a_failure(clips):
         LocalAvatarService(driver=Motionless) as service,
         AvatarConnectionPool(1, service.config_factory) as pool,
     ):
-        batch = Batch(pool, write_jsonl, 10.0, lambda _: None)
+        batch = Batch(pool, write_jsonl, 10.0, ignore)
         await batch.run(clips[:1], 1)
     ((_, error),) = batch.failed
     assert "ended without a keyframe" in str(error)
@@ -155,7 +182,8 @@ async def test_cancelling_amid_the_writing_stops_the_thread_and_leaves_nothing(p
         finally:
             ended.set()
 
-    batch = Batch(pool, write, 10.0, lambda _: None)
+    stops = []
+    batch = Batch(pool, write, 10.0, ignore, stop=lambda: stops.append(1))
     task = asyncio.create_task(batch.run(clips, 2))
     await writing.wait()
     assert outputs(clips) != []
@@ -163,6 +191,7 @@ async def test_cancelling_amid_the_writing_stops_the_thread_and_leaves_nothing(p
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+    assert stops == [1]
     assert outputs(clips) == []
     assert pool.available_count == 2
 
@@ -171,7 +200,7 @@ async def test_cancelling_amid_a_request_gives_the_session_back(service, clips):
     service.faults.sessions = SessionFault(stalls_at=Step.FRAMES, after_frames=3)
     async with AvatarConnectionPool(1, service.config_factory, quarantine_timeout=0.1) as pool:
         frames = asyncio.Event()
-        batch = Batch(pool, write_jsonl, 30.0, lambda _: frames.set())
+        batch = Batch(pool, write_jsonl, 30.0, lambda *_: frames.set())
         task = asyncio.create_task(batch.run(clips, 1))
         await frames.wait()
         task.cancel()

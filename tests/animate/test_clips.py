@@ -1,12 +1,12 @@
-"""Which files are animated, and how their outputs appear."""
+"""Which files are animated."""
 
 import errno
+import hashlib
 import os
+from importlib.resources import as_file, files
+from pathlib import Path
 
-import pytest
-
-from avatarpool import RequestTimeout
-from avatarpool.animate import Clip, find_clips
+from avatarpool.animate import Clip, find_clips, find_namesakes
 
 
 def touch(*files):
@@ -17,12 +17,15 @@ def touch(*files):
 
 def test_a_folders_speech_files_are_found_in_order_with_outputs_in_the_same_folders(tmp_path):
     speech, out = tmp_path / "in", tmp_path / "out"
-    touch(*(speech / name for name in ("b.WAV", "a.ogg", "notes.txt", "deep/c.v2.pcm", "wav")))
+    names = ("b.WAV", "a.ogg", "notes.txt", "deep/c.v2.pcm", "wav", "memo.m4a", "x.MP3", "x.mp4")
+    touch(*(speech / name for name in names))
     (speech / "folder.wav").mkdir()
     assert find_clips(speech, out, ".npz") == [
         Clip(speech / "a.ogg", out / "a.npz"),
         Clip(speech / "b.WAV", out / "b.npz"),
         Clip(speech / "deep" / "c.v2.pcm", out / "deep" / "c.v2.npz"),
+        Clip(speech / "memo.m4a", out / "memo.npz"),
+        Clip(speech / "x.MP3", out / "x.npz"),
     ]
 
 
@@ -39,25 +42,6 @@ def test_no_two_clips_have_one_output(tmp_path):
     assert outputs == ["a.ogg.npz", "a.wav.npz", "a.wav.wav.npz", "b.npz", "b.wav.raw.npz"]
 
 
-def test_a_failure_names_its_file(tmp_path):
-    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
-    with pytest.raises(OSError, match=r"No space left on device: '.*/a.npz'"), clip.writing():
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_failure_that_is_no_files_keeps_its_sentence(tmp_path):
-    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
-    with pytest.raises(RequestTimeout, match="request r1 gave no last frame"), clip.writing():
-        raise RequestTimeout("r1", 1.0, 2)
-
-
-def test_a_failure_names_the_output_and_not_the_part_of_it(tmp_path):
-    output = tmp_path / ("a" * 250)
-    with pytest.raises(OSError, match="too long") as caught, Clip(output, output).writing():
-        pass
-    assert caught.value.filename == str(output)
-
-
 def test_a_folder_that_cannot_be_searched_is_not_passed_over(tmp_path, monkeypatch):
     touch(tmp_path / "a.wav", tmp_path / "locked" / "b.wav")
 
@@ -72,20 +56,17 @@ def test_a_folder_that_cannot_be_searched_is_not_passed_over(tmp_path, monkeypat
     assert [clip.source.name for clip in clips] == ["a.wav", "locked"]
 
 
-def test_an_output_appears_when_it_is_whole(tmp_path):
-    clip = Clip(tmp_path / "a.wav", tmp_path / "new" / "folder" / "a.npz")
-    with clip.writing() as file:
-        file.write(b"whole")
-        assert not clip.output.exists()
-    assert clip.output.read_bytes() == b"whole"
-    assert list(clip.output.parent.iterdir()) == [clip.output]
+def test_namesakes_are_the_clips_that_differ_in_their_suffix_alone(tmp_path):
+    touch(*(tmp_path / name for name in ("a.wav", "a.ogg", "b.wav", "sub/a.wav")))
+    (tmp_path / "more").mkdir()
+    names = [clip.source.name for clip in find_namesakes(find_clips(tmp_path, tmp_path, ".npz"))]
+    assert names == ["a.ogg", "a.wav"]
 
 
-def test_a_failure_leaves_the_output_of_before(tmp_path):
-    clip = Clip(tmp_path / "a.wav", tmp_path / "a.npz")
-    clip.output.write_bytes(b"before")
-    with pytest.raises(KeyboardInterrupt), clip.writing() as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert clip.output.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [clip.output]
+def test_what_came_through_a_pipe_is_read_and_marked_as_the_file_would_be(tmp_path):
+    with as_file(files("avatarpool") / "assets" / "speech.wav") as speech:
+        piped = Clip(Path("-"), tmp_path / "a.npz", audio=speech.read_bytes())
+        assert piped.read() == Clip(speech, tmp_path / "a.npz").read()
+    pcm, mark = piped.read()
+    assert len(pcm) == 2 * 47840
+    assert mark == f"avatarpool:sha256:{hashlib.sha256(piped.audio).hexdigest()}"

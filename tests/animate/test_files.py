@@ -8,10 +8,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from google.protobuf.proto import parse_length_prefixed
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from avatarpool import AvatarSDKError, Keyframe
 from avatarpool.animate import Animation
-from avatarpool.animate.files import write_jsonl, write_npz, write_pb
+from avatarpool.animate.files import MARK_FIELD, write_json, write_jsonl, write_npz, write_pb
+from avatarpool.animate.origin import mark_of, read_mark
 from avatarpool.protocol.keyframes import encode_keyframes
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.wire.message_pb2 import Message
@@ -40,6 +42,36 @@ def written():
         return file, len(ticks)
 
     return write
+
+
+def test_json_is_one_object_with_the_keyframes(written):
+    file, ticks = written(write_json)
+    animation = json.load(file)
+    assert list(animation) == ["source", "seconds", "frames_per_second", "keyframes"]
+    assert (animation["seconds"], animation["frames_per_second"], ticks) == (0.0, 25, 3)
+    lines = [json.loads(line) for line in written(write_jsonl)[0]]
+    assert animation["keyframes"] == lines
+
+
+@pytest.mark.parametrize("write", [write_json, write_jsonl, write_npz, write_pb])
+def test_every_format_carries_the_mark_of_its_speech(tmp_path, write):
+    output = tmp_path / "output"
+    with output.open("w+b") as file:
+        write(Animation(b"", FRAMES * 300, mark_of(b"speech")), file, lambda: None)
+    assert read_mark(output) == mark_of(b"speech")
+
+
+def test_a_reader_of_pb_passes_over_the_mark():
+    file = io.BytesIO()
+    write_pb(Animation(b"", FRAMES, "a mark"), file, lambda: None)
+    file.seek(0)
+    messages = []
+    while (message := parse_length_prefixed(Message, file)) is not None:
+        messages.append(message)
+    assert [list(UnknownFieldSet(message)) for message in messages[:2]] == [[], []]
+    (unknown,) = UnknownFieldSet(messages[2])
+    assert (unknown.field_number, unknown.data) == (MARK_FIELD, b"a mark")
+    assert messages[2].server_response_animation.end
 
 
 def test_jsonl_has_a_line_per_keyframe_with_its_time_and_all_fields(written):

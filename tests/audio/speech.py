@@ -1,9 +1,8 @@
 """The shipped clip and how alike two pieces of sound are, for the audio tests."""
 
 import importlib.resources
-import math
-import operator
-from array import array
+
+import numpy as np
 
 SPEECH_WAV = importlib.resources.files("avatarpool") / "assets" / "speech.wav"
 SPEECH_PCM = SPEECH_WAV.read_bytes()[44:]
@@ -11,16 +10,8 @@ SPEECH_PCM = SPEECH_WAV.read_bytes()[44:]
 
 def likeness(heard: bytes, original: bytes, *, max_delay: int = 24) -> float:
     """Correlation of two s16le clips, from -1 to 1, at the best delay in samples."""
-    a, b = array("h", heard), array("h", original)
-    return max(_correlation(a[delay:], b) for delay in range(0, max_delay, 2))
-
-
-def _correlation(a: array, b: array) -> float:
-    length = min(len(a), len(b))
-    a, b = a[:length], b[:length]
-    energy = math.sqrt(_product(a, a) * _product(b, b))
-    return _product(a, b) / energy if energy else 0.0
-
-
-def _product(a: array, b: array) -> int:
-    return sum(map(operator.mul, a, b))
+    a, b = (np.frombuffer(pcm, "<i2").astype(float) for pcm in (heard, original))
+    a = np.pad(a, (0, len(b) + max_delay))[: len(b) + max_delay]
+    sums = np.concatenate([[0.0], np.cumsum(a * a)])
+    energies = (sums[len(b) :] - sums[: -len(b)]) * (b @ b)
+    return float(max(np.correlate(a, b, "valid") / np.sqrt(np.maximum(energies, 1.0))))

@@ -3,6 +3,7 @@
 from array import array
 
 import pytest
+from recordings import recording
 
 from avatarpool.audio import check_audio
 from avatarpool.exceptions import AudioError
@@ -26,9 +27,13 @@ def test_sound_audio_passes(make, audio, audio_format):
         (b"123", PCM, "3 bytes are no whole number of 16-bit samples"),
         (WAV_HEADER, PCM, "avatarpool.audio.read_audio"),
         (memoryview(WAV_HEADER), PCM, "a WAV file came"),
-        (b"OggS\0\2", PCM, "an Ogg file came"),
+        (b"OggS\0\2", PCM, "an Ogg file came.*or set audio_format to 'ogg_opus'"),
+        (b"ID3\4\0\0\0\0\0\0", PCM, "an MP3 file came"),
+        (b"fLaC\0\0\0\x22", PCM, "a FLAC file came"),
         (b"\0\0\0\0", OGG, "must begin with an Ogg page"),
-        (WAV_HEADER, OGG, "must begin with an Ogg page, not with b'RIFF'"),
+        (WAV_HEADER, OGG, "must begin with an Ogg page, not with a WAV file"),
+        (b"RIFF", OGG, "must begin with an Ogg page, not with b'RIFF'"),
+        (b"ID3\4\0\0\0\0\0\0", OGG, "not with an MP3 file"),
         ("speech.wav", PCM, "must be bytes, not str"),
         (None, OGG, "must be bytes, not NoneType"),
         (memoryview(array("h", [1, 2])), PCM, r"use \.cast"),
@@ -40,9 +45,20 @@ def test_audio_that_the_service_would_misread_is_refused(audio, audio_format, sa
         check_audio(audio, audio_format, is_first=True)
 
 
-def test_later_pieces_may_hold_anything_but_half_a_sample():
-    check_audio(WAV_HEADER, PCM, is_first=False)
+@pytest.mark.parametrize("kind", ["wav, mu-law", "mp3", "aac", "m4a", "webm", "ogg vorbis"])
+def test_a_file_is_noticed_in_any_piece_of_pcm(kind):
+    for piece in (recording(kind), recording(kind)[:4096]):
+        with pytest.raises(AudioError, match="file came"):
+            check_audio(piece, PCM, is_first=False)
+
+
+def test_later_pieces_of_an_ogg_stream_may_hold_anything():
+    check_audio(WAV_HEADER, OGG, is_first=False)
     check_audio(b"\0\0\0", OGG, is_first=False)
+
+
+def test_later_pieces_of_pcm_hold_whole_samples():
+    check_audio(b"\0\0", PCM, is_first=False)
     with pytest.raises(AudioError, match="cut audio at even offsets"):
         check_audio(b"\0\0\0", PCM, is_first=False)
 

@@ -111,5 +111,7 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once():
 
 def test_without_pyav_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ConfigurationError, match="extra 'opus', or: pip install av"):
+    with pytest.raises(
+        ConfigurationError, match=r"Ogg Opus cannot be written: install avatarpool\[audio\]"
+    ):
         OpusEncoder(16000)

@@ -2,10 +2,10 @@
 
 import struct
 import tracemalloc
-from array import array
 
+import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avatarpool.audio import read_audio
@@ -47,6 +47,7 @@ def s16(samples) -> bytes:
         (PCM, 24, b"".join(b"\x7f" + struct.pack("<h", sample) for sample in SAMPLES)),
         (PCM, 32, struct.pack("<6i", *(sample << 16 for sample in SAMPLES))),
         (FLOAT, 32, struct.pack("<6f", *(sample / 32767 for sample in SAMPLES))),
+        (FLOAT, 64, struct.pack("<6d", *(sample / 32767 for sample in SAMPLES))),
     ],
 )
 def test_each_encoding_gives_the_same_samples(kind, bits, raw):
@@ -64,6 +65,31 @@ def test_the_extensible_header_is_read_by_its_subformat():
     assert samples.tolist() == SAMPLES
 
 
+@pytest.mark.parametrize(
+    ("kind", "bits", "raw"),
+    [
+        (6, 8, bytes(range(256))),
+        (7, 8, bytes(range(256))),
+        (FLOAT, 64, struct.pack("<d", 0.25) * 9),
+    ],
+)
+def test_the_extensible_header_holds_any_encoding(kind, bits, raw):
+    subformat = struct.pack("<HHIH", 22, bits, 4, kind) + bytes(14)
+    plain = riff(fmt(kind=kind, bits=bits), chunk(b"data", raw))
+    extensible = riff(fmt(kind=EXTENSIBLE, bits=bits, extra=subformat), chunk(b"data", raw))
+    assert read_wav(extensible)[0].tolist() == read_wav(plain)[0].tolist()
+
+
+@pytest.mark.parametrize(("kind", "decoder"), [(6, "pcm_alaw"), (7, "pcm_mulaw")])
+def test_each_byte_of_g711_is_what_ffmpeg_has_for_it(kind, decoder):
+    data = bytes(range(256))
+    samples, _ = read_wav(riff(fmt(kind=kind, bits=8), chunk(b"data", data)))
+    context = av.CodecContext.create(decoder, "r")
+    context.sample_rate, context.layout = 16000, "mono"
+    (frame,) = context.decode(av.Packet(data))
+    assert samples.tolist() == frame.to_ndarray()[0].tolist()
+
+
 def test_channels_are_averaged():
     samples, _ = read_wav(riff(fmt(channels=2), chunk(b"data", s16([100, 300, -5, 5]))))
     assert samples.tolist() == [200, 0]
@@ -77,12 +103,76 @@ def test_float_beyond_full_scale_is_clipped_and_nan_is_silence():
 
 def test_other_chunks_are_skipped_with_their_padding():
     wav = riff(chunk(b"LIST", b"odd"), fmt(), chunk(b"fact", bytes(4)), chunk(b"data", s16([7])))
-    assert read_wav(wav) == (array("h", [7]), 16000)
+    assert read_wav(wav)[0].tolist() == [7]
 
 
-def test_a_streamed_file_without_a_known_length_is_read_to_its_end():
-    wav = riff(fmt(), chunk(b"data", s16(SAMPLES), size=0xFFFFFFFF))
+@pytest.mark.parametrize(
+    ("told", "data"),
+    [
+        (0xFFFFFFFF, 0xFFFFFFFF),
+        (0x7FFFF024, 0x7FFFF000),
+        (0x7FFFFFFF, 0x7FFFFFFF),
+        (0x80000023, 0x7FFFFFFF),
+        (0x80000024, 0x80000000),
+        (0xFFFFFFFF, 0xFFFFFFFF - 36),
+        (0xFFFFFFFF, 0),
+        (36, 0),
+        (0, 0),
+        (52, 0xFFFFFFFF),
+    ],
+)
+@pytest.mark.parametrize("rest", [b"", b"\1"])
+def test_a_streamed_file_without_a_known_length_is_read_to_its_end(told, data, rest):
+    wav = riff(fmt(), chunk(b"data", s16(SAMPLES), size=data))
+    wav = wav[:4] + struct.pack("<I", told) + wav[8:] + rest
     assert read_wav(wav)[0].tolist() == SAMPLES
+
+
+def test_no_length_and_another_chunk_behind_is_no_audio():
+    wav = riff(fmt(), chunk(b"data", b""), chunk(b"LIST", b"INFOxxxx"))
+    assert read_wav(wav)[0].tolist() == []
+
+
+def test_chunks_are_read_in_any_order_and_without_their_padding():
+    data = chunk(b"data", s16(SAMPLES))
+    assert read_wav(riff(data, chunk(b"LIST", bytes(7)), fmt()))[0].tolist() == SAMPLES
+    unpadded = struct.pack("<4sI", b"LIST", 7) + bytes(7)
+    assert read_wav(riff(unpadded, fmt(), unpadded, data, unpadded))[0].tolist() == SAMPLES
+
+
+def w64(*chunks: tuple[bytes, bytes], size: int | None = None) -> bytes:
+    riff_tail = bytes.fromhex("2e91cf11a5d628db04c10000")
+    tail = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+    body = b"wave" + tail
+    for name, content in chunks:
+        told = 24 + len(content) if size is None or name != b"data" else size
+        body += name + tail + struct.pack("<Q", told) + content + bytes(-len(content) % 8)
+    total = 24 + len(body) if size is None else 2**64 - 1
+    return b"riff" + riff_tail + struct.pack("<Q", total) + body
+
+
+@pytest.mark.parametrize("size", [None, 2**63 - 1, 2**64 - 1])
+def test_wave64_is_read(size):
+    audio = s16([*SAMPLES, 1, 2])
+    wav = w64((b"junk", b"odd"), (b"fmt ", fmt(channels=2)[8:]), (b"data", audio), size=size)
+    assert read_wav(wav)[0].tolist() == [500, 15883, -16256, 1]
+    with pytest.raises(AudioError, match="cut short"):
+        read_wav(w64((b"fmt ", fmt()[8:]), (b"data", audio))[:-2])
+
+
+def rf64(riff_size: int, data_size: int, told: int = 0xFFFFFFFF, kind: bytes = b"RF64") -> bytes:
+    sizes = chunk(b"ds64", struct.pack("<QQQI", riff_size, data_size, 0, 0))
+    body = b"WAVE" + sizes + fmt() + chunk(b"data", s16(SAMPLES), size=told) + b"LIST\0\0\0\0"
+    return kind + struct.pack("<I", 0xFFFFFFFF) + body
+
+
+@pytest.mark.parametrize("kind", [b"RF64", b"BW64"])
+def test_rf64_has_its_lengths_in_a_chunk_of_their_own(kind):
+    assert read_wav(rf64(92, 12, kind=kind))[0].tolist() == SAMPLES
+    assert read_wav(rf64(92, 1000, told=12, kind=kind))[0].tolist() == SAMPLES
+    assert read_wav(rf64(0, 0, kind=kind))[0].tolist()[:6] == SAMPLES
+    with pytest.raises(AudioError, match="announces 1000 bytes of audio and has 20"):
+        read_wav(rf64(1080, 1000, kind=kind))
 
 
 @pytest.mark.parametrize("rate", [4000, 384_000])
@@ -108,7 +198,8 @@ def test_reading_takes_a_small_multiple_of_the_file_and_what_comes_out(rate):
     [
         (riff(), "ends before its audio: export it again"),
         (riff(fmt()), "ends before its audio"),
-        (riff(chunk(b"data", b"ab")), "audio before its format"),
+        (riff(chunk(b"data", b"ab")), "ends before its format"),
+        (riff(*[chunk(b"LIST", b"")] * 1001), "over 1000 chunks"),
         (riff(chunk(b"fmt ", b"short")), "format is cut short"),
         (riff(fmt(), chunk(b"data", b"ab", size=100)), "announces 100 bytes of audio and has 2"),
         (riff(fmt(), chunk(b"data", b"abc")), "ends inside a sample"),
@@ -145,6 +236,7 @@ chunks = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.binary() | st.lists(chunks, max_size=5).map(lambda parts: riff(*parts)))
 def test_arbitrary_bytes_raise_audio_error_alone(data):
     try:

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import wave
 
 import pytest
 
@@ -61,18 +62,40 @@ def command():
     command.close()
 
 
+@pytest.fixture(scope="module")
+def command_factory():
+    """Makes commands that live as long as the module's tests."""
+    commands = []
+
+    def make():
+        commands.append(Command())
+        return commands[-1]
+
+    yield make
+    for command in commands:
+        command.close()
+
+
 @pytest.fixture
 def says_local():
     """What a command says that finds no service in the environment."""
-    return (
-        "None of AVATAR_API_KEY, AVATAR_APP_ID, AVATAR_CONSOLE_ENDPOINT, AVATAR_INGRESS_ENDPOINT, "
-        "AVATAR_SESSION_AVATAR_ID is set: using a local avatar service.\n"
-    )
+    return "No AVATAR_* account is set: using a local avatar service.\n"
 
 
 @pytest.fixture(scope="module")
-def running_service():
+def running_service(command_factory):
     """The variables of an ``avatarpool service`` that runs while the module's tests do."""
-    command = Command()
-    yield command.start_service()[1]
-    command.close()
+    return command_factory().start_service()[1]
+
+
+@pytest.fixture
+def folder(tmp_path, speech):
+    """A folder of three clips of ten keyframes, one of them in a folder of its own."""
+    made = tmp_path / "clips"
+    (made / "more").mkdir(parents=True)
+    for number, name in enumerate(("a.wav", "b.wav", "more/c.wav")):
+        begin = 16000 + 3200 * number
+        with wave.open(str(made / name), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(speech[begin : begin + 12800])
+    return made

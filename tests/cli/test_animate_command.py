@@ -1,15 +1,9 @@
-"""``avatarpool animate``, in a process of its own."""
+"""``avatarpool animate`` on a service in a process of its own."""
 
 import json
 import os
-import pty
-import re
 import shutil
-import signal
-import time
-from importlib.resources import as_file, files
-from urllib.parse import urljoin
-from urllib.request import Request, urlopen
+import sys
 
 import av
 import numpy as np
@@ -18,18 +12,31 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from avatarpool import ConfigurationError
-from avatarpool.cli.main import app
+from avatarpool.cli.main import app, main
+
+
+class Result:
+    """How a command ended, and what it said."""
+
+    def __init__(self, returncode, said):
+        self.returncode = returncode
+        self.stdout = said.out
+        self.stderr = said.err
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder of three clips, one of them in a folder of its own."""
-    made = tmp_path / "clips"
-    (made / "more").mkdir(parents=True)
-    with as_file(files("avatarpool") / "assets" / "speech.wav") as speech:
-        for name in ("a.wav", "b.wav", "more/c.wav"):
-            shutil.copy(speech, made / name)
-    return made
+def animate(monkeypatch, capsys, running_service):
+    """Run the command in this process: most of its time is to start."""
+
+    def run(*arguments, env=running_service):
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["avatarpool", "animate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(ended.value.code, capsys.readouterr())
+
+    return run
 
 
 def found(folder):
@@ -40,225 +47,195 @@ def found(folder):
 def test_a_file_becomes_its_keyframes_on_a_local_service(command, folder, says_local, tmp_path):
     output = tmp_path / "a.jsonl"
     result = command("animate", folder / "a.wav", "-o", output)
-    assert (result.returncode, result.stdout) == (0, "1 of 1 clip animated.\n")
+    assert (result.returncode, result.stdout) == (0, f"{output}: 10 frames, 0.40 s of speech\n")
     assert result.stderr == says_local
     lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert len(lines) == 75
-    assert lines[-1]["time"] == 2.96
+    assert len(lines) == 10
+    assert lines[-1]["time"] == 0.36
 
 
-def test_it_uses_the_service_that_the_environment_names(command, folder, running_service, tmp_path):
+def test_it_uses_the_service_that_the_environment_names(animate, folder, tmp_path):
     output = tmp_path / "a.NPZ"
-    result = command("animate", folder / "a.wav", "-o", output, env=running_service)
+    result = animate(folder / "a.wav", "-o", output)
     assert (result.returncode, result.stderr) == (0, "")
-    assert np.load(output)["jaw_pose"].shape == (75, 3)
+    assert np.load(output)["jaw_pose"].shape == (10, 3)
 
 
-def test_a_folder_becomes_a_folder_and_what_is_there_is_skipped(
-    command, folder, running_service, tmp_path
-):
+def test_an_output_is_made_anew_for_other_speech_and_kept_for_the_same(animate, folder, tmp_path):
+    output = tmp_path / "speech.json"
+    made, kept = (
+        f"{output}: 10 frames, 0.40 s of speech\n",
+        f"{output}: kept, made of this speech already (--force makes it anew)\n",
+    )
+    assert animate(folder / "a.wav", "-o", output).stdout == made
+    assert animate(folder / "a.wav", "-o", output).stdout == kept
+    first = json.loads(output.read_text())
+
+    os.utime(folder / "b.wav", ns=(0, 0))  # it need not be newer
+    assert animate(folder / "b.wav", "-o", output).stdout == made
+    assert json.loads(output.read_text())["source"] != first["source"]
+
+    assert animate(folder / "b.wav", "-o", output, "--force").stdout == made
+    later = output.stat().st_mtime_ns + 10**9
+    os.utime(folder / "b.wav", ns=(later, later))
+    assert animate(folder / "b.wav", "-o", output).stdout == made
+
+
+@pytest.fixture
+def nowhere(running_service):
+    """The variables of a service that nobody runs."""
+    return {**running_service, "AVATAR_CONSOLE_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def test_keep_keeps_what_is_there_whatever_it_was_made_of(animate, folder, nowhere, tmp_path):
+    output = tmp_path / "a.jsonl"
+    output.write_bytes(b"mine")
+    result = animate(folder / "a.wav", "-o", output, "--keep", env=nowhere)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{output}: kept, as --keep asks (--force makes it anew)\n"
+    assert output.read_bytes() == b"mine"
+
+
+def test_a_folder_becomes_a_folder_by_the_same_rule(animate, folder, tmp_path):
     outputs = tmp_path / "new" / "outputs"
-    arguments = ("animate", folder, "-o", outputs, "--format", "pb")
-    result = command(*arguments, env=running_service)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "3 of 3 clips animated.\n", "")
+    arguments = (folder, "-o", outputs, "--format", "pb")
+    result = animate(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"3 files animated: outputs in {outputs}/\n"
     assert found(outputs) == ["a.pb", "b.pb", "more/c.pb"]
 
     (outputs / "b.pb").unlink()
-    (outputs / "a.pb").write_bytes(b"mine")
-    result = command(*arguments, env=running_service)
-    assert (result.returncode, result.stdout) == (0, "1 of 1 clip animated.\n")
-    assert result.stderr == "2 clips skipped: the output is there (--force makes it anew).\n"
-    assert (outputs / "a.pb").read_bytes() == b"mine"
+    (outputs / "a.pb").write_bytes(b"of something else")
+    (folder / "bad.wav").write_bytes(b"no audio")
+    result = animate(*arguments, "--json", tmp_path / "report.json")
+    assert result.returncode == 1
+    assert result.stdout == f"2 files animated, 1 kept, 1 failed: outputs in {outputs}/\n"
+    assert (outputs / "a.pb").read_bytes() != b"of something else"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(file["output"], file["frames"], file["seconds"]) for file in report["animated"]] == [
+        (f"{outputs}/{name}.pb", 10, 0.4) for name in ("a", "b")
+    ]
+    assert report["kept"] == [{"input": f"{folder}/more/c.wav", "output": f"{outputs}/more/c.pb"}]
+    ((failed),) = report["failed"]
+    assert failed["input"] == f"{folder}/bad.wav"
+    assert failed["error"].startswith("the audio is neither")
+    assert (report["total"], report["was_interrupted"]) == (4, False)
 
-    result = command(*arguments, "--force", env=running_service)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "3 of 3 clips animated.\n", "")
-    assert (outputs / "a.pb").read_bytes() != b"mine"
+
+def test_where_everything_is_there_no_service_is_asked(animate, folder, nowhere, tmp_path):
+    outputs = tmp_path / "out"
+    assert animate(folder, "-o", outputs).returncode == 0
+    result = animate(folder, "-o", outputs, env=nowhere)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"0 files animated, 3 kept: outputs in {outputs}/\n"
 
 
-def test_where_everything_is_there_no_service_is_asked(command, folder, tmp_path):
-    (tmp_path / "a.jsonl").touch()
-    result = command("animate", folder / "a.wav", "-o", tmp_path / "a.jsonl")
-    assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == "1 clip skipped: the output is there (--force makes it anew).\n"
-
-
-def test_a_bad_file_stops_no_other_one_and_is_named_at_the_end(
-    command, folder, running_service, tmp_path
-):
+def test_a_bad_file_stops_no_other_one_and_is_named_at_the_end(animate, folder, tmp_path):
     bad = folder / "bad.wav"
     bad.write_bytes(b"no audio")
-    result = command("animate", folder, "-o", tmp_path / "out", env=running_service)
-    assert (result.returncode, result.stdout) == (1, "3 of 4 clips animated.\n")
-    assert result.stderr.startswith(f"{bad}: the audio is neither WAV nor Ogg Opus")
+    result = animate(folder, "-o", tmp_path / "out")
+    assert result.returncode == 1
+    assert result.stdout == f"3 files animated, 1 failed: outputs in {tmp_path}/out/\n"
+    assert result.stderr.startswith(f"{bad}: the audio is neither WAV, Wave64, AIFF, Ogg, MP3")
     assert len(result.stderr.splitlines()) == 1
     assert found(tmp_path / "out") == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
 
 
-def test_a_name_that_a_terminal_would_obey_is_quoted(command, running_service, tmp_path):
+def test_a_single_file_that_fails_leaves_standard_output_empty(animate, folder, tmp_path):
+    (folder / "a.wav").write_bytes(b"no audio")
+    result = animate(folder / "a.wav", "-o", tmp_path / "a.pb")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"{folder}/a.wav: the audio is neither")
+
+
+def test_a_name_that_a_terminal_would_obey_is_quoted(animate, tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
     for name in ("red\x1b[31m.wav", "two\nlines.wav"):
         (clips / name).write_bytes(b"no audio")
-    result = command("animate", clips, "-o", tmp_path / "out", env=running_service)
+    result = animate(clips, "-o", tmp_path / "out")
     first, second = result.stderr.splitlines()
     assert first.startswith(f"'{clips}/red\\x1b[31m.wav': the audio is neither")
     assert second.startswith(f"'{clips}/two\\nlines.wav': the audio is neither")
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "gif"])
-def test_a_disk_that_is_full_is_one_sentence_with_the_files_name(
-    command, folder, running_service, tmp_path, suffix
-):
-    output = tmp_path / "out" / f"a.{suffix}"
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
-        "from avatarpool.cli.main import main; main()"
+def test_inputs_that_would_have_one_output_are_told_and_get_two(animate, folder, tmp_path):
+    shutil.copy(folder / "a.wav", folder / "a.raw")
+    outputs = tmp_path / "out"
+    result = animate(folder, "-o", outputs)
+    assert result.returncode == 0
+    assert result.stderr == (
+        "2 files differ from others in their suffix alone, and their outputs keep it: "
+        f"{folder}/a.raw becomes {outputs}/a.raw.jsonl.\n"
     )
-    arguments = ("animate", folder / "a.wav", "-o", output)
-    process = command.start(*arguments, env=running_service, program=("-c", code))
-    stdout, stderr = process.communicate(timeout=50)
-    assert (process.returncode, stdout) == (1, "0 of 1 clip animated.\n")
-    assert re.fullmatch(rf"{folder}/a\.wav: \[Errno 27\] File too large: '{output}'\n", stderr)
-    assert found(tmp_path / "out") == []
+    assert found(outputs) == ["a.raw.jsonl", "a.wav.jsonl", "b.jsonl", "more/c.jsonl"]
 
 
-def test_a_contact_sheet_is_a_picture_of_the_clip(command, folder, running_service, tmp_path):
+def test_what_a_killed_run_left_is_removed(animate, folder, tmp_path):
+    outputs = tmp_path / "out"
+    (outputs / "more").mkdir(parents=True)
+    for place in (outputs, outputs / "more"):
+        (place / ".avatarpool-0123456789abcdef.part").write_bytes(b"half")
+    assert animate(folder, "-o", outputs).returncode == 0
+    assert found(outputs) == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
+
+
+def test_a_contact_sheet_is_a_picture_of_the_clip(animate, folder, tmp_path):
     sheet = tmp_path / "contact-sheet.png"
-    result = command("animate", folder / "a.wav", "-o", sheet, env=running_service)
+    result = animate(folder / "a.wav", "-o", sheet)
     assert (result.returncode, result.stderr) == (0, "")
     with Image.open(sheet) as picture:
-        assert picture.size == (1312, 1100)
+        assert picture.size == (1312, 558)
+    assert "kept" in animate(folder / "a.wav", "-o", sheet).stdout
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
-def test_a_film_shows_every_keyframe(command, folder, running_service, tmp_path, suffix):
-    clip = folder / "short.pcm"
-    with as_file(files("avatarpool") / "assets" / "speech.wav") as speech:
-        clip.write_bytes(speech.read_bytes()[44 + 16000 : 44 + 16000 + 2 * 640 * 5])
+def test_a_film_shows_every_keyframe(animate, folder, tmp_path, suffix):
     output = tmp_path / f"film.{suffix}"
-    result = command("animate", clip, "-o", output, env=running_service)
+    result = animate(folder / "a.wav", "-o", output)
     assert (result.returncode, result.stderr) == (0, "")
     with av.open(str(output)) as film:
-        assert len(list(film.decode(video=0))) == 5
-
-
-def test_pictures_without_their_extra_are_one_sentence(command, folder, tmp_path):
-    code = (
-        "import sys; sys.modules['resvg_py'] = None  # as if it were not there\n"
-        "from avatarpool.cli.main import main; main()"
-    )
-    process = command.start(
-        "animate", folder, "-o", tmp_path / "out", "--format", "gif", program=("-c", code)
-    )
-    stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout) == (2, "")
-    assert stderr == (
-        "avatarpool: nothing was animated: pictures need resvg_py: "
-        "install avatarpool's extra 'render'\n"
-    )
+        assert len(list(film.decode(video=0))) == 10
+    assert "kept" in animate(folder / "a.wav", "-o", output).stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("a.wav", "-o", "a.txt"), "a.txt must end with .jsonl, .npz, .pb, .mp4, .gif or .png"),
+        (
+            ("a.wav", "-o", "a.txt"),
+            "a.txt must end with .json, .jsonl, .npz, .pb, .mp4, .gif or .png",
+        ),
         (("a.wav", "-o", "a"), "a must end with"),
         (("a.wav", "-o", "more"), "more is a folder: name the file to write"),
         (("a.wav", "-o", "a.npz", "--format", "pb"), "a.npz is no pb: leave --format out"),
         ((".", "-o", "a.wav"), "a.wav is a file, and for a folder it must be one, too"),
-        (("more/none", "-o", "out"), "there is no WAV, Ogg Opus or raw .pcm file in more/none"),
+        (("more/none", "-o", "out"), "there is no speech file in more/none (.aac, .aif, "),
+        ((".", "-o", "-"), "a folder's animations do not fit standard output: name a folder"),
+        (("a.wav", "-o", "a.pb", "--keep", "--force"), "--force makes outputs anew and --keep"),
+        (("a.json", "-o", "a.json"), "a.json is speech to animate: choose another output"),
+        (("a.json", "-o", "same.json"), "same.json is speech to animate: choose another output"),
+        (("a.wav", "-o", "b.wav/out/a.pb"), "cannot write to "),
+        ((".", "-o", "b.wav/out"), "cannot write to "),
     ],
 )
 def test_what_cannot_work_is_one_sentence(folder, monkeypatch, arguments, sentence):
     (folder / "more" / "none").mkdir()
+    shutil.copy(folder / "a.wav", folder / "a.json")
+    (folder / "same.json").hardlink_to(folder / "a.json")
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, ["animate", *arguments])
     assert isinstance(result.exception, ConfigurationError)
     assert str(result.exception).startswith(f"nothing was animated: {sentence}")
+    assert len(str(result.exception).splitlines()) == 1
 
 
 def test_a_service_that_refuses_is_a_sentence_and_exit_1(
-    command, folder, running_service, tmp_path
+    animate, folder, running_service, tmp_path
 ):
     environment = {**running_service, "AVATAR_API_KEY": "wrong-key"}
-    result = command("animate", folder, "-o", tmp_path / "out", env=environment)
+    result = animate(folder, "-o", tmp_path / "out", env=environment)
     assert (result.returncode, result.stdout) == (1, "")
     assert "could open none of its 3 connections" in result.stderr
     assert "Traceback" not in result.stderr
     assert "wrong-key" not in result.stderr
-
-
-def set_faults(environment, faults):
-    request = Request(  # noqa: S310 - loopback
-        urljoin(environment["AVATAR_CONSOLE_ENDPOINT"], "/admin/faults"),
-        method="PUT",
-        data=json.dumps(faults).encode(),
-        headers={"X-Api-Key": environment["AVATAR_API_KEY"], "Content-Type": "application/json"},
-    )
-    urlopen(request).close()  # noqa: S310
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_half_file_and_the_same_command_goes_on(
-    command, folder, tmp_path, number
-):
-    _, environment = command.start_service("--admin")
-    # The first session answers, and the second one never to the end.
-    set_faults(environment, {"sessions": {"stalls_at": "last_frame"}, "next_sessions": [{}]})
-    outputs = tmp_path / "out"
-    arguments = ("animate", folder, "-o", outputs, "--pool-size", 2, "--timeout", 600)
-    process = command.start(*arguments, env=environment)
-    while sorted(name.rpartition(".")[2] for name in found(outputs)) != ["jsonl", "jsonl", "part"]:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout) == (130, "2 of 3 clips animated.\n")
-    assert stderr == "Ended early: the same command does the rest.\n"
-    assert len(found(outputs)) == 2
-
-    set_faults(environment, {})
-    result = command(*arguments, env=environment)
-    assert (result.returncode, result.stdout) == (0, "1 of 1 clip animated.\n")
-    assert found(outputs) == ["a.jsonl", "b.jsonl", "more/c.jsonl"]
-
-
-def test_a_signal_amid_the_reading_of_a_file_does_not_wait_for_it(
-    command, running_service, tmp_path
-):
-    endless = tmp_path / "endless.pcm"
-    os.mkfifo(endless)  # opening it waits for a writer, who never comes
-    outputs = tmp_path / "out"
-    process = command.start("animate", endless, "-o", outputs / "a.pb", env=running_service)
-    while not (outputs.exists() and found(outputs)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    stdout, _ = process.communicate(timeout=30)
-    assert (process.returncode, stdout) == (130, "0 of 1 clip animated.\n")
-    assert found(outputs) == []
-
-
-def test_on_a_terminal_a_bar_shows_the_progress(command, folder, running_service, tmp_path):
-    ours, theirs = pty.openpty()
-    process = command.start(
-        *("animate", folder, "-o", tmp_path / "out"),
-        env={**running_service, "TERM": "xterm", "COLUMNS": "80"},
-        stdout=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    while chunk := _read(ours):
-        shown += chunk
-    os.close(ours)
-    assert process.wait(timeout=30) == 0, process.stderr.read()
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert re.search(r"clips .* \d/3 ", text)
-    assert text.rstrip().endswith("3 of 3 clips animated.")
-
-
-def _read(descriptor):
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # Linux says so when the other side is gone
-        return b""

@@ -1,6 +1,7 @@
 """``avatarpool doctor``: each step can fail, and says so."""
 
 import asyncio
+import json
 import re
 import socket
 
@@ -136,6 +137,45 @@ def test_credits_that_run_out_fail_the_request(command):
     assert outcomes(result.stdout)["handshake"] == "ok"
     assert outcomes(result.stdout)["request"] == "FAILED"
     assert result.stderr == "Top up the account's credits.\n"
+
+
+def test_as_json_every_step_is_there_with_its_time(command, running_service):
+    result = command("doctor", "--json", env=running_service)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert found["works"] is True
+    steps = {step["step"]: step for step in found["steps"]}
+    assert list(steps) == ["environment", "token", "connection", "handshake", "request"]
+    for name, step in steps.items():
+        assert (step["state"], step["what_to_do"]) == ("ok", None)
+        assert (step["ms"] is None) is (name == "connection")  # it is in the handshake's
+    assert steps["request"]["message"] == "75 frames"
+
+
+def test_as_json_a_failure_says_what_to_do_and_what_was_not_reached(command, running_service):
+    result = command("doctor", "--json", env={**running_service, "AVATAR_API_KEY": "hush-key"})
+    assert (result.returncode, result.stderr) == (1, "")
+    found = json.loads(result.stdout)
+    assert found["works"] is False
+    states = {step["step"]: step["state"] for step in found["steps"]}
+    assert states == {
+        "environment": "ok",
+        "token": "failed",
+        **dict.fromkeys(("connection", "handshake", "request"), "not_reached"),
+    }
+    token = found["steps"][1]
+    assert token["ms"] > 0
+    assert token["what_to_do"] == "Check AVATAR_API_KEY: the console does not accept it."
+    assert "hush" not in result.stdout
+
+
+def test_as_json_an_environment_that_cannot_work_exits_2_too(command):
+    result = command("doctor", "--json", env={"AVATAR_APP_ID": "app"})
+    assert (result.returncode, result.stderr) == (2, "")
+    environment = json.loads(result.stdout)["steps"][0]
+    assert (environment["step"], environment["state"]) == ("environment", "failed")
+    assert "AVATAR_API_KEY" in environment["message"]
+    assert environment["what_to_do"].startswith("Set or correct what is named")
 
 
 # --- a company's network --------------------------------------------------------------

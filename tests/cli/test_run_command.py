@@ -32,6 +32,13 @@ def test_with_nothing_set_it_runs_on_a_local_service(command, says_local):
     assert "  Successful: 10 (100.0%)" in lines
     assert "  Total requests served: 10" in lines
     assert lines[-2:] == ["Closing connection pool...", "Connection pool closed"]
+    percentiles = r"p50 \d+\.\d\dms, p95 \d+\.\d\dms, p99 \d+\.\d\dms"
+    assert re.search(
+        rf"^Latency and Throughput:\n  Duration: {percentiles}\n  First frame: {percentiles}\n"
+        r"  Requests per second: \d+\.\d\n\nClosing connection pool",
+        result.stdout,
+        flags=re.MULTILINE,
+    )
     used = re.findall(r"^  (\S{6,})\.\.\.: (\d) requests \(", result.stdout, flags=re.MULTILINE)
     assert len(used) == 3
     assert sum(int(count) for _, count in used) == 10
@@ -69,6 +76,14 @@ def test_the_results_are_written_as_json_too(command, running_service, tmp_path)
     assert (written["total_requests"], written["ok"], written["failed"]) == (10, 10, 0)
     assert written["was_interrupted"] is False
     assert sum(written["connections"].values()) == 10
+    latency = written["pool"]["latency"]["first_frame_ms"]
+    assert written["first_frame_ms"] == {
+        p: pytest.approx(latency[p]) for p in ("p50", "p95", "p99")
+    }
+    durations = sorted(r["duration_ms"] for each in written["rounds"] for r in each["requests"])
+    assert written["duration_ms"]["p50"] == durations[4]
+    assert written["duration_ms"]["p99"] == durations[-1]
+    assert written["requests_per_second"] > 0
     assert written["pool"]["total_requests_served"] == 10
     for result_of_round in written["rounds"]:
         for request in result_of_round["requests"]:
@@ -154,7 +169,7 @@ def test_audio_of_an_unknown_kind_is_refused_in_one_sentence(command, tmp_path):
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"avatarpool: {clip}: ")
-    assert "neither WAV nor Ogg Opus" in result.stderr
+    assert "neither WAV, Wave64, AIFF, Ogg, MP3" in result.stderr
 
 
 def test_a_time_to_live_that_holds_no_request_exits_2(command):

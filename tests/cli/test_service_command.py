@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
@@ -71,16 +73,43 @@ def test_a_port_that_is_taken_is_one_sentence_and_exit_1(command):
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == (
-        f"Port {port} of 127.0.0.1 is taken: choose another with --port, 0 for any free one.\n"
+        f"Port {port} of 127.0.0.1 is taken: choose another with --port; "
+        "--port 0 takes any free one.\n"
     )
 
 
-def test_an_address_of_another_machine_is_one_sentence_and_exit_1(command):
-    result = command("service", "--host", "192.0.2.1")
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid", "a..b", "a" * 70])
+def test_a_host_that_is_not_this_machine_is_one_sentence_and_exit_1(command, host):
+    result = command("service", "--port", 0, "--host", host)
     assert result.returncode == 1
     warning, sentence = result.stderr.splitlines()
-    assert warning.startswith("Warning: 192.0.2.1 is no loopback address")
-    assert sentence.startswith("The service cannot listen on 192.0.2.1 port 8765")
+    assert warning.startswith(f"Warning: {host} is no loopback address")
+    assert sentence == (
+        f"{host} is no address of this machine: give --host one that is, "
+        "or leave it out for 127.0.0.1."
+    )
+
+
+def test_a_port_that_wants_privileges_is_one_sentence():
+    code = """if True:
+        import os, socket
+        from avatarpool.cli.service import why_not_listening
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        try:
+            socket.create_server(("127.0.0.1", 1))
+        except OSError as error:
+            print(why_not_listening(error, "127.0.0.1", 1))
+    """
+    result = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    if not result.stdout:
+        pytest.skip("every user may listen on port 1 here")
+    assert result.stdout == (
+        "Port 1 of 127.0.0.1 is not for this user: choose one from 1024 on with --port; "
+        "--port 0 takes any free one.\n"
+    )
 
 
 def test_an_empty_host_is_refused(command):

@@ -13,11 +13,11 @@ from avatarpool.soak.plan import FaultMix
 
 def test_a_short_soak_with_every_fault_finds_nothing(command, tmp_path):
     file = tmp_path / "report.json"
-    result = command("soak", "--minutes", 0.35, "--json", file)
+    result = command("soak", "--minutes", 0.15, "--json", file)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
     assert "SOAK PASSED\n" in result.stdout
-    assert re.search(r"^1\d of 21 s: \d+ requests, ", result.stdout, flags=re.MULTILINE)
+    assert re.search(r"^[5-9] of 9 s: \d+ requests, ", result.stdout, flags=re.MULTILINE)
     report = json.loads(file.read_text(encoding="utf-8"))
     assert report["violations"] == []
     assert report["answered"] > 100

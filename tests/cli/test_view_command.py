@@ -73,12 +73,12 @@ def test_a_service_that_refuses_is_a_sentence_and_exit_1(command, running_servic
     assert "Traceback" not in result.stderr
 
 
-def test_a_port_that_is_taken_is_one_sentence_and_exit_1(command, says_local):
+def test_a_port_that_is_taken_is_one_sentence_and_exit_1(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = command("view", "--port", port)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f"{says_local}"
-        f"Port {port} of 127.0.0.1 is taken: choose another with --port, 0 for any free one.\n"
+        f"Port {port} of 127.0.0.1 is taken: choose another with --port; "
+        "--port 0 takes any free one.\n"
     )

@@ -1,6 +1,10 @@
-"""The examples as modules, each under a name of its own."""
+"""The examples as modules, each under a name of its own, and as processes."""
 
+import asyncio
 import importlib.util
+import os
+import re
+import signal
 import sys
 from pathlib import Path
 
@@ -41,3 +45,51 @@ def load_example(monkeypatch):
 @pytest.fixture
 def speech():
     return EXAMPLES.parent.joinpath("src/avatarpool/assets/speech.wav").read_bytes()
+
+
+class Program:
+    """An example that runs as its README starts it, on a port that the kernel chose."""
+
+    def __init__(self, process, port):
+        self.port = port
+        self._process = process
+        self.stderr = ""
+
+    async def stop(self):
+        """Press Ctrl-C; return the exit code and have what it wrote."""
+        self._process.send_signal(signal.SIGINT)
+        _, rest = await self._process.communicate()
+        self.stderr += rest.decode()
+        return self._process.returncode
+
+
+@pytest.fixture
+async def start_program(tmp_path):
+    started = []
+
+    async def start(name, **environment):
+        source = (EXAMPLES / name / "main.py").read_text(encoding="utf-8")
+        script = tmp_path / "main.py"
+        script.write_text(source.replace(", 8080\n", ", 0\n"), encoding="utf-8")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            script,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        started.append(process)
+        # aiohttp says where it listens on stdout, uvicorn on stderr, which is read to its end.
+        stream = process.stderr if name == "fastapi_service" else process.stdout
+        seen = ""
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", seen)):
+            line = await stream.readline()
+            assert line, seen
+            seen += line.decode()
+        return Program(process, int(found[1]))
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()

@@ -17,7 +17,7 @@ from avatarpool.service import LocalAvatarService, ServiceLimits
 
 # Far above what anything here takes, far below any timeout of the pool that a
 # failure must not wait for.
-SOON = 5.0
+SOON = 15.0
 
 
 async def until(condition: Callable[[], object]) -> None:

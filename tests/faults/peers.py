@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
 from echo import EchoDriver
@@ -43,6 +43,7 @@ class ScriptedPeer:
         tokens: Token requests so far.
         sessions: Sessions so far.
         open_sessions: Those that have not ended.
+        overrides: What of the configuration is another than usual.
     """
 
     url: str = ""
@@ -55,6 +56,7 @@ class ScriptedPeer:
     tokens: int = 0
     sessions: int = 0
     open_sessions: int = 0
+    overrides: dict[str, Any] = field(default_factory=lambda: {"close_timeout": 0.2})
 
     def config_factory(self) -> SessionConfig:
         """Return a configuration that opens a session here."""
@@ -64,9 +66,7 @@ class ScriptedPeer:
             app_id="app",
             console_endpoint_url=self.url,
             ingress_endpoint_url=self.url,
-            close_timeout=0.2,
-            handshake_timeout=0.3,
-            token_request_timeout=0.3,
+            **self.overrides,
         )
 
     async def token(self, request: web.Request) -> web.Response:
@@ -144,7 +144,7 @@ async def served(peer: Peer) -> AsyncIterator[Peer]:
         peer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield peer
         peer.token_gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while peer.open_sessions:
                 await asyncio.sleep(0.002)
     finally:

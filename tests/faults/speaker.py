@@ -44,6 +44,7 @@ class Speech:
         self.req_id = req_id
         self.is_heard = False  # whether its audio has ended
         self.is_over = False
+        self.frames_left: int | None = None  # it stops after so many more
         self._driver = EchoDriver(16000, 0)
         self._keyframes: list[bytes] = []
         self._more = asyncio.Event()
@@ -80,7 +81,7 @@ class Speaker(ScriptedPeer):
     Attributes:
         manner: How it answers an interrupt.
         first_frame: Seconds to the first frame of the requests that it takes up from now on.
-        lag: Seconds that one that stops in silence speaks on.
+        lag: Frames that one that stops in silence speaks on.
         spoke_at: When each session sent its latest frame, by the event loop's clock.
         interrupts: The requests that were interrupted, each time.
         cut_short: Those of them whose audio had not ended: an offence.
@@ -88,7 +89,7 @@ class Speaker(ScriptedPeer):
 
     manner: Manner = Manner.ENDS
     first_frame: float = FIRST_FRAME
-    lag: float = 0.0
+    lag: int = 0
     spoke_at: dict[str, float] = field(default_factory=dict)
     interrupts: list[str] = field(default_factory=list)
     cut_short: list[str] = field(default_factory=list)
@@ -130,6 +131,9 @@ class Speaker(ScriptedPeer):
                 speech.is_over = frame.end
                 self.spoke_at[name] = loop.time()
                 await websocket.send_bytes(encode(frame))
+                if speech.frames_left is not None:
+                    speech.frames_left -= 1
+                    speech.is_over |= not speech.frames_left
                 await asyncio.sleep(STEP)
 
     async def _interrupted(self, websocket: web.WebSocketResponse, speech: Speech) -> None:
@@ -140,7 +144,7 @@ class Speaker(ScriptedPeer):
         if manner is Manner.FLOWS:
             return
         if self.lag:
-            asyncio.get_running_loop().call_later(self.lag, speech.stop)
+            speech.frames_left = self.lag
             return
         had_more = speech.stop()
         if manner is Manner.ENDS and had_more:

@@ -10,8 +10,15 @@ from faults.laboratory import SOON, ids, until
 from faults.speaker import Manner
 
 from avatarpool import AvatarSDKError, RequestTimeout
+from avatarpool.pool import fading
 
 NEVER = 600.0
+
+
+@pytest.fixture
+def few_pauses(monkeypatch: pytest.MonkeyPatch):
+    """A busy machine makes pauses between frames that would be taken for their end."""
+    monkeypatch.setattr(fading, "QUIET", 0.9)
 
 
 async def test_barge_ins_cost_no_session_and_mix_no_frame():
@@ -80,7 +87,9 @@ async def test_an_answered_ping_of_long_ago_lends_nobody_a_half_open_peer():
         assert each.outcome.failed == []
 
 
-async def test_a_peer_that_vanishes_while_frames_flow_on_is_not_taken_for_one_that_stopped():
+async def test_a_peer_that_vanishes_while_frames_flow_on_is_not_taken_for_one_that_stopped(
+    few_pauses: None,
+):
     async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
         name = await leave(each, frames=1000, with_frame=True)
         await asyncio.sleep(1.5)
@@ -92,19 +101,21 @@ async def test_a_peer_that_vanishes_while_frames_flow_on_is_not_taken_for_one_th
 async def test_frames_that_come_after_the_pong_and_stop_are_no_reason_to_replace_a_session():
     async with talks(Manner.STOPS, size=1, quarantine_timeout=PATIENCE) as each:
         each.peer.first_frame = 0.2
-        each.peer.lag = 0.3
+        each.peer.lag = 10
         name = await leave(each)
         assert await until_idle(each) == name
         assert each.pool.get_stats()["frames_dropped"]
 
 
-async def test_frames_of_an_earlier_request_say_nothing_of_the_one_that_was_left():
+async def test_frames_of_an_earlier_request_say_nothing_of_the_one_that_was_left(
+    few_pauses: None,
+):
     async with talks(Manner.FLOWS, size=1, quarantine_timeout=PATIENCE) as each:
         async with each.borrowed() as conn:
             await each.begin(conn)
             await until(lambda: conn.collector.frames)
             await each.interrupt(conn)
-            each.peer.first_frame = 1.0  # of the next one, once this one is over
+            each.peer.first_frame = 2 * fading.QUIET  # of the next one, once this one is over
             await each.begin(conn)
         await until_idle(each)
         stats = each.pool.get_stats()
@@ -114,12 +125,11 @@ async def test_frames_of_an_earlier_request_say_nothing_of_the_one_that_was_left
 
 async def test_frames_between_an_interrupt_and_the_return_are_frames():
     async with talks(Manner.STOPS, size=1, quarantine_timeout=PATIENCE) as each:
-        each.peer.lag = 0.1
+        each.peer.lag = 5
         async with each.borrowed() as conn:
             await each.begin(conn)
             await each.interrupt(conn)
-            await until(lambda: each.pool.get_stats()["frames_dropped"])
-            await asyncio.sleep(0.3)  # until it has stopped
+            await until(lambda: each.pool.get_stats()["frames_dropped"] == 5)  # it has stopped
             name = conn.connection_id
         assert await until_idle(each) == name
 
@@ -164,6 +174,6 @@ async def test_an_error_for_an_interrupt_is_the_cause_if_the_next_request_times_
             each.peer.first_frame = NEVER
             await each.begin(conn)
             with pytest.raises(RequestTimeout) as caught:
-                await conn.collector.wait(0.5)
+                await conn.collector.wait(2.0)
             assert isinstance(caught.value.__cause__, AvatarSDKError)
             assert caught.value.__cause__.server_code == "3"

@@ -213,6 +213,7 @@ async def test_an_end_that_never_comes_is_asked_for_by_an_interrupt():
     async with scripted(answer) as peer, AvatarConnectionPool(1, peer.config_factory) as pool:
         async with pool.borrow() as conn:
             await conn.session.send_audio(marked_audio(1, 5), end=True)
+            await until(lambda: len(conn.collector.frames) == 4)
             with pytest.raises(RequestTimeout) as caught:
                 await conn.collector.wait(0.2)
             assert caught.value.frames == 4

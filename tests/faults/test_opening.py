@@ -24,13 +24,11 @@ from avatarpool.service import ServiceLimits
 @pytest.fixture
 async def lab() -> AsyncIterator[Laboratory]:
     async with laboratory() as lab:
-        lab.overrides |= {
-            "token_request_timeout": 0.15,
-            "connect_timeout": 0.15,
-            "handshake_timeout": 0.15,
-        }
         yield lab
 
+
+# Deadlines that are met by nothing but luck on a busy machine.
+HASTE = {"token_request_timeout": 0.15, "connect_timeout": 0.15, "handshake_timeout": 0.15}
 
 STALLS: dict[str, Callable[[Laboratory], object]] = {
     "token request": lambda lab: lab.console.gate.clear(),
@@ -47,10 +45,11 @@ STALLS: dict[str, Callable[[Laboratory], object]] = {
 @pytest.mark.parametrize("stall", STALLS)
 async def test_what_stalls_is_given_up_with_the_reason(lab: Laboratory, stall: str):
     STALLS[stall](lab)
+    lab.overrides |= HASTE
     pool = lab.pool(2)
     async with asyncio.timeout(SOON):
         with pytest.raises(PoolError, match=r"within 0\.15 s"):
-            await pool.initialize(timeout=0.3)
+            await pool.initialize(timeout=1.0)
     assert pool.get_stats()["connections_opening"] == 0
 
 
@@ -58,9 +57,11 @@ async def test_what_stalls_is_given_up_with_the_reason(lab: Laboratory, stall: s
 async def test_what_stalls_for_some_costs_only_those_and_heals(lab: Laboratory, stall: str):
     async with lab.pool(1, min_size=1, max_size=3) as pool:
         STALLS[stall](lab)
+        usual, lab.overrides = lab.overrides, lab.overrides | HASTE
         pool.resize(3)
         await until(lambda: pool.get_stats()["connections_errors"] >= 1)
         await serve(pool, 1)
+        lab.overrides = usual
         for proxy in (lab.console, lab.ingress):
             proxy.gate.set()
             proxy.on_link = lambda link: None
@@ -70,11 +71,12 @@ async def test_what_stalls_for_some_costs_only_those_and_heals(lab: Laboratory, 
 async def test_a_handshake_that_stalls_for_one_leaves_the_others():
     async with scripted() as peer:
         peer.silent = 1
+        peer.overrides["handshake_timeout"] = 2.0
         pool = AvatarConnectionPool(3, peer.config_factory)
         async with asyncio.timeout(SOON):
-            await pool.initialize(timeout=0.2)
+            await pool.initialize(timeout=1.0)
         try:
-            assert pool.total_count == 2
+            await until(lambda: pool.total_count == 2)
             await serve(pool, 1)
             await whole(pool, 3)
             assert pool.get_stats()["connections_errors"] == 1
@@ -85,8 +87,9 @@ async def test_a_handshake_that_stalls_for_one_leaves_the_others():
 async def test_handshakes_that_all_stall_fail_initialize_with_the_reason():
     async with scripted() as peer:
         peer.silent = 100
+        peer.overrides["handshake_timeout"] = 0.3
         with pytest.raises(PoolError, match=r"did not confirm the session within 0\.30 s"):
-            await AvatarConnectionPool(3, peer.config_factory).initialize(timeout=0.5)
+            await AvatarConnectionPool(3, peer.config_factory).initialize(timeout=1.5)
 
 
 @pytest.mark.parametrize("status", [503, 429])
@@ -123,7 +126,7 @@ async def test_a_service_that_is_down_at_first_is_taken_in_later(lab: Laboratory
     lab.ingress.refuse()
     pool = lab.pool(2, min_size=1)
     with pytest.raises(PoolError, match="could not be reached"):
-        await pool.initialize(timeout=0.2)
+        await pool.initialize(timeout=1.0)
     await lab.ingress.listen()
     async with lab.pool(2) as pool:
         lab.ingress.refuse()
@@ -204,9 +207,11 @@ async def test_a_key_that_was_revoked_sends_borrowers_away_until_it_is_good_agai
             await until(lambda: pool.last_open_error is not None)
             assert all(isinstance(each, AvatarSDKError) for each in waiting)
             attempts = pool.get_stats()["connections_num"]
-            for mark in range(1, 20):
-                with pytest.raises(AvatarSDKError, match="401"):
-                    await serve(pool, mark)
+            refused = await asyncio.gather(
+                *(serve(pool, mark) for mark in range(1, 20)), return_exceptions=True
+            )
+            assert all(isinstance(each, AvatarSDKError) for each in refused)
+            assert all("401" in str(each) for each in refused)
             assert pool.get_stats()["connections_num"] <= attempts + 1  # probes, one at a time
             key["api_key"] = good
             await whole(pool, 2)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from random import Random
 from unittest import mock
 
+import av
+import numpy as np
 from mutation import cut, damaged
 
 from avatarpool.audio import OpusEncoder, read, read_audio
@@ -232,7 +236,9 @@ _MAX_AUDIO_BYTES = 1 << 20
 
 
 def _wav_file(random: Random) -> bytes:
-    kind, bits = random.choice(((1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (0xFFFE, 16), (2, 4)))
+    kind, bits = random.choice(
+        ((1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64), (6, 8), (7, 8), (0xFFFE, 16), (2, 4))
+    )
     channels = random.choice((1, 1, 2, 6, 0, 255, 65535))
     rate = random.choice((16000, 8000, 44100, 48000, 4000, 384_000, 1, 0, 2**32 - 1, 11025))
     block = channels * bits // 8 % 65536
@@ -251,11 +257,45 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
 
 
+# FFmpeg's muxers and encoders of the other kinds of file.
+_OTHERS = (
+    ("mp3", "libmp3lame"),
+    ("flac", "flac"),
+    ("ipod", "aac"),
+    ("ipod", "alac"),
+    ("mp4", "aac"),
+    ("adts", "aac"),
+    ("webm", "libopus"),
+    ("ogg", "flac"),
+    ("aiff", "pcm_s24be"),
+    ("w64", "pcm_f64le"),
+)
+
+
+@cache
+def _others() -> list[bytes]:
+    return [_encoded(muxer, encoder) for muxer, encoder in _OTHERS]
+
+
+def _encoded(muxer: str, encoder: str) -> bytes:
+    file = io.BytesIO()
+    options = {"movflags": "frag_keyframe+empty_moov"} if muxer == "mp4" else {}
+    with av.open(file, "w", format=muxer, options=options) as container:
+        stream = container.add_stream(encoder, rate=48000, layout="mono")
+        samples = np.frombuffer(_speech(), np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), 0
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    return file.getvalue()
+
+
 def _make_file(random: Random) -> list[bytes]:
-    if random.random() < 0.4:
+    kind = random.random()
+    if kind < 0.3:
         return [_ogg_file(random)]
-    file = _wav_file(random)
-    return [damaged(file, _clips(), random) if random.random() < 0.6 else file]
+    file = _wav_file(random) if kind < 0.6 else random.choice(_others())
+    return [damaged(file, [*_clips(), *_others()], random) if random.random() < 0.7 else file]
 
 
 def _run_file(pieces: list[bytes]) -> None:

@@ -256,7 +256,7 @@ def test_an_interval_is_shown_as_it_was_given(seconds, shown):
 
 def test_the_dictionary_survives_json_and_holds_every_request():
     rounds = (*spec_rounds()[:2], RoundResult(3, 65.0, 2000.0, (failed(),)))
-    report = LoadReport(PLAN, rounds, 67.0, stats())
+    report = LoadReport(PLAN, rounds, 67.0, stats(), first_frames_ms=(90.0, 70.0, 80.0))
     loaded = json.loads(json.dumps(report.to_dict()))
     assert (loaded["total_requests"], loaded["ok"], loaded["failed"]) == (11, 10, 1)
     assert loaded["plan"] == {
@@ -265,7 +265,16 @@ def test_the_dictionary_survives_json_and_holds_every_request():
         "interval_seconds": 30.0,
         "pool_size": 3,
     }
-    assert loaded["duration_ms"] == {"avg": 2450.0, "min": 2200.0, "max": 2700.0}
+    assert loaded["duration_ms"] == {
+        "avg": 2450.0,
+        "min": 2200.0,
+        "max": 2700.0,
+        "p50": 2450.0,
+        "p95": 2700.0,
+        "p99": 2700.0,
+    }
+    assert loaded["first_frame_ms"] == {"p50": 80.0, "p95": 90.0, "p99": 90.0}
+    assert loaded["requests_per_second"] == pytest.approx(10 / (2.5 + 2.4 + 2.0))
     assert loaded["failures"] == {"PoolTimeout": 1}
     assert loaded["connections"] == {IDS[0]: 4, IDS[1]: 3, IDS[2]: 3}
     assert [len(result["requests"]) for result in loaded["rounds"]] == [5, 5, 1]
@@ -273,3 +282,22 @@ def test_the_dictionary_survives_json_and_holds_every_request():
     assert loaded["pool"] == stats()
     assert report.has_failures
     assert not LoadReport(PLAN, spec_rounds(), 275.0, stats()).has_failures
+
+
+def test_percentiles_and_throughput_are_said_beside_the_specifications_lines():
+    first_frames = tuple(float(ms) for ms in range(200, 0, -1))
+    report = LoadReport(PLAN, spec_rounds(), 275.0, stats(), first_frames_ms=first_frames)
+    assert report.latency_text() == (
+        "\nLatency and Throughput:\n"
+        "  Duration: p50 2450.00ms, p95 2450.00ms, p99 2700.00ms\n"
+        "  First frame: p50 100.00ms, p95 190.00ms, p99 198.00ms\n"
+        "  Requests per second: 2.1"
+    )
+
+
+def test_where_nothing_succeeded_there_are_no_percentiles():
+    report = LoadReport(PLAN, (RoundResult(1, 0.0, 5.0, (failed(),)),), 1.0, stats())
+    assert "  Duration: none\n  First frame: none\n  Requests per second: 0.0" in (
+        report.latency_text()
+    )
+    assert LoadReport(PLAN, (), 0.0, stats()).requests_per_second == 0.0

@@ -361,7 +361,7 @@ async def test_what_real_sessions_read_and_tell_is_the_pools_and_keeps_no_reques
         )
         async with pool:
             await asyncio.gather(*(asyncio.create_task(request(pool)) for _ in range(3)))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 # A send that waited had a timer, which asyncio keeps until it would be due.
                 while any(body() is not None for body in bodies):
                     await asyncio.sleep(0.02)

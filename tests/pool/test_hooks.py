@@ -41,7 +41,7 @@ async def test_hooks_make_requests_of_their_own_which_no_borrower_sees():
                 await conn.session.send_audio(marked_audio(7, 2), end=True)
                 assert marks([*await conn.collector.wait()]) == [7, 7]
                 request = conn.collector.req_id
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while pool.available_count < 2:
                     await asyncio.sleep(0.002)
             assert warm[3:] == [conn.connection_id]

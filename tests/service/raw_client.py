@@ -21,7 +21,7 @@ from avatarpool.protocol.messages import (
 from avatarpool.protocol.settings import AudioFormat
 from avatarpool.service import LocalAvatarService
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 def frame(payload: bytes, opcode: aiohttp.WSMsgType = aiohttp.WSMsgType.BINARY) -> bytes:

@@ -307,11 +307,11 @@ async def test_a_peer_that_leaves_in_a_flood_of_pings_is_no_fault(service, caplo
 
 
 async def test_a_client_that_says_nothing_is_sent_away(shell):
-    limits = ServiceLimits(handshake_timeout=0.02)
+    limits = ServiceLimits(handshake_timeout=0.5)  # enough to ask for a token
     async with shell(limits=limits) as service, connected(service) as client:
         assert await ended(client) == (
             0,
-            "expected ClientConfigureSession message within 0.02 s",
+            "expected ClientConfigureSession message within 0.5 s",
             1008,
         )
 
@@ -323,7 +323,7 @@ async def test_an_idle_session_ends_with_the_reason_and_a_normal_closure(shell):
 
 
 async def test_a_session_in_which_nothing_but_pings_come_is_idle(shell):
-    limits = ServiceLimits(idle_timeout=0.1)
+    limits = ServiceLimits(idle_timeout=0.5)
     async with shell(limits=limits) as service, in_session(service) as client:
         for _ in range(5):
             await client.socket.ping()
@@ -333,11 +333,11 @@ async def test_a_session_in_which_nothing_but_pings_come_is_idle(shell):
 
 
 async def test_a_session_lasts_so_long_and_no_longer(shell, syllable):
-    limits = ServiceLimits(max_session_duration=0.1)
+    limits = ServiceLimits(max_session_duration=0.5)
     async with shell(limits=limits) as service, in_session(service) as client:
         await client.audio("r", syllable)
 
-        assert await ended(client) == (4002, "maximum session duration of 0.1 s reached", 4002)
+        assert await ended(client) == (4002, "maximum session duration of 0.5 s reached", 4002)
     assert service.counters.requests_open == 0
 
 
@@ -425,22 +425,20 @@ async def test_a_peer_that_reads_nothing_is_cut(shell, speech):
 
 
 async def test_closing_the_service_tells_every_session(shell, speech):
-    service = shell()
+    service = shell(limits=ServiceLimits(close_timeout=60.0))  # longer than this test may take
     await service.start()
     async with in_session(service) as busy, in_session(service) as idle, connected(service) as new:
         await busy.audio("r", speech * 20, end=True)
         await busy.receive()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         closing = asyncio.ensure_future(service.close())
         assert await idle.close_code() == 1001
         assert await new.close_code() == 1001
         while not busy.socket.closed:
             await busy.socket.receive()
         assert busy.socket.close_code == 1001
-        await closing
+        async with asyncio.timeout(PATIENCE):
+            await closing
 
-        assert loop.time() - began < 2.0
     assert service.counters.connections_open == service.counters.requests_open == 0
 
 
@@ -468,7 +466,7 @@ async def test_closing_the_service_does_not_wait_for_who_does_not_answer(shell, 
         transport = client.transport
         transport.pause_reading()
         await client.audio("r", speech * 40, end=True)
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(PATIENCE):
             await service.close()
         transport.abort()
 

@@ -86,7 +86,7 @@ async def dial(
     url: str,
     handler: Handler,
     *,
-    timeout: float = 5.0,
+    timeout: float = 20.0,
     ping_interval: float | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> WebSocket:
@@ -446,7 +446,7 @@ async def test_an_unanswered_ping_ends_a_websocket(*, is_tls: bool):
     handler = Handler()
     async with server(says(), serving) as url:
         await dial(url, handler, ping_interval=0.05, ssl_context=trusting)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             ended = await handler.ended
     assert ended == Ended(None, "no answer to a ping within 0.05 s")
     assert handler.was_closing

@@ -4,36 +4,85 @@ import asyncio
 import json
 import os
 import shutil
-from contextlib import asynccontextmanager
+import subprocess
+import tempfile
+import time
+from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from playwright.async_api import async_playwright
 
+SPEECH = files("avatarpool") / "assets" / "speech.wav"
+
 _ARGUMENTS = [
+    "--headless",
     "--no-sandbox",  # CI runs as root
+    "--disable-dev-shm-usage",  # /dev/shm is small in containers
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
+    "--no-default-browser-check",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-extensions",
     "--disable-sync",
+    # Pages that tests have in the background are as quick as the one in front.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--password-store=basic",
     "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-device-for-media-stream",  # a microphone that hears somebody speak, over and over
+    f"--use-file-for-fake-audio-capture={SPEECH}",
+    "--remote-debugging-port=0",
 ]
 
 
-@asynccontextmanager
-async def chromium():
-    """A fresh browser; without Chromium the test is skipped, or fails where it must be there."""
+@contextmanager
+def chromium():
+    """A Chromium; gives its address. Without one the test is skipped, or fails where it must be."""
     executable = shutil.which("chromium")
     if executable is None:
         missing = "there is no Chromium here (on Debian: apt-get install chromium)"
         (pytest.fail if os.environ.get("REQUIRE_CHROMIUM") else pytest.skip)(missing)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = subprocess.Popen(  # noqa: S603  # what is installed here
+            [executable, *_ARGUMENTS, f"--user-data-dir={profile}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield _address(browser, Path(profile, "DevToolsActivePort"))
+        finally:
+            browser.terminate()
+            browser.wait(30)
+
+
+def _address(browser, told):
+    """Where it takes commands, once it has written that down."""
+    for _ in range(600):
+        with suppress(FileNotFoundError):
+            if (lines := told.read_text().splitlines())[1:]:
+                return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        assert browser.poll() is None, f"Chromium ended with {browser.returncode}"
+        time.sleep(0.05)
+    pytest.fail("Chromium does not say where it takes commands")
+
+
+@asynccontextmanager
+async def connected(address):
+    """A browser to make contexts in, which are closed at the end."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        browser = await playwright.chromium.connect_over_cdp(address)
         try:
             yield browser
         finally:
+            for context in browser.contexts[1:]:  # the first one is its own
+                await context.close()
             await browser.close()
 
 

@@ -1,7 +1,7 @@
 """A pool on the local service, and the page in front of it."""
 
 import pytest
-from browsing import chromium
+from browsing import chromium, connected
 from serving import serve
 
 from avatarpool import AvatarConnectionPool
@@ -19,7 +19,13 @@ async def page(pool):
         yield address
 
 
+@pytest.fixture(scope="session")
+def shared_chromium():
+    with chromium() as address:
+        yield address
+
+
 @pytest.fixture
-async def browser():
-    async with chromium() as started:
+async def browser(shared_chromium):
+    async with connected(shared_chromium) as started:
         yield started

@@ -94,8 +94,11 @@ async def test_what_is_no_number_is_told_as_0(http):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "the audio is neither WAV nor Ogg Opus: convert it"),
-        (b"GIF89a" * 100, "the audio is neither WAV nor Ogg Opus: convert it"),
+        (b"", "the file is empty: choose a file with speech in it"),
+        (
+            b"GIF89a" * 100,
+            "the audio is neither WAV, Wave64, AIFF, Ogg, MP3, AAC, FLAC, M4A nor WebM: convert it",
+        ),
         (WAV[:40], "the WAV file ends before its audio: export it again"),
         (WAV[:4000], "the WAV file is cut short"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from avatarpool import Keyframe
-from avatarpool.view.contact_sheet import write_contact_sheet
+from avatarpool.view.contact_sheet import FACE_WIDTH, spread, write_contact_sheet
 from avatarpool.view.face import pose_of
 from avatarpool.view.film import write_gif, write_mp4
 from avatarpool.view.portrait import HEIGHT, WIDTH, portrait
@@ -17,6 +17,12 @@ from avatarpool.view.portrait import HEIGHT, WIDTH, portrait
 SHUT, OPEN = Keyframe(), Keyframe(jaw_pose=(0.25, 0.0, 0.0))
 HAIR = (200, 40)  # a place within it, and one of the mouth when it is open
 MOUTH = (200, 318)
+
+
+def painted(keyframes, width=WIDTH):
+    """The keyframes' portraits, each pose painted once."""
+    portraits = {id(k): portrait(pose_of(k), width) for k in {id(k): k for k in keyframes}.values()}
+    return [portraits[id(keyframe)] for keyframe in keyframes]
 
 
 def ignore():
@@ -63,9 +69,10 @@ def test_an_mp4_shows_the_keyframes_in_step_with_the_sound():
     tone = (8000 * np.sin(np.arange(3200) * 0.2)).astype("<i2")
     pcm = bytes(2 * 3200) + tone.tobytes() + tone[:100].tobytes()  # a bit more than ten pictures
     file, ticks = io.BytesIO(), []
-    write_mp4(file, poses, pcm, 16000, lambda: ticks.append(1))
+    write_mp4(file, painted(poses), pcm, 16000, lambda: ticks.append(1), comment="a comment")
     assert len(ticks) == 10
     with av.open(io.BytesIO(file.getvalue())) as film:
+        assert film.metadata["comment"] == "a comment"
         assert [stream.codec_context.name for stream in film.streams] == ["h264", "aac"]
         audio = film.streams.audio[0]
         assert audio.duration * audio.time_base * 16000 == pytest.approx(6500, abs=16)
@@ -84,7 +91,7 @@ def test_an_mp4_shows_the_keyframes_in_step_with_the_sound():
 
 def test_a_gif_repeats_and_keeps_the_colours():
     file, ticks = io.BytesIO(), []
-    write_gif(file, [SHUT, OPEN, SHUT], lambda: ticks.append(1))
+    write_gif(file, painted([SHUT, OPEN, SHUT]), lambda: ticks.append(1), comment="a comment")
     assert len(ticks) == 3
     with Image.open(file) as film:
         assert (film.format, film.size, film.n_frames) == ("GIF", (WIDTH, HEIGHT), 3)
@@ -95,9 +102,10 @@ def test_a_gif_repeats_and_keeps_the_colours():
             assert film.info["duration"] == 40
             openings.append(opening(film))
             for place in (HAIR, MOUTH, (2, 2)):
-                painted = portrait(pose_of((SHUT, OPEN, SHUT)[number]))
-                assert np.abs(colours(film, place) - colours(painted, place)).max() < 12
+                painting = painted([(SHUT, OPEN, SHUT)[number]])[0]
+                assert np.abs(colours(film, place) - colours(painting, place)).max() < 12
     assert openings[0] < 0.03 < openings[1] > 0.05 > openings[2]
+    assert file.getvalue().endswith(b"!\xfe\x09a comment\0;")  # a comment extension, and the end
 
 
 class FullDisk(io.BytesIO):
@@ -110,13 +118,13 @@ class FullDisk(io.BytesIO):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda file, poses: write_gif(file, poses, ignore),
-        lambda file, poses: write_mp4(file, poses, bytes(32000), 16000, ignore),
+        lambda file, pictures: write_gif(file, pictures, ignore),
+        lambda file, pictures: write_mp4(file, pictures, bytes(32000), 16000, ignore),
     ],
 )
 def test_a_film_on_a_full_disk_fails_as_any_file_does(write):
     with pytest.raises(OSError, match="No space left on device"):
-        write(FullDisk(), [SHUT, OPEN] * 10)
+        write(FullDisk(), painted([SHUT, OPEN] * 10))
 
 
 @pytest.mark.parametrize(
@@ -125,16 +133,21 @@ def test_a_film_on_a_full_disk_fails_as_any_file_does(write):
 )
 def test_a_contact_sheet_is_as_large_as_its_faces_need(count, size):
     file, ticks = io.BytesIO(), []
-    write_contact_sheet(file, [SHUT] * count, count, lambda: ticks.append(1))
+    faces = painted([SHUT] * count, FACE_WIDTH)
+    write_contact_sheet(file, faces, range(count), lambda: ticks.append(1), comment="a comment")
     assert len(ticks) == count
     with Image.open(file) as sheet:
         assert (sheet.format, sheet.size) == ("PNG", size)
+        assert sheet.text == {"Comment": "a comment"}
 
 
 def test_a_contact_sheet_shows_the_clip_from_the_first_to_the_last_keyframe():
     poses = [OPEN, *[SHUT] * 98, OPEN]
     file = io.BytesIO()
-    write_contact_sheet(file, poses, len(poses), ignore)
+    numbers = spread(len(poses))
+    assert (numbers[0], numbers[-1], len(set(numbers))) == (0, 99, 24)
+    faces = painted([poses[number] for number in numbers], FACE_WIDTH)
+    write_contact_sheet(file, faces, numbers, ignore)
     with Image.open(file) as sheet:
         assert sheet.size == (1312, 1100)
         faces = [

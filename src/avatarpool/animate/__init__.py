@@ -1,12 +1,19 @@
 """Speech files to animation files, through a pool."""
 
-from avatarpool.animate.animation import SAMPLE_RATE, Animation, Tick
-from avatarpool.animate.batch import Batch, NoSession, Write
-from avatarpool.animate.clips import AUDIO_SUFFIXES, Clip, find_clips
+from avatarpool.animate.animation import Animation, Tick
+from avatarpool.animate.batch import Animated, Batch, NoSession, Write
+from avatarpool.animate.clips import (
+    SAMPLE_RATE,
+    Clip,
+    find_clips,
+    find_namesakes,
+)
+from avatarpool.animate.origin import is_made_of
+from avatarpool.animate.outputs import prepare, remove_leftovers
 
 __all__ = [
-    "AUDIO_SUFFIXES",
     "SAMPLE_RATE",
+    "Animated",
     "Animation",
     "Batch",
     "Clip",
@@ -14,4 +21,8 @@ __all__ = [
     "Tick",
     "Write",
     "find_clips",
+    "find_namesakes",
+    "is_made_of",
+    "prepare",
+    "remove_leftovers",
 ]

@@ -6,17 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from avatarpool.animate.clips import SAMPLE_RATE
 from avatarpool.pool import PooledConnection
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
-from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 Tick = Callable[[], object]
 """Called after each step of what takes long; ends it by raising."""
-
-SAMPLE_RATE = DEFAULT_SAMPLE_RATE
-"""Samples per second of the audio that is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +23,17 @@ class Animation:
     Attributes:
         pcm: Mono s16le samples at `SAMPLE_RATE`.
         frames: The messages, in order of arrival.
+        mark: Names the speech file in what is made of it; empty for none.
     """
 
     pcm: bytes = field(repr=False)
     frames: Sequence[AnimationFrame] = field(repr=False)
+    mark: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long the speech is."""
+        return len(self.pcm) / (2 * SAMPLE_RATE)
 
     def keyframes(self) -> Iterator[Keyframe]:
         """Decode the keyframes one after another: kept as objects, they are large.
@@ -42,13 +46,14 @@ class Animation:
 
 
 async def request_animation(
-    conn: PooledConnection, pcm: bytes, patience: float, tick: Tick
+    conn: PooledConnection, pcm: bytes, mark: str, patience: float, tick: Tick
 ) -> Animation:
     """Have a clip animated.
 
     Args:
         conn: Makes the request.
         pcm: Mono s16le samples at `SAMPLE_RATE`.
+        mark: The animation's.
         patience: Seconds in which the next frame must come.
         tick: Called with each frame.
 
@@ -64,4 +69,4 @@ async def request_animation(
         raise protocol_violation(
             f"request {collector.req_id} ended without a keyframe", req_id=collector.req_id
         )
-    return Animation(pcm, collector.frames)
+    return Animation(pcm, collector.frames, mark)

@@ -4,59 +4,65 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-AUDIO_SUFFIXES = frozenset({".wav", ".ogg", ".opus", ".pcm", ".raw"})
-"""Of the files in a folder that are taken for speech, in lower case."""
+from avatarpool.animate.origin import mark_of, mark_of_file
+from avatarpool.animate.outputs import writing
+from avatarpool.audio import AUDIO_SUFFIXES, read_audio
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
+
+SAMPLE_RATE = DEFAULT_SAMPLE_RATE
+"""Samples per second of the audio that is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A speech file and the file that its animation becomes."""
+    """A speech file and the file that its animation becomes.
+
+    Attributes:
+        source: The speech file.
+        output: Where the animation goes.
+        audio: The speech itself where it is no file: from a pipe.
+        stream: What the animation is written to where that is no file.
+    """
 
     source: Path
     output: Path
+    audio: bytes | None = field(default=None, repr=False, compare=False)
+    stream: BinaryIO | None = field(default=None, repr=False, compare=False)
 
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
-        """Open a file beside the output, which takes its place when the block ends well.
-
-        Otherwise nothing is left of it: an output that exists is whole.
+        """Open what becomes the output when the block ends well; otherwise nothing does.
 
         Raises:
             OSError: It cannot be written.
         """
-        output = self.output
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # With the process's number: another one may be at the same clip.
-        part = output.with_name(f".{output.name}.{os.getpid()}.part")
-        with naming(output, part):
-            try:
-                with part.open("wb") as file:
-                    yield file
-                part.replace(output)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        if self.stream is not None:
+            yield self.stream
+        else:
+            with writing(self.output) as file:
+                yield file
 
+    def read(self) -> tuple[bytes, str]:
+        """Read the speech; blocks.
 
-@contextmanager
-def naming(file: Path, part: Path | None = None) -> Iterator[None]:
-    """Have errors name the file that they are about, and not its part.
+        Returns:
+            Its samples as a session takes them, and the mark of what is made of it.
 
-    Those of a full disk name none by themselves.
-    """
-    try:
-        yield
-    except OSError as error:
-        # RequestTimeout is an OSError too, of no file.
-        if error.errno is not None and error.filename in (None, str(part)):
-            error.filename = str(file)
-        raise
+        Raises:
+            AudioError: It is no speech that can be read.
+            OSError: The file cannot be read.
+        """
+        if self.audio is not None:
+            return read_audio(self.audio, sample_rate=SAMPLE_RATE), mark_of(self.audio)
+        # The mark first: should the file change in between, the output is out of date.
+        mark = mark_of_file(self.source)
+        return read_audio(self.source, sample_rate=SAMPLE_RATE), mark
 
 
 def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
@@ -83,3 +89,8 @@ def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
         output = outputs / (source if uses[stem] > 1 else stem).relative_to(folder)
         clips.append(Clip(source, output.with_name(output.name + suffix)))
     return clips
+
+
+def find_namesakes(clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips whose outputs keep their suffix, since another's has the same name."""
+    return [clip for clip in clips if clip.source.suffix and clip.output.stem == clip.source.name]

@@ -1,8 +1,11 @@
-"""An animation as a file of numbers; docs/reference.md describes the three kinds."""
+"""An animation as a file of numbers; docs/reference.md describes the kinds."""
 
 from __future__ import annotations
 
 import json
+import math
+import zipfile
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import BinaryIO
 
@@ -10,8 +13,12 @@ import numpy as np
 
 from avatarpool.animate.animation import Animation, Tick
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.protocol.codec import encode_delimited
+from avatarpool.protocol.codec import encode, encode_delimited
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.varints import prefixed, varint
+
+MARK_FIELD = 10_000
+"""Number of the string field with the mark in the last message of a ``.pb``."""
 
 _DECIMALS = 6  # a millionth of a radian; a float32 near 1 has hardly more
 
@@ -28,26 +35,57 @@ _WIDTHS = {
 _FIELDS = [field.name for field in fields(Keyframe)]
 
 
+def write_json(animation: Animation, file: BinaryIO, tick: Tick) -> None:
+    """Write one JSON object: what it was made of, and a list of the keyframes.
+
+    Raises:
+        AvatarSDKError: As `write_jsonl`.
+    """
+    head = {
+        "source": animation.mark or None,
+        "seconds": round(animation.seconds, _DECIMALS),
+        "frames_per_second": FRAMES_PER_SECOND,
+    }
+    begin = _compact(head)[:-1] + ',"keyframes":[\n'
+    for keyframe in _keyframes(animation):
+        file.write((begin + _compact(keyframe)).encode())
+        begin = ",\n"
+        tick()
+    file.write(b"\n]}\n")
+
+
 def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
     """Write a JSON object per keyframe and line: its time in seconds and its fields.
+
+    The first says besides what they were made of.
 
     Raises:
         AvatarSDKError: A value is infinite or no number, which JSON cannot say
             (``protocolError``).
     """
-    for number, keyframe in enumerate(animation.keyframes()):
-        line: dict[str, object] = {"time": number / FRAMES_PER_SECOND}
-        for name in _FIELDS:
-            line[name] = [round(value, _DECIMALS) for value in getattr(keyframe, name)]
-        try:
-            text = json.dumps(line, separators=(",", ":"), allow_nan=False)
-        except ValueError as error:
-            raise AvatarSDKError(
-                AvatarSDKErrorCode.protocolError,
-                f"keyframe {number + 1} has a value that is infinite or no number: write .npz",
-            ) from error
-        file.write(text.encode() + b"\n")
+    source = {"source": animation.mark} if animation.mark else {}
+    for keyframe in _keyframes(animation):
+        file.write(_compact(keyframe | source).encode() + b"\n")
+        source = {}
         tick()
+
+
+def _keyframes(animation: Animation) -> Iterator[dict[str, object]]:
+    for number, keyframe in enumerate(animation.keyframes()):
+        values: dict[str, object] = {"time": number / FRAMES_PER_SECOND}
+        for name in _FIELDS:
+            field = getattr(keyframe, name)
+            if not all(map(math.isfinite, field)):
+                raise AvatarSDKError(
+                    AvatarSDKErrorCode.protocolError,
+                    f"keyframe {number + 1} has a value that is infinite or no number: write .npz",
+                )
+            values[name] = [round(value, _DECIMALS) for value in field]
+        yield values
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def write_npz(animation: Animation, file: BinaryIO, tick: Tick) -> None:
@@ -66,12 +104,25 @@ def write_npz(animation: Animation, file: BinaryIO, tick: Tick) -> None:
             values = getattr(keyframe, name)
             array[row, : len(values)] = values
         tick()
-    time = np.arange(count, dtype=np.float32) / np.float32(FRAMES_PER_SECOND)
-    np.savez_compressed(file, time=time, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
+    arrays["time"] = np.arange(count, dtype=np.float32) / np.float32(FRAMES_PER_SECOND)
+    # What np.savez_compressed does too, which has no place for the mark.
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = animation.mark.encode()
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def write_pb(animation: Animation, file: BinaryIO, tick: Tick) -> None:
-    """Write the messages as they came, each after its length as a varint."""
-    for frame in animation.frames:
+    """Write the messages as they came, each after its length as a varint.
+
+    The last one has one field more, which readers pass over as one they do not know.
+    """
+    *others, last = animation.frames
+    for frame in others:
         file.write(encode_delimited(frame))
         tick()
+    # A field that follows a serialised message belongs to it.
+    mark = varint(MARK_FIELD << 3 | 2) + prefixed(animation.mark.encode())
+    file.write(prefixed(encode(last) + mark))
+    tick()

@@ -1,16 +1,13 @@
-"""Ogg Opus in both directions, by PyAV (the extra ``opus``)."""
+"""PCM to Ogg Opus, by PyAV (the extra ``audio``)."""
 
 from __future__ import annotations
 
-import importlib
-import io
 from fractions import Fraction
-from types import ModuleType
 from typing import Any
 
+from avatarpool.audio.pyav import import_av
 from avatarpool.config import unfit_for_opus
 from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
-from avatarpool.protocol.opus import OPUS_RATE, packet_samples
 from avatarpool.protocol.settings import OPUS_SAMPLE_RATES
 
 _APPLICATIONS = {"restricted_lowdelay": "lowdelay"}  # those that FFmpeg calls otherwise
@@ -49,7 +46,7 @@ class OpusEncoder:
         problems += unfit_for_opus(frame_duration_ms, application)
         if problems:
             raise ConfigurationError("opus encoder cannot work", problems)
-        self._av = _import_av()
+        self._av = import_av("Ogg Opus cannot be written")
         self._rate = sample_rate
         self._samples = 0  # taken so far
         self.is_open = True
@@ -140,52 +137,3 @@ def is_mono_opus(data: bytes) -> bool:
     # The first page holds the identification header and nothing else: 27 bytes
     # and one segment length, then "OpusHead", a version and the channel count.
     return data[:4] == b"OggS" and data[28:36] == b"OpusHead" and data[37:38] == b"\x01"
-
-
-def decode_ogg_opus(data: bytes, sample_rate: int, *, max_bytes: int) -> bytes:
-    """Decode an Ogg Opus file to mono PCM at ``sample_rate``.
-
-    Raises:
-        AudioError: It is damaged, no Opus, or longer than ``max_bytes`` of PCM.
-        ConfigurationError: PyAV is missing.
-    """
-    av = _import_av()
-    pcm = bytearray()
-    decoded = 0  # samples; of more than two channels, those of each pair
-    try:
-        with av.open(io.BytesIO(data), format="ogg", metadata_errors="replace") as container:
-            streams = container.streams.audio
-            if not streams or streams[0].codec_context.name not in ("opus", "libopus"):
-                raise AudioError("the Ogg file holds no Opus: convert it to WAV or Ogg Opus")
-            pairs = -(-streams[0].codec_context.channels // 2)
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=sample_rate)
-            for packet in container.demux(streams[0]):
-                # Not what comes out: a file may say to drop all that was decoded.
-                decoded += packet_samples(bytes(packet)) * pairs
-                if 2 * decoded * sample_rate > max_bytes * OPUS_RATE:
-                    raise AudioError(
-                        f"the Ogg file is longer than {max_bytes} bytes of PCM: cut it into pieces"
-                    )
-                for frame in packet.decode():
-                    pcm += _resampled(resampler, frame)
-            pcm += _resampled(resampler, None)
-    except av.FFmpegError as error:
-        raise AudioError(
-            f"the Ogg file cannot be decoded ({error.strerror}): export it again"
-        ) from error
-    return bytes(pcm)
-
-
-def _resampled(resampler: Any, frame: Any) -> bytes:
-    return b"".join(bytes(part.planes[0])[: part.samples * 2] for part in resampler.resample(frame))
-
-
-def _import_av() -> ModuleType:
-    # By name and late: importing PyAV takes 100 ms and most sessions need none.
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ConfigurationError(
-            "Ogg Opus cannot be read or written",
-            ["PyAV is not installed (install avatarpool's extra 'opus', or: pip install av)"],
-        ) from error

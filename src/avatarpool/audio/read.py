@@ -6,14 +6,20 @@ import os
 from pathlib import Path
 
 from avatarpool.audio.check import check_audio
-from avatarpool.audio.opus import OpusEncoder, decode_ogg_opus, is_mono_opus
-from avatarpool.audio.wav import read_wav, to_pcm
+from avatarpool.audio.containers import AIFF, CONTAINERS, MP3, Container, sniff, tag_bytes
+from avatarpool.audio.opus import OpusEncoder, is_mono_opus
 from avatarpool.exceptions import AudioError
 from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, AudioFormat
 
 # Of the file and of what comes out of it: 35 minutes of 16 kHz speech, and still
 # little enough to hold in memory a few times over.
 MAX_AUDIO_BYTES = 64 * 1024 * 1024
+
+RAW_SUFFIXES = (".pcm", ".raw")
+AUDIO_SUFFIXES = frozenset(
+    (*RAW_SUFFIXES, *(suffix for container in CONTAINERS for suffix in container.suffixes))
+)
+"""What the names of files that `read_audio` takes end with, in lower case."""
 
 
 def read_audio(
@@ -24,11 +30,13 @@ def read_audio(
 ) -> bytes:
     """Read speech and return what a session of this rate and format sends.
 
-    WAV (8, 16, 24 or 32-bit PCM, 32-bit float; 4 to 384 kHz; channels are averaged)
-    needs no extra package. Ogg Opus is decoded for a PCM session, and PCM encoded
-    for an Ogg Opus one, with the extra ``opus``; a mono Ogg Opus file goes to an
-    Ogg Opus session as it is. A file named ``.pcm`` or ``.raw`` is taken for raw
-    s16le PCM at ``sample_rate``.
+    WAV, RF64, Wave64 and AIFF (8, 16, 24 or 32-bit PCM, 32 or 64-bit float, A-law,
+    mu-law; 4 to 384 kHz; channels are averaged) need no extra package. With the
+    extra ``audio``, MP3, FLAC, M4A (AAC, ALAC), AAC, WebM and Ogg (Opus, Vorbis,
+    FLAC) are decoded, and PCM is encoded for an Ogg Opus session; a mono Ogg Opus
+    file goes to an Ogg Opus session as it is. What a file is, its bytes tell; one of
+    no known kind that is named ``.pcm`` or ``.raw`` is taken for raw s16le PCM at
+    ``sample_rate``.
 
     It reads and converts at once and blocks while it does: call it before the
     event loop runs, or with ``asyncio.to_thread``.
@@ -41,7 +49,7 @@ def read_audio(
     Raises:
         AudioError: Damaged, empty, of an unknown kind, or larger than
             `MAX_AUDIO_BYTES`.
-        ConfigurationError: Opus at a rate it does not have, or without the extra.
+        ConfigurationError: Opus at a rate it does not have, or the extra is missing.
         OSError: The file cannot be read.
     """
     audio_format = AudioFormat(audio_format)
@@ -54,11 +62,11 @@ def read_audio(
             data = file.read(MAX_AUDIO_BYTES + 1)
     if len(data) > MAX_AUDIO_BYTES:
         raise AudioError(f"the audio is larger than {MAX_AUDIO_BYTES} bytes: cut it into pieces")
+    if not data:
+        raise AudioError(f"{_named(path)} is empty: choose a file with speech in it")
     if audio_format is AudioFormat.OGG_OPUS and is_mono_opus(data):
         return data
     pcm = _read_pcm(data, sample_rate, path)
-    if not pcm:
-        raise AudioError("the file holds no audio: choose one that has some")
     if audio_format is AudioFormat.OGG_OPUS:
         # Not "voip": its high-pass filter is for calls and turns the phase of low voices.
         return OpusEncoder(sample_rate, application="audio").encode(pcm, end=True)
@@ -66,21 +74,41 @@ def read_audio(
 
 
 def _read_pcm(data: bytes, sample_rate: int, path: Path | None) -> bytes:
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        samples, rate = read_wav(data)
-        if len(samples) * 2 * sample_rate > MAX_AUDIO_BYTES * rate:
-            raise AudioError(
-                f"the WAV file is longer than {MAX_AUDIO_BYTES} bytes at {sample_rate} Hz: "
-                "cut it into pieces"
-            )
-        from avatarpool.audio.resample import resample  # noqa: PLC0415  # numpy, for few
-
-        return to_pcm(resample(samples, rate, sample_rate))
-    if data[:4] == b"OggS":
-        return decode_ogg_opus(data, sample_rate, max_bytes=MAX_AUDIO_BYTES)
-    if path is not None and path.suffix.lower() in (".pcm", ".raw"):
+    tags = tag_bytes(data)
+    # Any kind may have such tags in front; without a look beyond them it is MP3.
+    container = sniff(memoryview(data)[tags:]) or (MP3 if tags else None)
+    if container is not None:
+        pcm = _decoded(data, container, sample_rate)
+        if not pcm:
+            raise AudioError(f"{_named(path)} holds no audio: choose one with speech in it")
+        return pcm
+    if path is not None and path.suffix.lower() in RAW_SUFFIXES:
         check_audio(data, AudioFormat.PCM_S16LE, is_first=True)
         return data
     # Bytes have no name that could be changed.
     or_rename = "" if path is None else ", or name it .pcm if it is raw 16-bit mono PCM"
-    raise AudioError(f"the audio is neither WAV nor Ogg Opus: convert it{or_rename}")
+    *names, last = (container.name for container in CONTAINERS)
+    raise AudioError(f"the audio is neither {', '.join(names)} nor {last}: convert it{or_rename}")
+
+
+def _decoded(data: bytes, container: Container, sample_rate: int) -> bytes:
+    # What only few need, numpy above all, is loaded when it is needed.
+    if container.demuxer is not None:
+        from avatarpool.audio.decoding import decode  # noqa: PLC0415
+
+        return decode(data, container, sample_rate, max_bytes=MAX_AUDIO_BYTES)
+    from avatarpool.audio.aiff import read_aiff  # noqa: PLC0415
+    from avatarpool.audio.resample import resample  # noqa: PLC0415
+    from avatarpool.audio.wav import read_wav  # noqa: PLC0415
+
+    samples, rate = (read_aiff if container is AIFF else read_wav)(data)
+    if len(samples) * 2 * sample_rate > MAX_AUDIO_BYTES * rate:
+        raise AudioError(
+            f"the {container.name} file is longer than {MAX_AUDIO_BYTES} bytes at "
+            f"{sample_rate} Hz: cut it into pieces"
+        )
+    return resample(samples, rate, sample_rate).astype("<i2", copy=False).tobytes()
+
+
+def _named(path: Path | None) -> str:
+    return "the file" if path is None else f"the file {path.name!r}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from dataclasses import replace
 from time import perf_counter
 
 from avatarpool.cli.advice import advice
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
+from avatarpool.cli.findings import Findings, State
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.streams import note
 from avatarpool.cli.target import avatar_service
@@ -27,27 +27,39 @@ from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.proxies import proxy_for
 
 
-async def examine(timeout: float) -> int:
-    """Walk the steps, print each one and return the command's exit code."""
+async def examine(timeout: float, *, is_json: bool = False) -> int:
+    """Walk the steps, print each one and return the command's exit code.
+
+    With ``is_json``, one object says the same at the end; notes go to standard error.
+    """
+    findings = Findings(is_quiet=is_json)
+    code = await _examine(findings, timeout)
+    if is_json:
+        print(json.dumps(findings.to_dict(), indent=2), flush=True)  # noqa: T201
+    elif findings.advice is not None:
+        note(findings.advice)
+    elif code == 0:
+        print("Everything works.")  # noqa: T201
+    return code
+
+
+async def _examine(findings: Findings, timeout: float) -> int:
     try:
-        with _step("environment") as say:
+        with findings.step("environment") as say:
             settings = read_settings()
             say("none set" if settings.is_empty else "all variables set")
         async with Interruptible() as scope, avatar_service(settings) as config_factory:
-            await _walk(config_factory(), timeout)
+            await _walk(findings, config_factory(), timeout)
     except ConfigurationError:
-        note("Set or correct what is named above, or unset all AVATAR_* variables.")
+        findings.advice = "Set or correct what is named above, or unset all AVATAR_* variables."
         return MISUSED
     except AvatarPoolError as error:
-        note(advice(error))
+        findings.advice = advice(error)
         return 1
-    if scope.was_interrupted:
-        return INTERRUPTED
-    print("Everything works.")  # noqa: T201
-    return 0
+    return INTERRUPTED if scope.was_interrupted else 0
 
 
-async def _walk(config: SessionConfig, timeout: float) -> None:
+async def _walk(findings: Findings, config: SessionConfig, timeout: float) -> None:
     answer = _Answer()
     config = replace(
         config,
@@ -58,14 +70,14 @@ async def _walk(config: SessionConfig, timeout: float) -> None:
         on_playback=answer.add,
         on_error=answer.fail,
     )
-    _name_proxy(config)
+    _name_proxy(findings, config)
     session = AvatarSession(config)
     try:
-        with _step("token") as say:
+        with findings.step("token") as say:
             await session.init()
             say(config.console_endpoint_url)
-        await _connect(session, config)
-        with _step("request") as say:
+        await _connect(findings, session, config)
+        with findings.step("request") as say:
             req_id = await session.send_audio(load_speech_clip(), end=True)
             await answer.wait(req_id, timeout)
             say(f"{answer.frames} frames")
@@ -73,25 +85,25 @@ async def _walk(config: SessionConfig, timeout: float) -> None:
         await session.close()
 
 
-def _name_proxy(config: SessionConfig) -> None:
-    """Print which proxy the next steps go through, if they do."""
+def _name_proxy(findings: Findings, config: SessionConfig) -> None:
+    """Show which proxy the next steps go through, if they do."""
     try:
         token, connection = (
             proxy_for(url, setting=config.proxy)
             for url in (config.console_endpoint_url, config.ingress_endpoint_url)
         )
     except ConfigurationError as error:
-        _show("proxy", "FAILED", None, str(error))
+        findings.add("proxy", State.FAILED, None, str(error))
         raise
     if token == connection:
         text = str(token)
     else:
         text = f"token: {token or 'none'}, connection: {connection or 'none'}"
     if token or connection:
-        _show("proxy", "ok", None, text)
+        findings.add("proxy", State.OK, None, text)
 
 
-async def _connect(session: AvatarSession, config: SessionConfig) -> None:
+async def _connect(findings: Findings, session: AvatarSession, config: SessionConfig) -> None:
     """Open the connection, which is two steps to whoever has to repair one of them."""
     started = perf_counter()
     try:
@@ -99,14 +111,14 @@ async def _connect(session: AvatarSession, config: SessionConfig) -> None:
     except AvatarSDKError as error:
         spent_ms = 1000 * (perf_counter() - started)
         if error.phase == "websocket_connect":
-            _show("connection", "FAILED", spent_ms, str(error))
+            findings.add("connection", State.FAILED, spent_ms, str(error))
         else:
-            _show("connection", "ok", None, config.ingress_endpoint_url)
-            _show("handshake", "FAILED", spent_ms, str(error))
+            findings.add("connection", State.OK, None, config.ingress_endpoint_url)
+            findings.add("handshake", State.FAILED, spent_ms, str(error))
         raise
     spent_ms = 1000 * (perf_counter() - started)
-    _show("connection", "ok", None, config.ingress_endpoint_url)
-    _show("handshake", "ok", spent_ms, f"connection_id={connection_id}, time of both")
+    findings.add("connection", State.OK, None, config.ingress_endpoint_url)
+    findings.add("handshake", State.OK, spent_ms, f"connection_id={connection_id}, time of both")
 
 
 class _Answer:
@@ -138,31 +150,3 @@ class _Answer:
             raise RequestTimeout(req_id, timeout, self.frames) from error
         if self._error is not None:
             raise self._error
-
-
-class _Words:
-    """What a step says of itself when it went well."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def __call__(self, text: str) -> None:
-        self.text = text
-
-
-@contextmanager
-def _step(name: str) -> Iterator[_Words]:
-    """Time a step and print its line, however it ends."""
-    started = perf_counter()
-    words = _Words()
-    try:
-        yield words
-    except AvatarPoolError as error:
-        _show(name, "FAILED", 1000 * (perf_counter() - started), str(error))
-        raise
-    _show(name, "ok", 1000 * (perf_counter() - started), words.text)
-
-
-def _show(name: str, outcome: str, spent_ms: float | None, text: str) -> None:
-    spent = "" if spent_ms is None else f"{spent_ms:.1f} ms"
-    print(f"{name:<12} {outcome:<7} {spent:>11}  {text}", flush=True)  # noqa: T201

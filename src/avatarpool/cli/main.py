@@ -13,13 +13,18 @@ from typing import Annotated
 
 import typer
 
+from avatarpool.cli.env_file import EnvFile
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
+from avatarpool.cli.help import Commands
 from avatarpool.cli.options import (
     AnimationFormat,
     DriverName,
+    file_or_dash,
     not_empty,
     number,
+    per_second,
     seconds,
+    there_or_piped,
     writable,
 )
 from avatarpool.cli.streams import open_missing_streams
@@ -28,8 +33,9 @@ from avatarpool.soak.plan import FaultMix, SoakPlan
 
 app = typer.Typer(
     name="avatarpool",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     # With locals in tracebacks, keys and tokens would be shown.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -70,13 +76,14 @@ def avatarpool(
     """Warm avatar sessions, lent one request at a time.
 
     Commands use the service that the AVATAR_* environment variables name. With
-    none of them set, they start a local one: no account is needed.
+    none of them set, they start a local one: no account is needed. The file of
+    --env-file may name it as well.
 
     \b
     Examples:
       avatarpool run --interval 2
       avatarpool service
-      avatarpool doctor
+      avatarpool doctor --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
 
 
@@ -91,7 +98,9 @@ def run(
     timeout: Annotated[float, seconds("Seconds for each request.")] = 45,
     audio: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="WAV, Ogg Opus, or raw .pcm to send."),
+        typer.Option(
+            exists=True, dir_okay=False, help="Speech to send: WAV, MP3, M4A..., or raw .pcm."
+        ),
     ] = None,
     json: Annotated[
         Path | None,
@@ -102,6 +111,7 @@ def run(
             help="Write the results to this file too.",
         ),
     ] = None,
+    _env_file: EnvFile = None,
 ) -> None:
     """Send rounds of requests through a pool, and report.
 
@@ -114,6 +124,7 @@ def run(
       avatarpool run --interval 2       the same work in half a minute
       avatarpool run --rounds 1 --requests 200 --pool-size 20
       avatarpool run --audio clip.wav --json results.json
+      avatarpool run --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.run import RunOptions, run  # noqa: PLC0415
@@ -159,6 +170,7 @@ def service(
     admin: Annotated[
         bool, typer.Option("--admin", help="Take faults over HTTP at /admin/faults.")
     ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Run the local avatar service until Ctrl-C.
 
@@ -252,11 +264,12 @@ def view(
     open: Annotated[  # noqa: A002 - the option's name
         bool, typer.Option("--open", help="Open the page in a browser, too.")
     ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Show a face that speaks, on a page, until Ctrl-C.
 
     Prints the page's address, which this machine alone can open. The page takes
-    a WAV file, the microphone or a sample, has it animated through a pool, and
+    a file, the microphone or a sample, has it animated through a pool, and
     plays the audio with the face in step.
 
     \b
@@ -279,31 +292,53 @@ def animate(
     speech: Annotated[
         Path,
         typer.Argument(
-            exists=True, help="WAV, Ogg Opus or raw .pcm; or a folder that is searched for them."
+            callback=there_or_piped,
+            help="WAV, MP3, M4A..., or raw .pcm; a folder of them; or - for standard input.",
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write; for a folder, the folder of outputs."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, or - for standard output; for a folder, the folder of outputs.",
+        ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
         AnimationFormat | None,
-        typer.Option(help="Of a folder's outputs (jsonl if left out); a file's is its suffix."),
+        typer.Option(
+            help="Of a folder's outputs and of standard output (jsonl if left out); a file's is "
+            "its suffix."
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make outputs that are there already anew.")
+        bool, typer.Option("--force", help="Make outputs anew, whatever they were made of.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep outputs, whatever they were made of.")
     ] = False,
     pool_size: Annotated[
         int, typer.Option(min=1, max=200, help="Connections to maintain: clips at the same time.")
     ] = 3,
     ttl: Annotated[float, number("Session time-to-live in minutes.", min=1, max=24 * 60)] = 10,
     timeout: Annotated[float, seconds("Seconds in which each frame must come.")] = 15.0,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            writable=True,
+            callback=writable,
+            help="Write what became of each clip to this file too.",
+        ),
+    ] = None,
+    _env_file: EnvFile = None,
 ) -> None:
     """Animate speech: a file, or a folder of them, through a pool.
 
     What the output is depends on its suffix:
 
     \b
+      .json    an object with a list of keyframes
       .jsonl   a JSON object per keyframe, with its time
       .npz     numpy arrays, a row per keyframe
       .pb      the service's messages as they came
@@ -311,24 +346,30 @@ def animate(
       .gif     ... without it
       .png     ... at 24 moments, in one picture
 
-    Pictures need the extra "render".
+    Pictures need the extra "render", and are painted by all cores.
 
-    An output is there when it is whole: the same command goes on where it was
-    interrupted. A clip that fails stops no other one and is named at the end.
-    Exits 0 if every output is there, 1 if any is not, 130 after Ctrl-C.
+    An output carries the SHA-256 of its speech file. One that was made of the
+    very same file, and is not older than it, is kept; every other one is made
+    anew. So the same command goes on where it was interrupted. An output is
+    there when it is whole.
+
+    A clip that fails stops no other one and is named at the end. Exits 0 if
+    every output is there, 1 if any is not, 130 after Ctrl-C.
 
     \b
     Examples:
       avatarpool animate speech.wav -o speech.jsonl
       avatarpool animate speech.wav -o speech.mp4
-      avatarpool animate clips/ -o animations/ --format npz --pool-size 8
+      avatarpool animate clips/ -o animations/ --format npz
+      espeak-ng --stdout "hi" | avatarpool animate - -o hi.json
+      avatarpool animate a.wav -o - --format json | jq .seconds
     """  # noqa: D301 - \b tells click to keep the lines
-    from avatarpool.cli.animate import AnimateOptions, animate  # noqa: PLC0415
-    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+    from avatarpool.cli.animate import animate  # noqa: PLC0415
+    from avatarpool.cli.animation_plan import AnimateOptions  # noqa: PLC0415
     from avatarpool.environment import read_settings  # noqa: PLC0415
 
-    options = AnimateOptions(speech, output, format, force, pool_size, ttl, timeout)
-    raise typer.Exit(run_in_loop(animate(options, read_settings())))
+    options = AnimateOptions(speech, output, format, force, keep, pool_size, ttl, timeout, json)
+    raise typer.Exit(animate(options, read_settings()))
 
 
 @app.command()
@@ -355,6 +396,7 @@ def fleet(
         ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON, once.")] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Show who has leased an account's sessions, and change how many there are.
 
@@ -382,18 +424,84 @@ def fleet(
 def doctor(
     *,
     timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of the lines.")
+    ] = False,
+    _env_file: EnvFile = None,
 ) -> None:
     """Say which step to an answer fails, and what to do.
 
     The steps: environment, token, connection, handshake, one request. Exits 0
-    if all of them work.
+    if all of them work, 1 if one fails, 2 if the environment cannot work.
 
     \b
     Examples:
       avatarpool doctor
       avatarpool doctor --timeout 3
+      avatarpool doctor --json --env-file .env
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.doctor import examine  # noqa: PLC0415
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
 
-    raise typer.Exit(run_in_loop(examine(timeout)))
+    raise typer.Exit(run_in_loop(examine(timeout, is_json=json)))
+
+
+@app.command()
+def plan(
+    *,
+    arrivals: Annotated[
+        float | None,
+        typer.Option(
+            parser=per_second, metavar="RATE", help="Borrowers: 4/s, 240/min, 14400/h, or 4."
+        ),
+    ] = None,
+    duration: Annotated[float | None, seconds("Mean seconds for which one has a session.")] = None,
+    duration_cv: Annotated[
+        float | None,
+        number(
+            "Spread of these: standard deviation over mean. 0: all equal; 1 if left out.",
+            min=0,
+            max=100,
+        ),
+    ] = None,
+    wait_p99: Annotated[
+        float, seconds("Seconds that 99 % of the borrowers wait at most.", min=0)
+    ] = 0.3,
+    budget: Annotated[
+        int | None, typer.Option(min=1, max=200_000, help="Sessions that the account allows.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            callback=file_or_dash,
+            help="JSON of get_stats() or of run --json, for what is left out; - is standard input.",
+        ),
+    ] = None,
+    over: Annotated[
+        float | None,
+        number("Seconds that get_stats() covers; run --json knows.", min=0.001, max=1e9),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how many sessions a load needs, and how long its borrowers wait.
+
+    For borrowers that come one by one (Erlang C, corrected by the spread of the
+    durations). Shown are the number needed, one less and one more: how busy
+    sessions are, which part of the borrowers waits at all, and for how long.
+    Exits 0, or 1 if --budget is fewer than needed.
+
+    \b
+    Examples:
+      avatarpool plan --arrivals 4/s --duration 3.2 --wait-p99 0.3
+      avatarpool plan --arrivals 240/min --duration 3.2 --duration-cv 0.5 --budget 15
+      avatarpool plan --from metrics.json --over 3600 --json
+      avatarpool plan --from metrics.json --arrivals 9/s
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.plan import PlanOptions, plan  # noqa: PLC0415
+
+    options = PlanOptions(
+        arrivals, duration, duration_cv, wait_p99, budget, source, over, is_json=json
+    )
+    raise typer.Exit(plan(options))

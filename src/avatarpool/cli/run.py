@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from avatarpool.audio import read_audio
 from avatarpool.cli.exit_codes import INTERRUPTED
+from avatarpool.cli.opening import open_pool
 from avatarpool.cli.screen import Screen, open_screen
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.target import avatar_service
@@ -25,7 +27,7 @@ from avatarpool.load import (
     plan_text,
     run_multiple_rounds,
 )
-from avatarpool.pool import AvatarConnectionPool
+from avatarpool.pool import AvatarConnectionPool, PoolEvent, PoolEventKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Rounds:
         self._options = options
         self._screen = screen
         self._done: list[RoundResult] = []
+        self._first_frames_ms = array("d")  # the pool's own statistics forget the oldest
+        pool.add_listener(self._follow)
 
     async def run(self, audio: bytes) -> LoadReport:
         """Open the pool and run until the last round or the first signal."""
@@ -122,15 +126,17 @@ class Rounds:
             total_seconds=0.0 if started is None else perf_counter() - started,
             pool=self._pool.get_stats(),
             was_interrupted=scope.was_interrupted,
+            first_frames_ms=tuple(self._first_frames_ms),
         )
         screen.line(report.to_text())
+        screen.line(report.latency_text())
         return report
 
     async def _initialize(self) -> None:
         size = self._options.plan.pool_size
         self._screen.line(f"Initializing connection pool with {size} connections...")
         try:
-            await self._pool.initialize()
+            await open_pool(self._pool)
         except PoolError:
             self._show_opening()
             raise
@@ -139,6 +145,10 @@ class Rounds:
     def _show_opening(self) -> None:
         pool, size = self._pool, self._options.plan.pool_size
         self._screen.line(opening_text(pool.get_stats(), size, pool.last_open_error))
+
+    def _follow(self, event: PoolEvent) -> None:
+        if event.kind is PoolEventKind.FIRST_FRAME:
+            self._first_frames_ms.append(1000 * event.seconds)
 
     def _heard(self, step: Progress) -> None:
         if isinstance(step, RoundCompleted):

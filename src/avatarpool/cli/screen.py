@@ -30,9 +30,6 @@ class Screen(Protocol):
     def advance(self, _result: object = None) -> None:
         """Count one more finished request."""
 
-    def show(self, done: float) -> None:
-        """Show how many are done, parts of them included."""
-
 
 class PlainScreen:
     """Lines on standard output, each at once, and nothing else."""
@@ -55,22 +52,18 @@ class PlainScreen:
     def advance(self, _result: object = None) -> None:
         """Lines alone tell how far the run is."""
 
-    def show(self, done: float) -> None:
-        """Lines alone tell how far the run is."""
-
 
 class BarScreen:
     """Lines on a terminal, with a bar below them that goes when the run ends.
 
     Args:
         console: The terminal.
-        total: Requests, or what else is counted, of the whole run.
-        counted: Their name.
+        total: Requests of the whole run.
     """
 
-    def __init__(self, console: Console, total: int, counted: str = "requests") -> None:
+    def __init__(self, console: Console, total: int) -> None:
         self._progress = Progress(
-            TextColumn(counted),
+            TextColumn("requests"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -100,15 +93,11 @@ class BarScreen:
         """Move the bar on."""
         self._progress.advance(self._task)
 
-    def show(self, done: float) -> None:
-        """Move the bar to where it stands; from any thread."""
-        self._progress.update(self._task, completed=done)
 
-
-def open_screen(total: int, counted: str = "requests") -> Screen:
+def open_screen(total: int) -> Screen:
     """Choose the screen that fits standard output."""
     console = terminal()
-    return PlainScreen() if console is None else BarScreen(console, total, counted)
+    return PlainScreen() if console is None else BarScreen(console, total)
 
 
 def terminal() -> Console | None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import shlex
+import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
@@ -38,7 +39,7 @@ async def serve(
     async with Interruptible(), AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(service)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # as a host's name may be to IDNA
             note(why_not_listening(error, host, port))
             return 1
         try:
@@ -67,8 +68,23 @@ def _show(environment: Mapping[str, str]) -> None:
         print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
 
 
-def why_not_listening(error: OSError, host: str, port: int) -> str:
+def why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
     """Say what kept a server from listening, and what to do."""
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is taken: choose another with --port, 0 for any free one."
-    return f"The service cannot listen on {host} port {port}: {error.strerror or error}."
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EADDRINUSE:
+        return (
+            f"Port {port} of {host} is taken: choose another with --port; "
+            "--port 0 takes any free one."
+        )
+    if code == errno.EACCES:
+        return (
+            f"Port {port} of {host} is not for this user: choose one from 1024 on with --port; "
+            "--port 0 takes any free one."
+        )
+    if code == errno.EADDRNOTAVAIL or isinstance(error, (socket.gaierror, UnicodeError)):
+        return (
+            f"{host} is no address of this machine: give --host one that is, "
+            "or leave it out for 127.0.0.1."
+        )
+    why = getattr(error, "strerror", None) or error
+    return f"Port {port} of {host} cannot be listened on: {why}."

@@ -17,7 +17,7 @@ from avatarpool.soak.soak import Soak
 from avatarpool.soak.tally import Tally
 from avatarpool.soak.troubles import BreakableService
 
-_LINE_EVERY = 10.0  # seconds, where no line can be rewritten
+_LINE_EVERY = 5.0  # seconds, where no line can be rewritten
 
 
 async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:

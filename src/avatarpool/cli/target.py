@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from avatarpool.cli.streams import note
 from avatarpool.config import SessionConfig
-from avatarpool.environment import VARIABLES, Settings
+from avatarpool.environment import Settings
 
 
 @asynccontextmanager
@@ -18,7 +18,6 @@ async def avatar_service(settings: Settings) -> AsyncIterator[Callable[[], Sessi
         return
     from avatarpool.service import LocalAvatarService  # noqa: PLC0415  # and its lips
 
-    unset = ", ".join(VARIABLES)
-    note(f"None of {unset} is set: using a local avatar service.")
+    note("No AVATAR_* account is set: using a local avatar service.")
     async with LocalAvatarService() as service:
         yield service.config_factory

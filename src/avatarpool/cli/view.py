@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import webbrowser
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from avatarpool.cli.opening import opened
 from avatarpool.cli.service import why_not_listening
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.streams import note
@@ -16,6 +18,7 @@ from avatarpool.cli.target import avatar_service
 from avatarpool.environment import Settings
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view import create_page
+from avatarpool.view.live import MAX_SECONDS
 
 _HOST = "127.0.0.1"
 _MAX_WAITING = 16  # clips that wait for a session; one more is told to come back
@@ -45,21 +48,23 @@ async def view(options: ViewOptions, settings: Settings) -> int:
         AvatarPoolError: No session could be opened.
     """
     async with Interruptible(), AsyncExitStack() as stack:
+        try:  # before anything is opened: whoever connects now waits until the page is there
+            listening = stack.enter_context(socket.create_server((_HOST, options.port)))
+        except OSError as error:
+            note(why_not_listening(error, _HOST, options.port))
+            return 1
         config_factory = await stack.enter_async_context(avatar_service(settings))
         pool = AvatarConnectionPool(
             pool_size=options.pool_size,
             config_factory=config_factory,
             max_waiting=_MAX_WAITING,
+            request_timeout=MAX_SECONDS,  # a session that is lent lives as long as somebody speaks
         )
-        await stack.enter_async_context(pool)
+        await stack.enter_async_context(opened(pool))
         page = create_page(pool, patience=options.patience)
         await page.setup()
         stack.push_async_callback(page.cleanup)
-        try:
-            await web.TCPSite(page, _HOST, options.port).start()
-        except OSError as error:
-            note(why_not_listening(error, _HOST, options.port))
-            return 1
+        await web.SockSite(page, listening).start()
         url = f"http://{_HOST}:{page.addresses[0][1]}/"
         print(url, flush=True)  # noqa: T201
         note("Open this address in a browser. Ctrl-C stops the page.")

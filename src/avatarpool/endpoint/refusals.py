@@ -221,7 +221,7 @@ def unsupported_rate(rate: int, rates: tuple[int, ...] = PCM_SAMPLE_RATES) -> En
 OPUS_UNAVAILABLE = Ending(
     POLICY_VIOLATION,
     INVALID_ARGUMENT,
-    "audio format ogg_opus needs the extra 'opus' on the server (or pip install av)",
+    "audio format ogg_opus needs the extra 'audio' on the server (or pip install av)",
 )
 
 

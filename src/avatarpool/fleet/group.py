@@ -7,13 +7,12 @@ import contextlib
 import inspect
 import itertools
 import logging
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
@@ -39,6 +38,16 @@ log = logging.getLogger("avatarpool.fleet")
 _FORGET_AFTER = 60.0
 
 _group_numbers = itertools.count(1)
+
+
+class Watcher(Protocol):
+    """What watches any number of pools, such as a collector of metrics."""
+
+    def add(self, pool: AvatarConnectionPool) -> None:
+        """Watch one more."""
+
+    def remove(self, pool: AvatarConnectionPool) -> None:
+        """Watch it no more; harmless if it was not there."""
 
 
 class AvatarPoolGroup:
@@ -88,6 +97,7 @@ class AvatarPoolGroup:
         self._options = self._checked(options, min_hold)
         self._sharing = Sharing(budget, min_hold)
         self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
+        self._watchers: tuple[Watcher, ...] = ()
         self._pools: dict[PoolKey, AvatarConnectionPool] = {}
         self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
         self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
@@ -148,6 +158,18 @@ class AvatarPoolGroup:
         self._listeners = tuple(each for each in self._listeners if each != listener)
         for pool in self._pools.values():
             pool.remove_listener(listener)
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have each pool added to what watches pools, now and later, and removed as it closes."""
+        self._watchers = (*self._watchers, watcher)
+        for pool in self._pools.values():
+            watcher.add(pool)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Have the pools watched no more; harmless if they were not."""
+        self._watchers = tuple(each for each in self._watchers if each is not watcher)
+        for pool in self._pools.values():
+            watcher.remove(pool)
 
     # --- opening and closing ----------------------------------------------------------------
 
@@ -245,6 +267,7 @@ class AvatarPoolGroup:
             return
         self._closed = asyncio.get_running_loop().create_future()
         self._sharing.stop()
+        self._lent_by.clear()  # who borrows from now on is told
         try:
             await asyncio.gather(
                 *(pool.close(timeout) for pool in self._pools.values()), *self._closers
@@ -259,16 +282,8 @@ class AvatarPoolGroup:
         loop: asyncio.AbstractEventLoop | None = getattr(self, "_loop", None)
         if loop is None or self._closed is not None:
             return
-        if not loop.is_closed():  # its pools close what they had open
-            loop.call_soon_threadsafe(self._sharing.stop)
-            if loop.is_running():
-                asyncio.run_coroutine_threadsafe(self._budget.close(), loop)
-        warnings.warn(
-            f"group {self.name!r} was forgotten: close it, or use it with async with",
-            ResourceWarning,
-            source=self,
-            stacklevel=1,
-        )
+        if not loop.is_closed():  # its pools say that they were forgotten, and close
+            loop.call_soon_threadsafe(_let_go, loop, self._sharing, self._budget)
 
     def resize(self, sessions: int) -> None:
         """Change the budget; sessions beyond it go as they come free.
@@ -374,6 +389,8 @@ class AvatarPoolGroup:
         )
         for listener in self._listeners:
             pool.add_listener(listener)
+        for watcher in self._watchers:
+            watcher.add(pool)
         pool.start()
         self._pools[key] = pool
         return pool
@@ -395,6 +412,8 @@ class AvatarPoolGroup:
         del self._pools[key]
         self._lent_by = {asked: each for asked, each in self._lent_by.items() if each is not pool}
         self._gone = total([self._gone, pool.get_stats()], [])
+        for watcher in self._watchers:
+            watcher.remove(pool)
         task = asyncio.ensure_future(pool.close(timeout=0.0))
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
@@ -413,6 +432,8 @@ class AvatarPoolGroup:
         if sizes:
             raise TypeError(f"{', '.join(sorted(sizes))}: a group's sizes are budget and warm")
         problems = negative(min_hold=min_hold) + uncallable(config_factory=self._config_factory)
+        if self._config_factory is None:
+            problems.append("config_factory is missing")
         if not all(isinstance(key, PoolKey) for key in self._warm):
             problems.append("warm has a key that is no PoolKey")
         problems += uncountable(**{f"warm[{key}]": n for key, n in self._warm.items()})
@@ -453,6 +474,12 @@ class _KeyedFactory:
     async def __call__(self, collector: AnimationCollector) -> Any:
         given = self._make(collector) if self._takes_collector else self._make()
         return self._key.applied_to(await given if inspect.isawaitable(given) else given)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, sharing: Sharing, budget: Budget) -> None:
+    """Share out nothing more for a group that was forgotten."""
+    sharing.stop()
+    sharing.closing = loop.create_task(budget.close())
 
 
 def _sweep_later(group: weakref.ref[AvatarPoolGroup], loop: asyncio.AbstractEventLoop) -> None:

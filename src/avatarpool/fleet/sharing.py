@@ -38,6 +38,7 @@ class Sharing:
         self._is_scarce = False  # whether something wants what is not there
         self._look: asyncio.Handle | None = None  # the next one
         self._look_at = inf
+        self.closing: asyncio.Task[None] | None = None  # the budget, of a forgotten group
 
     def start(self) -> None:
         """Share out from now on, in this event loop."""
@@ -104,6 +105,8 @@ class Sharing:
     def opened(self) -> None:
         """The service let one in."""
         self._budget.opened(self.now())
+        if self._is_scarce:  # what was refused before may be let in now
+            self.look_soon()
 
     # --- looking ----------------------------------------------------------------------------
 

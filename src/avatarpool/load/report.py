@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from avatarpool.load.results import LoadPlan, RequestResult, RoundResult, seconds_text
-from avatarpool.stats import ConnectionStats, PoolStats
+from avatarpool.stats import ConnectionStats, PoolStats, percentiles
 
 _RULE = "=" * 60
 _SHORT_ID = 6
@@ -25,6 +25,7 @@ class LoadReport:
         total_seconds: From the first round's start to the end.
         pool: The pool's statistics at the end, as `get_stats()` gives them.
         was_interrupted: Whether the run was stopped before its last round ended.
+        first_frames_ms: From each request's first audio to its first frame.
     """
 
     plan: LoadPlan
@@ -32,6 +33,7 @@ class LoadReport:
     total_seconds: float
     pool: PoolStats
     was_interrupted: bool = False
+    first_frames_ms: tuple[float, ...] = ()
 
     @property
     def requests(self) -> tuple[RequestResult, ...]:
@@ -43,10 +45,32 @@ class LoadReport:
         """Whether any request failed."""
         return any(result.failed for result in self.rounds)
 
+    @property
+    def requests_per_second(self) -> float:
+        """Requests that succeeded in a second of the rounds' time; rests do not count."""
+        seconds = sum(result.duration_ms for result in self.rounds) / 1000
+        return sum(result.ok for result in self.rounds) / seconds if seconds else 0.0
+
     def to_text(self) -> str:
         """The closing banner and the summary, as they are printed."""
         banner = completion_text(self.total_seconds, was_interrupted=self.was_interrupted)
         return f"{banner}\n{summary_text(self.rounds, self.pool)}"
+
+    def latency_text(self) -> str:
+        """What the summary does not say: percentiles, and how many requests a second."""
+        return "\n".join(
+            (
+                "",
+                "Latency and Throughput:",
+                f"  Duration: {_percentiles_text(self._durations_ms)}",
+                f"  First frame: {_percentiles_text(self.first_frames_ms)}",
+                f"  Requests per second: {self.requests_per_second:.1f}",
+            )
+        )
+
+    @property
+    def _durations_ms(self) -> list[float]:
+        return [request.duration_ms for request in self.requests if request.is_ok]
 
     def to_dict(self) -> dict[str, object]:
         """Everything that the report knows, in values that JSON takes.
@@ -54,7 +78,7 @@ class LoadReport:
         Durations are milliseconds where the name says so, seconds otherwise.
         """
         requests = self.requests
-        durations = [request.duration_ms for request in requests if request.is_ok]
+        durations = self._durations_ms
         return {
             "plan": asdict(self.plan),
             "was_interrupted": self.was_interrupted,
@@ -62,7 +86,9 @@ class LoadReport:
             "total_requests": len(requests),
             "ok": sum(request.is_ok for request in requests),
             "failed": sum(not request.is_ok for request in requests),
-            "duration_ms": _spread(durations),
+            "duration_ms": {**_spread(durations), **_percentiles(durations)},
+            "first_frame_ms": _percentiles(self.first_frames_ms),
+            "requests_per_second": self.requests_per_second,
             "failures": dict(Counter(r.error_kind for r in requests if r.error_kind)),
             "connections": _uses(requests),
             "rounds": [
@@ -235,6 +261,17 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     if not values:
         return {}
     return {"avg": sum(values) / len(values), "min": min(values), "max": max(values)}
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    return dict(zip(("p50", "p95", "p99"), percentiles(sorted(values)), strict=True))
+
+
+def _percentiles_text(values: Sequence[float]) -> str:
+    found = _percentiles(values)
+    return ", ".join(f"{name} {ms:.2f}ms" for name, ms in found.items()) or "none"
 
 
 def _percent(part: int, whole: int) -> float:

@@ -1,4 +1,4 @@
-"""Ogg Opus to PCM, packet by packet (RFC 7845, RFC 6716; extra ``opus``)."""
+"""Ogg Opus to PCM, packet by packet (RFC 7845, RFC 6716; extra ``audio``)."""
 
 from __future__ import annotations
 

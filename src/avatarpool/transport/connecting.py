@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from avatarpool.proxies import Proxy, ProxyFailed
 from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers
 from avatarpool.transport.client_protocol import client_protocol
-from avatarpool.transport.dialing import connect_protocol, open_socket
+from avatarpool.transport.dialing import close_socket, connect_protocol, open_socket
 from avatarpool.transport.upgrade import Upgrade, UpgradeFailed
 from avatarpool.transport.websocket import MessageHandler, WebSocket
 
@@ -94,9 +93,7 @@ async def connect(
         if not is_open:
             upgrade.abort()
             if sock is not None:
-                # A transport that is being made sees the end of the stream and closes itself.
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                close_socket(sock)
     return websocket
 
 

@@ -74,7 +74,7 @@ async def connect_protocol(
 
     Args:
         protocol: It may only hear of its connection when data comes already.
-        sock: The socket. Cancelling may leave it open.
+        sock: The socket. Failing and cancelling may leave it open: `close_socket`.
         host: Whose certificate is expected.
         port: Of the host.
         proxy: The one that was given to `open_socket`.
@@ -105,6 +105,19 @@ async def connect_protocol(
     except BaseException:
         transport.abort()
         raise
+
+
+def close_socket(sock: socket.socket) -> None:
+    """Close a socket whose connection came to nothing; its transport, if any, is aborted.
+
+    aiofastnet 1.2 closes it by itself, but for one whose peer hangs up as the TLS
+    handshake begins: that is forgotten.
+    """
+    if sock.fileno() >= 0:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        loop.remove_writer(sock)
+        sock.close()
 
 
 def _new_socket(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:

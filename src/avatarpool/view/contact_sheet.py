@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
-from avatarpool.view.face import pose_of
-from avatarpool.view.portrait import BACKGROUND, HEIGHT, WIDTH, portrait
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
+from avatarpool.view.portrait import BACKGROUND, HEIGHT, WIDTH
 
 COLUMNS, ROWS = 6, 4
 
-_FACE_WIDTH = WIDTH // 2
+FACE_WIDTH = WIDTH // 2
+"""Of each portrait on the sheet."""
+
 _FACE_HEIGHT = HEIGHT // 2
 _CELL_HEIGHT = _FACE_HEIGHT + 30  # with the time below the face
 _GAP = 16
@@ -21,45 +23,50 @@ _INK = "#39434f"
 
 
 def write_contact_sheet(
-    file: BinaryIO, keyframes: Iterable[Keyframe], count: int, tick: Callable[[], object]
+    file: BinaryIO,
+    pictures: Iterable[Image.Image],
+    numbers: Sequence[int],
+    tick: Callable[[], object],
+    *,
+    comment: str = "",
 ) -> None:
-    """Write a PNG of up to `COLUMNS` by `ROWS` faces, evenly spread over the clip.
+    """Write a PNG of faces beside each other, `COLUMNS` to a row, with their times.
 
     Args:
         file: Where to.
-        keyframes: The clip's poses.
-        count: How many those are.
-        tick: Called after each of them.
+        pictures: Portraits, `FACE_WIDTH` wide.
+        numbers: Of each one, which keyframe of the clip it shows; `spread` chooses them.
+        tick: Called after each picture.
+        comment: The picture's.
     """
-    shown = _spread(count, COLUMNS * ROWS)
-    columns = min(COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+    columns = min(COLUMNS, len(numbers))
+    rows = -(-len(numbers) // columns)
     sheet = Image.new(
         "RGB",
-        (columns * (_FACE_WIDTH + _GAP) + _GAP, rows * (_CELL_HEIGHT + _GAP) + _GAP),
+        (columns * (FACE_WIDTH + _GAP) + _GAP, rows * (_CELL_HEIGHT + _GAP) + _GAP),
         BACKGROUND,
     )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(15)
-    places = {number: place for place, number in enumerate(shown)}
-    for number, keyframe in enumerate(keyframes):
-        if number in places:
-            row, column = divmod(places[number], columns)
-            x, y = _GAP + column * (_FACE_WIDTH + _GAP), _GAP + row * (_CELL_HEIGHT + _GAP)
-            sheet.paste(portrait(pose_of(keyframe), _FACE_WIDTH), (x, y))
-            draw.text(
-                (x + _FACE_WIDTH / 2, y + _FACE_HEIGHT + 8),
-                f"{number / FRAMES_PER_SECOND:.2f} s",
-                fill=_INK,
-                font=font,
-                anchor="ma",
-            )
+    for place, (number, picture) in enumerate(zip(numbers, pictures, strict=True)):
+        row, column = divmod(place, columns)
+        x, y = _GAP + column * (FACE_WIDTH + _GAP), _GAP + row * (_CELL_HEIGHT + _GAP)
+        sheet.paste(picture, (x, y))
+        draw.text(
+            (x + FACE_WIDTH / 2, y + _FACE_HEIGHT + 8),
+            f"{number / FRAMES_PER_SECOND:.2f} s",
+            fill=_INK,
+            font=font,
+            anchor="ma",
+        )
         tick()
-    sheet.save(file, "PNG")
+    text = PngInfo()
+    text.add_text("Comment", comment)
+    sheet.save(file, "PNG", pnginfo=text)
 
 
-def _spread(count: int, at_most: int) -> list[int]:
-    """Choose so many of the numbers below ``count``, from the first to the last."""
+def spread(count: int, at_most: int = COLUMNS * ROWS) -> list[int]:
+    """Choose up to so many of the numbers below ``count``, from the first to the last."""
     if count <= at_most:
         return list(range(count))
     return [round(place * (count - 1) / (at_most - 1)) for place in range(at_most)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -11,8 +12,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
-from avatarpool.view.face import Pose, pose_of
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
+from avatarpool.view.face import Pose
 from avatarpool.view.portrait import HEIGHT, WIDTH, portrait
 
 _VideoFrame: Any = av.VideoFrame  # the stubs lack Pillow and palettes
@@ -23,27 +24,30 @@ _PALETTE_POSES: tuple[Pose, ...] = ({"jaw": 0.9}, {"jaw": 0.5, "lidLeft": 1.0, "
 
 def write_mp4(
     file: BinaryIO,
-    keyframes: Iterable[Keyframe],
+    pictures: Iterable[Image.Image],
     pcm: bytes,
     sample_rate: int,
     tick: Callable[[], object],
+    *,
+    comment: str = "",
 ) -> None:
     """Write H.264 and AAC, 25 pictures a second.
 
     Args:
         file: Where to; must be seekable.
-        keyframes: The clip's poses; they are painted and encoded one by one.
+        pictures: The clip's portraits; they are taken and encoded one by one.
         pcm: Its sound, mono s16le.
         sample_rate: Of the sound.
-        tick: Called after each keyframe.
+        tick: Called after each picture.
+        comment: The film's, behind its pictures.
     """
     with _film(file, "mp4") as container:
+        container.metadata["comment"] = comment
         video = _video(container, "libx264", "yuv420p", {"crf": "18", "preset": "veryfast"})
         audio = container.add_stream("aac", rate=sample_rate, layout="mono")
         sound = _Sound(pcm, sample_rate)
-        for keyframe in keyframes:
-            picture = _VideoFrame.from_image(portrait(pose_of(keyframe)))
-            container.mux(video.encode(picture))
+        for picture in pictures:
+            container.mux(video.encode(_VideoFrame.from_image(picture)))
             for frame in sound.take(sample_rate // FRAMES_PER_SECOND):
                 container.mux(audio.encode(frame))
             tick()
@@ -53,13 +57,20 @@ def write_mp4(
             container.mux(stream.encode(None))
 
 
-def write_gif(file: BinaryIO, keyframes: Iterable[Keyframe], tick: Callable[[], object]) -> None:
+def write_gif(
+    file: BinaryIO,
+    pictures: Iterable[Image.Image],
+    tick: Callable[[], object],
+    *,
+    comment: str = "",
+) -> None:
     """Write a GIF that repeats, 25 pictures a second in 256 colours, without sound.
 
     Args:
-        file: Where to.
-        keyframes: The clip's poses; they are painted and encoded one by one.
-        tick: Called after each keyframe.
+        file: Where to; must be seekable.
+        pictures: The clip's portraits; they are taken and encoded one by one.
+        tick: Called after each picture.
+        comment: Up to 255 characters of ASCII, behind the pictures.
     """
     colours = _palette()
     # One palette for all pictures: nothing flickers, and none has to be kept.
@@ -67,13 +78,15 @@ def write_gif(file: BinaryIO, keyframes: Iterable[Keyframe], tick: Callable[[], 
     table[:, 1:] = np.resize(np.array(colours.getpalette(), np.uint8), (256, 3))
     with _film(file, "gif") as container:
         video = _video(container, "gif", "pal8", {})
-        for keyframe in keyframes:
-            picture = portrait(pose_of(keyframe))
+        for picture in pictures:
             indices = picture.quantize(palette=colours, dither=Image.Dither.NONE)
             frame = _VideoFrame.from_ndarray((np.asarray(indices), table), format="pal8")
             container.mux(video.encode(frame))
             tick()
         container.mux(video.encode(None))
+    if comment:  # in place of the byte that ends a GIF: a comment, and that byte
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x21\xfe" + bytes((len(comment),)) + comment.encode("ascii") + b"\x00;")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The page's own server: its files, and one endpoint that takes audio and streams frames."""
+"""The page's own server: its files, and where they send audio to and have frames from."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from avatarpool.exceptions import (
 )
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.view.face import face_svg
+from avatarpool.view.live import Live
+from avatarpool.view.outlet import patient
 from avatarpool.view.speech import SAMPLE_RATE, Emit, animate
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -68,7 +70,7 @@ _TYPES = {
 
 # What each failure is answered with; the first that fits.
 _STATUS = (
-    ((AudioError, ConfigurationError), 400),  # the file, or Opus without the extra for it
+    ((AudioError, ConfigurationError), 400),  # the file, or the extra that its kind needs
     (PoolError, 503),
     (RequestTimeout, 504),
     (AvatarPoolError, 502),
@@ -78,11 +80,18 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.AppRunner:
-    """Make the server of the page, which needs a site; ``POST /animate`` is its one endpoint.
+    """Make the server of the page, which needs a site.
 
-    The audio goes there as the file is. The answer is a JSON object per line, as
-    `avatarpool.view.speech.animate` emits them; a failure is ``{"error"}`` with
-    one sentence, as the answer or, after the first frame, as the last line.
+    To ``POST /animate`` the audio goes as the file is. The answer is a JSON object
+    per line, as `avatarpool.view.speech.animate` emits them; a failure is
+    ``{"error"}`` with one sentence, as the answer or, after the first frame, as the
+    last line.
+
+    ``GET /live`` is a WebSocket. Once ``{"is_ready": true}`` has come, mono s16le
+    samples at `SAMPLE_RATE` go up in pieces of 10 to 500 ms, and ``end`` as text
+    after the last one. The same objects come down, a message each, without
+    ``loudness_db``; the server closes after the last one.
+
     Requests are answered only if they name a loopback host and come from the
     page itself or from no page at all.
 
@@ -96,6 +105,7 @@ def create_page(pool: AvatarConnectionPool, *, patience: float = 15.0) -> web.Ap
     for path, (body, content_type) in _files().items():
         app.router.add_get(path, _file(body, content_type))
     app.router.add_post("/animate", _Animator(pool, patience).answer)
+    app.router.add_get("/live", Live(pool, patience).answer)
     # Who leaves amid a clip ends it: its session is somebody else's then.
     return GuardedRunner(
         app,
@@ -119,23 +129,13 @@ class _Animator:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Animate the body; stream the frames."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        loop = asyncio.get_running_loop()
-        patience = self._patience  # that is left: a place is not held by many short waits either
 
-        async def emit(told: dict[str, object]) -> None:
-            nonlocal patience
-            began = loop.time()
-            try:
-                async with asyncio.timeout(patience):
-                    if not response.prepared:  # a failure before that has a status of its own
-                        await response.prepare(request)
-                    await response.write(json.dumps(told).encode() + b"\n")
-            except TimeoutError as error:
-                if request.transport is not None:
-                    request.transport.abort()  # closing would wait for what it does not take
-                raise ConnectionResetError("the page takes no more frames") from error
-            patience -= loop.time() - began
+        async def write(told: dict[str, object]) -> None:
+            if not response.prepared:  # a failure before that has a status of its own
+                await response.prepare(request)
+            await response.write(json.dumps(told).encode() + b"\n")
 
+        emit = patient(write, request, self._patience)
         with suppress(ConnectionResetError):  # the page has gone
             try:
                 await self._animate(request, emit)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from operator import mul
 
-from avatarpool.audio.wav import from_pcm
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 from avatarpool.protocol.messages import AnimationFrame
@@ -48,31 +48,40 @@ async def animate(pool: AvatarConnectionPool, pcm: bytes, patience: float, emit:
             ):
                 # Long clips are answered while they are still being sent.
                 group.create_task(conn.session.send_audio(pcm, end=True))
-                await _relay(frames, _loudness(pcm), emit)
+                await relay(frames, emit, _loudness(pcm))
         except ExceptionGroup as group_of_one:
             raise group_of_one.exceptions[0] from None
 
 
-async def _relay(
-    frames: AsyncIterator[AnimationFrame], loudness: Iterator[float], emit: Emit
+async def relay(
+    frames: AsyncIterator[AnimationFrame], emit: Emit, loudness: Iterator[float] | None = None
 ) -> None:
+    """Emit a request's id and its frames, as `animate` does.
+
+    Args:
+        frames: As they come.
+        emit: Takes them.
+        loudness: Of each frame's audio in dB; left out, nothing is told of it.
+    """
     is_first = True
     async for frame in frames:
         if is_first:
             await emit({"request_id": frame.req_id})
             is_first = False
         for keyframe in frame.keyframes:
-            await emit(_told(keyframe, next(loudness, _SILENCE_DB)))
+            told = _told(keyframe)
+            if loudness is not None:
+                told["loudness_db"] = round(next(loudness, _SILENCE_DB), 1)
+            await emit(told)
 
 
-def _told(keyframe: Keyframe, loudness_db: float) -> dict[str, object]:
+def _told(keyframe: Keyframe) -> dict[str, object]:
     lids = keyframe.eye_lid or (0.0,)
     return {
         # A tenth of a pixel on a 4K screen needs no more digits.
         "pose": {name: round(value, 4) for name, value in pose_of(keyframe).items()},
         "jaw_rad": round(_finite(*keyframe.jaw_pose[:1]), 4),
         "lids": round(_finite(sum(lids) / len(lids)), 3),
-        "loudness_db": round(loudness_db, 1),
     }
 
 
@@ -83,7 +92,9 @@ def _finite(value: float = 0.0) -> float:
 
 def _loudness(pcm: bytes) -> Iterator[float]:
     """Loudness of each frame's 40 ms."""
-    samples = from_pcm(pcm)
+    samples = array("h", pcm)
+    if sys.byteorder == "big":
+        samples.byteswap()
     size = SAMPLE_RATE // FRAMES_PER_SECOND
     for start in range(0, len(samples), size):
         yield _level_db(samples[start : start + size])

@@ -2,7 +2,8 @@
 
 import { FRAMES_PER_SECOND } from "./speech.js";
 
-const [NARROWEST, WIDEST] = [2, 6]; // seconds
+const NARROWEST = 2; // seconds
+export const WIDEST = 6;
 const HEARD = 2 / 3; // the share of a moving window that was heard already
 // Each curve's share of the height, from the bottom.
 const CURVES = [
@@ -16,11 +17,14 @@ export class Chart {
   #pen;
   #colors = null;
   #lineWidth = 1;
+  #axis = 0; // its height
+  #font = "";
   #last = [[], 0, 0];
 
   constructor(canvas) {
     this.#canvas = canvas;
     this.#pen = canvas.getContext("2d");
+    this.repaint();
     new ResizeObserver(() => this.repaint()).observe(canvas);
   }
 
@@ -28,7 +32,10 @@ export class Chart {
   repaint() {
     const style = getComputedStyle(this.#canvas);
     this.#colors = (name) => style.getPropertyValue(`--${name}`);
-    this.#lineWidth = parseFloat(style.fontSize) * 0.12 * devicePixelRatio;
+    const size = parseFloat(style.fontSize) * devicePixelRatio;
+    this.#lineWidth = 0.12 * size;
+    this.#axis = 1.5 * size;
+    this.#font = `${0.75 * size}px ${style.fontFamily}`;
     this.#canvas.width = this.#canvas.clientWidth * devicePixelRatio;
     this.#canvas.height = this.#canvas.clientHeight * devicePixelRatio;
     this.draw(...this.#last);
@@ -38,13 +45,14 @@ export class Chart {
     this.#last = [frames, time, duration];
     const { width, height } = this.#canvas;
     const pen = this.#pen;
-    const length = duration || frames.length / FRAMES_PER_SECOND;
+    const length = duration || frames.length / FRAMES_PER_SECOND || WIDEST;
     const span = Math.min(WIDEST, Math.max(NARROWEST, length));
     const from = Math.max(0, Math.min(length - span, time - HEARD * span));
     const x = (seconds) => ((seconds - from) / span) * width;
     pen.clearRect(0, 0, width, height);
-    if (!frames.length) return;
     pen.lineWidth = this.#lineWidth;
+    this.#seconds(from, span, x);
+    if (!frames.length) return;
     pen.lineJoin = "round";
     const first = Math.max(0, Math.floor(from * FRAMES_PER_SECOND) - 1);
     const shown = frames.slice(first, first + span * FRAMES_PER_SECOND + 3);
@@ -52,16 +60,33 @@ export class Chart {
     for (const curve of CURVES) this.#curve(curve, shown, middle);
     pen.fillStyle = this.#colors("card");
     pen.globalAlpha = 0.6; // what is still to be heard is pale
-    pen.fillRect(x(time), 0, width, height);
+    pen.fillRect(x(time), 0, width, height - this.#axis);
     pen.globalAlpha = 1;
     pen.fillStyle = this.#colors("ink");
-    pen.fillRect(x(time) - pen.lineWidth / 2, 0, pen.lineWidth, height);
+    pen.fillRect(x(time) - pen.lineWidth / 2, 0, pen.lineWidth, height - this.#axis);
+  }
+
+  /** Draws the axis of time, below the curves. */
+  #seconds(from, span, x) {
+    const { width, height } = this.#canvas;
+    const pen = this.#pen;
+    const top = height - this.#axis;
+    pen.font = this.#font;
+    pen.textBaseline = "middle";
+    pen.fillStyle = this.#colors("line");
+    pen.fillRect(0, top, width, pen.lineWidth / 2);
+    for (let second = Math.ceil(from); second < from + span; second++) {
+      pen.fillStyle = this.#colors("line");
+      pen.fillRect(x(second), top, pen.lineWidth / 2, this.#axis);
+      pen.fillStyle = this.#colors("quiet");
+      pen.fillText(`${second} s`, x(second) + 0.3 * this.#axis, top + this.#axis / 2);
+    }
   }
 
   #curve({ name, isFilled, value }, shown, middle) {
-    const { height } = this.#canvas;
+    const height = this.#canvas.height - this.#axis;
     const pen = this.#pen;
-    const y = (share) => height * (0.95 - 0.88 * Math.min(1, share));
+    const y = (share) => height * (0.97 - 0.9 * Math.min(1, share));
     pen.beginPath();
     shown.forEach((frame, i) => pen.lineTo(middle(i), y(value(frame))));
     if (isFilled) {

@@ -3,16 +3,21 @@
 import "./theme.js"; // before the face, which is fetched: nobody is to see the other theme first
 import "./avatar-face.js";
 import { Chart } from "./chart.js";
+import { Clip } from "./clip.js";
 import { idlePose } from "./idle.js";
-import { Recorder } from "./recorder.js";
-import { FRAMES_PER_SECOND, Speech } from "./speech.js";
+import { LiveSpeech } from "./live.js";
+import { Meter } from "./meter.js";
+import { Microphone, wav } from "./microphone.js";
+import { FRAMES_PER_SECOND } from "./speech.js";
 
 const MAX_FILE_BYTES = 32 * 1024 * 1024; // the server's limit: it would cut a longer upload off
 const LONGEST_RECORDING = 60; // seconds
+const LONGEST_LIVE = 120; // seconds; the server's limit
 const AHEAD = 5; // frames, 200 ms, that are there before the audio starts
 const MICROPHONE_TROUBLE = {
   NotAllowedError: "The browser does not let this page use the microphone: allow it in the address bar.",
-  NotFoundError: "There is no microphone to record from.",
+  NotFoundError: "There is no microphone: connect one, and try again.",
+  NotReadableError: "The microphone cannot be used: see whether another program has it.",
 };
 const PATIENCE_MS = 2000; // without a frame before the page says whom it waits for
 const SETTLING = 0.12; // seconds in which the face lets go of its last frame
@@ -21,8 +26,9 @@ const at = (id) => document.getElementById(id);
 const [face, audio, status] = [at("face"), at("audio"), at("status")];
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const chart = new Chart(at("chart"));
-let speech = null;
-let recorder = null;
+const meter = new Meter(at("level"), at("heard"), at("elapsed"), stillness);
+let speech = null; // a clip, or live
+let microphone = null; // while it is on
 let last = { pose: {}, time: 0 }; // the last frame that was shown, and when
 
 function say(text, isProblem = false) {
@@ -33,37 +39,48 @@ function say(text, isProblem = false) {
 // --- speaking ------------------------------------------------------------------
 
 function fallSilent() {
+  microphone?.close();
+  microphone = null;
+  showMeter(false);
   speech?.cancel();
   speech = null;
   URL.revokeObjectURL(audio.src);
   audio.removeAttribute("src");
   audio.load();
-  tellOfRequest("none", "–", 0);
+  tellOfRequest(null);
 }
 
-function tellOfRequest(id, first, frames) {
-  [at("request").textContent, at("first").textContent, at("frames").textContent] = [id, first, frames];
+function tellOfRequest(current) {
+  const { requestId = "none", firstFrameMs, frames = [], lag } = current ?? {};
+  const first = current ? (firstFrameMs === null ? "…" : `${Math.round(firstFrameMs)} ms`) : "–";
+  at("request").textContent = requestId || "…";
+  at("first").textContent = first;
+  at("frames").textContent = frames.length;
+  at("lag").textContent = lag ? `${Math.round(1000 * lag)} ms` : "–";
+}
+
+/** Says whom the page waits for, if a frame of a request is long in coming. */
+function sayIfLate(current) {
+  setTimeout(() => {
+    if (current === speech && !current.frames.length && !current.isOver) say("Waiting for the service…");
+  }, PATIENCE_MS);
 }
 
 async function speak(blob, name) {
-  recorder?.discard();
   fallSilent();
   if (blob.size > MAX_FILE_BYTES) {
     say(`${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB: choose a shorter one.`, true);
     return;
   }
-  const current = (speech = new Speech(name));
+  const current = (speech = new Clip(name, audio));
   audio.src = URL.createObjectURL(blob);
-  tellOfRequest("…", "…", 0);
+  tellOfRequest(current);
   say(`Sending ${name}…`);
-  setTimeout(() => {
-    if (current === speech && !current.frames.length) say("Waiting for the service…");
-  }, PATIENCE_MS);
+  sayIfLate(current);
   try {
     await current.request(blob, () => {
-      const { requestId, firstFrameMs, frames } = current;
-      tellOfRequest(requestId, firstFrameMs === null ? "…" : `${Math.round(firstFrameMs)} ms`, frames.length);
-      if (frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
+      tellOfRequest(current);
+      if (current.frames.length >= audio.currentTime * FRAMES_PER_SECOND + AHEAD) play(current);
     });
     if (!current.frames.length) throw new Error("the service gave no keyframe");
     play(current);
@@ -85,13 +102,13 @@ async function play(current) {
   } catch (error) {
     if (current !== speech || error.name === "AbortError") return;
     if (error.name === "NotAllowedError") say("Press play to hear it.");
-    else say("This browser cannot play that file: convert it to 16-bit WAV.", true);
+    else say("This browser cannot play that file: convert it to WAV.", true);
   }
 }
 
 /** Holds the audio where the service is slower than speech: the face would be left behind. */
 function keepStep() {
-  if (!speech?.isStarted || speech.isOver || audio.paused) return;
+  if (!(speech instanceof Clip) || !speech.isStarted || speech.isOver || audio.paused) return;
   if (audio.currentTime * FRAMES_PER_SECOND < speech.frames.length) return;
   speech.isAwaited = true;
   audio.pause();
@@ -106,7 +123,7 @@ function sentence(error) {
 
 function tellOf(event, sentence) {
   audio.addEventListener(event, () => {
-    if (speech && !speech.isAwaited && !status.classList.contains("problem")) say(sentence());
+    if (speech instanceof Clip && !speech.isAwaited && !status.classList.contains("problem")) say(sentence());
   });
 }
 
@@ -142,30 +159,84 @@ addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   const [file] = event.dataTransfer.files;
   if (file) speak(file, file.name);
-  else say("That is no file: drop a WAV file.", true);
+  else say("That is no file: drop an audio file.", true);
 });
 
-at("record").addEventListener("click", async () => {
-  const button = at("record");
-  if (recorder) {
-    recorder.stop();
-    return;
-  }
-  fallSilent();
-  recorder = new Recorder(LONGEST_RECORDING);
-  button.className = "recording";
-  button.textContent = "Stop";
-  try {
-    const wav = await recorder.record(() => say(`Recording, ${LONGEST_RECORDING} s at most.`));
-    if (wav) speak(wav, "the recording");
-  } catch (error) {
-    say(MICROPHONE_TROUBLE[error.name] ?? "Nothing was recorded: try again, and longer.", true);
-  } finally {
-    recorder = null;
-    button.className = "";
-    button.textContent = "Record";
-  }
+// --- the microphone ----------------------------------------------------------------
+
+function showMeter(isShown) {
+  at("microphone").hidden = !isShown;
+  audio.hidden = isShown; // there is nothing to play meanwhile
+}
+
+/** Has each piece that the microphone hears metered and used, until it is off. */
+async function listen(mine, onPiece) {
+  meter.begin(mine.longest);
+  showMeter(true);
+  await mine.listen((piece, level_db) => {
+    meter.show(level_db);
+    onPiece(piece, level_db);
+  });
+}
+
+/** Makes a button put the microphone on, and off again; `use` has it meanwhile. */
+function atMicrophone(button, longest, use) {
+  const label = button.textContent;
+  let own = null;
+  button.addEventListener("click", async () => {
+    if (own) {
+      own.close();
+      return;
+    }
+    fallSilent();
+    const mine = (own = microphone = new Microphone(longest));
+    button.className = "on";
+    button.textContent = "Stop";
+    try {
+      await use(mine);
+    } catch (error) {
+      if (mine === microphone) say(MICROPHONE_TROUBLE[error.name] ?? sentence(error), true);
+    } finally {
+      mine.close();
+      if (mine === microphone) {
+        microphone = null;
+        showMeter(false);
+      }
+      own = null;
+      button.className = "";
+      button.textContent = label;
+    }
+  });
+}
+atMicrophone(at("record"), LONGEST_RECORDING, async (mine) => {
+  await mine.open();
+  if (mine !== microphone) return;
+  say(`Recording, ${LONGEST_RECORDING} s at most.`);
+  const pieces = [];
+  await listen(mine, (piece) => pieces.push(piece));
+  if (mine !== microphone) return; // another source took its place
+  if (!pieces.length) throw new Error("nothing was recorded: try again, and longer");
+  speak(wav(pieces), "the recording");
 });
+
+atMicrophone(at("live"), LONGEST_LIVE, async (mine) => {
+  await mine.open();
+  if (mine !== microphone) return;
+  const current = (speech = new LiveSpeech("you"));
+  tellOfRequest(current);
+  sayIfLate(current);
+  const answered = current.request(
+    () => say(`Live, ${LONGEST_LIVE} s at most: speak.`),
+    () => tellOfRequest(current),
+  );
+  listen(mine, (piece, level_db) => current.hear(piece, level_db)).then(() => current.end());
+  await answered;
+  if (mine !== microphone) return;
+  if (!current.frames.length) throw new Error("nothing was heard: try again, and longer");
+  say("Done.");
+});
+
+addEventListener("pagehide", fallSilent); // a page that is kept for later keeps no session
 
 // --- each picture ------------------------------------------------------------------
 
@@ -173,9 +244,7 @@ function draw() {
   requestAnimationFrame(draw);
   keepStep();
   const now = performance.now() / 1000;
-  const time = audio.currentTime;
-  const isSpeaking = speech?.isStarted && !audio.ended && (!audio.paused || time > 0);
-  const frame = isSpeaking ? speech.at(time) : null;
+  const frame = speech?.isShown ? speech.at(speech.time) : null;
   if (frame) last = { pose: frame.pose, time: now };
   const idle = stillness.matches ? {} : idlePose(now);
   // Let go of the last frame little by little, so that nothing jumps.
@@ -186,7 +255,8 @@ function draw() {
   }
   if (!frame) for (const lid of ["lidLeft", "lidRight"]) pose[lid] = Math.max(pose[lid] ?? 0, idle[lid] ?? 0);
   face.pose = pose;
-  chart.draw(speech?.frames ?? [], time, audio.duration);
+  chart.draw(speech?.frames ?? [], speech?.time ?? 0, speech?.duration);
+  at("promise").hidden = Boolean(speech?.frames.length);
   tell(frame);
 }
 

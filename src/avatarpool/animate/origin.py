@@ -1,0 +1,68 @@
+"""Which speech an output was made of: every format carries a mark of it.
+
+The mark is a short ASCII text with the SHA-256 of the speech file. Each format
+has a place for it, near one of its ends, that its readers pass over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+_PREFIX = "avatarpool:sha256:"
+_MARK = re.compile(rb"avatarpool:sha256:[0-9a-f]{64}(?![0-9a-f])")
+_REACH = 64 * 1024  # bytes from either end within which the mark is looked for
+
+
+def mark_of(audio: bytes) -> str:
+    """Return the mark of what is made of these bytes."""
+    return _PREFIX + hashlib.sha256(audio).hexdigest()
+
+
+def mark_of_file(source: Path) -> str:
+    """Return the mark of what is made of this file; none (empty) of a pipe, which reads once.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not source.is_file():
+        return ""
+    with source.open("rb") as file:
+        return _PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_made_of(output: Path, source: Path) -> bool:
+    """Whether the output is there, was made of just this speech, and is not older than it.
+
+    Where either cannot be read the answer is no: making the output anew says why.
+    """
+    try:
+        if not (output.is_file() and source.is_file()):
+            return False
+        if output.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            return False
+        mark = read_mark(output)
+        return bool(mark) and mark == mark_of_file(source)
+    except OSError:
+        return False
+
+
+def read_mark(output: Path) -> str:
+    """Return the mark that an output carries, or nothing (empty).
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with output.open("rb") as file:
+        head = file.read(_REACH)
+        _seek_tail(file, len(head))
+        found = _MARK.findall(head) or _MARK.findall(file.read(_REACH))
+    return found[-1].decode() if found else ""
+
+
+def _seek_tail(file: BinaryIO, begin: int) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(min(begin, size), size - _REACH))
