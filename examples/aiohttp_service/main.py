@@ -6,19 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
-import wave
-from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from email.message import Message
 
 from aiohttp import BodyPartReader, http_exceptions, web
 
-from avatarpool import AudioFormat, AvatarConnectionPool, SessionConfig
-from avatarpool.audio import check_audio, read_audio
+from avatarpool import AvatarConnectionPool, SessionConfig
+from avatarpool.audio import read_audio
 from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
@@ -28,7 +24,6 @@ from avatarpool.exceptions import (
     PoolError,
     RequestTimeout,
 )
-from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 from avatarpool.service import LocalAvatarService
 
 HOST, PORT = "127.0.0.1", 8080
@@ -38,6 +33,7 @@ BORROW_TIMEOUT = 10.0  # seconds that a request waits for a connection
 REQUEST_TIMEOUT = 45.0  # seconds that it then waits for its last frame
 UPLOAD_TIMEOUT = 60.0  # seconds for a whole upload
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_PARTS = 20  # of a form; each takes time, and nobody else is served meanwhile
 
 # What each failure is answered with; the first that fits.
 STATUS = (
@@ -68,7 +64,8 @@ async def animate(request: web.Request) -> web.Response:
     Served with ``handler_cancellation``, it is cancelled wherever it is when its client
     leaves, and the connection is somebody else's.
     """
-    audio = await asyncio.to_thread(to_speech, *await read_upload(request))
+    upload, content_type = await read_upload(request)
+    audio = await asyncio.to_thread(read_audio, upload, content_type=content_type)
     async with request.app[avatar_pool].borrow(timeout=BORROW_TIMEOUT) as conn:
         request_id = await conn.session.send_audio(audio, end=True)
         frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
@@ -85,47 +82,23 @@ async def read_upload(request: web.Request) -> tuple[bytes, str]:
             if request.content_type != "multipart/form-data":
                 return await request.read(), request.headers.get("Content-Type", "")
             file: tuple[bytes, str] | None = None
+            count = 0
             async for part in await request.multipart():
+                count += 1
+                if count > MAX_PARTS:
+                    raise AudioError(f"the form has more than {MAX_PARTS} parts: send one file")
                 if file is None and isinstance(part, BodyPartReader) and part.filename:
                     body = await part.read(decode=True)  # as bounded as a whole body
                     file = bytes(body), part.headers.get("Content-Type", "")
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except AudioError:
+        raise
     except _DAMAGED as error:
         raise AudioError("the upload is damaged: send it again") from error
     if file is None:
         raise AudioError("the form has no file: send one, as curl -F file=@speech.wav does")
     return file
-
-
-def to_speech(body: bytes, content_type: str) -> bytes:
-    """Convert an upload to what the sessions take; call it in a thread, for it blocks."""
-    if not body:
-        raise AudioError("the upload is empty: send a speech file")
-    header = Message()
-    header["Content-Type"] = content_type
-    kind = header.get_content_type()
-    if kind not in ("audio/pcm", "audio/l16"):
-        try:
-            return read_audio(body)
-        except AudioError as error:
-            raw = f"raw 16-bit mono PCM needs Content-Type: audio/pcm;rate={DEFAULT_SAMPLE_RATE}"
-            raise AudioError(f"{error} ({raw})") from error
-    rates = {str(rate): rate for rate in PCM_SAMPLE_RATES}
-    rate = rates.get(str(header.get_param("rate", DEFAULT_SAMPLE_RATE)))
-    if rate is None or str(header.get_param("channels", 1)) != "1":
-        raise AudioError(f"raw PCM must be mono, at a rate of {', '.join(rates)} Hz")
-    check_audio(body, AudioFormat.PCM_S16LE, is_first=True)
-    samples = array("h", body)
-    if (kind == "audio/l16") is (sys.byteorder == "little"):  # it is big-endian (RFC 2586)
-        samples.byteswap()
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(rate)
-        wav.writeframes(samples.tobytes())
-    return read_audio(file.getvalue())
 
 
 @routes.get("/stats")

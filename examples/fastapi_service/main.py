@@ -7,14 +7,10 @@ The lifespan is Starlette's, and works the same without FastAPI.
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
-import wave
-from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
-from email.message import Message
 from typing import TypedDict
 
 import uvicorn
@@ -23,11 +19,10 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Message as Event
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
-from avatarpool import AudioFormat, AvatarConnectionPool, AvatarSession, SessionConfig
-from avatarpool.audio import check_audio, read_audio
+from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
+from avatarpool.audio import read_audio
 from avatarpool.environment import VARIABLES, Settings
 from avatarpool.exceptions import (
     AudioError,
@@ -37,7 +32,6 @@ from avatarpool.exceptions import (
     PoolError,
     RequestTimeout,
 )
-from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 from avatarpool.service import LocalAvatarService
 
 HOST, PORT = "127.0.0.1", 8080
@@ -93,7 +87,7 @@ async def animate(request: Request, *, keyframes: str = "") -> dict[str, object]
     pool: AvatarConnectionPool = request.state.pool
 
     async def work() -> dict[str, object]:
-        audio = await asyncio.to_thread(to_speech, upload, content_type)
+        audio = await asyncio.to_thread(read_audio, upload, content_type=content_type)
         async with pool.borrow(timeout=BORROW_TIMEOUT) as conn:
             request_id = await conn.session.send_audio(audio, end=True)
             frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
@@ -144,7 +138,7 @@ def bounded(receive: Receive) -> Receive:
     """Refuse a body beyond the limit, as soon as it is."""
     received = 0
 
-    async def receive_bounded() -> Event:
+    async def receive_bounded() -> Message:
         nonlocal received
         event = await receive()
         received += len(event.get("body", b""))
@@ -153,36 +147,6 @@ def bounded(receive: Receive) -> Receive:
         return event
 
     return receive_bounded
-
-
-def to_speech(body: bytes, content_type: str) -> bytes:
-    """Convert an upload to what the sessions take; call it in a thread, for it blocks."""
-    if not body:
-        raise AudioError("the upload is empty: send a speech file")
-    header = Message()
-    header["Content-Type"] = content_type
-    kind = header.get_content_type()
-    if kind not in ("audio/pcm", "audio/l16"):
-        try:
-            return read_audio(body)
-        except AudioError as error:
-            raw = f"raw 16-bit mono PCM needs Content-Type: audio/pcm;rate={DEFAULT_SAMPLE_RATE}"
-            raise AudioError(f"{error} ({raw})") from error
-    rates = {str(rate): rate for rate in PCM_SAMPLE_RATES}
-    rate = rates.get(str(header.get_param("rate", DEFAULT_SAMPLE_RATE)))
-    if rate is None or str(header.get_param("channels", 1)) != "1":
-        raise AudioError(f"raw PCM must be mono, at a rate of {', '.join(rates)} Hz")
-    check_audio(body, AudioFormat.PCM_S16LE, is_first=True)
-    samples = array("h", body)
-    if (kind == "audio/l16") is (sys.byteorder == "little"):  # it is big-endian (RFC 2586)
-        samples.byteswap()
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(rate)
-        wav.writeframes(samples.tobytes())
-    return read_audio(file.getvalue())
 
 
 @app.get("/stats")

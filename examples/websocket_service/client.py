@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType
 
-from avatarpool import AudioError
+from avatarpool import AvatarPoolError
 from avatarpool.audio import read_audio
 from avatarpool.load import load_speech_clip
 from avatarpool.protocol.codec import decode
@@ -109,7 +109,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         speech = read_audio(options.speech) if options.speech else load_speech_clip()
-    except (AudioError, OSError) as error:
+    except (AvatarPoolError, OSError) as error:  # unreadable, or it needs an extra
         print(f"{options.speech} cannot be used: {error}", file=sys.stderr)
         return 2
     try:

@@ -83,6 +83,7 @@ async def converse(ws: web.WebSocketResponse, request: web.Request) -> None:
             if conversation.heard_bytes > MAX_HEARD_BYTES:
                 await send({"type": "error", "error": "more audio came than is kept: send slower"})
                 await ws.close(code=WSCloseCode.MESSAGE_TOO_BIG)
+            await asyncio.sleep(0)  # who sends thousands at once holds nobody up
         conversation.speaking.cancel()
 
 

@@ -25,6 +25,9 @@ from avatarpool.exceptions import (
 )
 from avatarpool.service import LocalAvatarService
 
+# aiohttp's own reader of forms calls it, where a part ends amid what has come.
+pytestmark = pytest.mark.filterwarnings("ignore:unread_data:DeprecationWarning")
+
 
 @asynccontextmanager
 async def aiohttp_server(example, listener):
@@ -156,14 +159,12 @@ async def test_many_posts_at_once_share_the_pool(client, speech):
 @pytest.mark.parametrize(
     ("body", "headers", "sentence"),
     [
-        (b"no audio at all", {}, "raw 16-bit mono PCM needs Content-Type: audio/pcm;rate=16000"),
+        (b"no audio at all", {}, "send Content-Type: audio/pcm;rate=16000"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", {}, "WAV file"),
         (b"odd", {"Content-Type": "audio/pcm"}, "3 bytes"),
-        (b"odd", {"Content-Type": "audio/pcm;rate=24000"}, "3 bytes"),
         (b"", {"Content-Type": "audio/pcm"}, "empty"),
         (b"", {}, "empty"),
-        (b"even", {"Content-Type": "audio/pcm;rate=11"}, "at a rate of 8000, 16000, "),
-        (b"even", {"Content-Type": "audio/L16;rate=16000;channels=2"}, "must be mono"),
+        (b"even", {"Content-Type": "audio/pcm;rate=11"}, "name its rate"),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", {"Content-Type": "audio/pcm"}, "WAV file"),
     ],
 )
@@ -196,6 +197,13 @@ async def test_a_form_that_is_damaged_or_has_no_file_is_told_in_a_sentence(
     assert status == 400
     assert answer["error"]
     assert (await post(client, speech))[0] == 200
+
+
+async def test_a_form_of_thousands_of_parts_is_refused_although_it_has_a_file(client, speech):
+    status, answer = await post(client, a_file(speech, before=["comment"] * 2000))
+    assert status == 400
+    assert "more than 20 parts" in answer["error"] or "Too many fields" in answer["error"]
+    assert (await post(client, a_file(speech)))[0] == 200
 
 
 @pytest.mark.parametrize("value", ["0", "false", "no", "", "maybe"])

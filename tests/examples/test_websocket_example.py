@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from contextlib import asynccontextmanager
@@ -327,7 +328,26 @@ async def test_clients_are_counted_and_pages_of_other_hosts_refused(example, mon
             assert await receive(ws) == {"type": "interrupted"}
 
 
-async def run_client(example, client, *arguments):
+async def test_whoever_floods_holds_up_nobody_else(client):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with client.ws_connect("/speak") as ws, asyncio.timeout(120):
+        for _ in range(3000):
+            await ws.send_str("nonsense")
+        busy = asyncio.create_task(others())
+        for _ in range(3000):
+            assert (await receive(ws))["type"] == "error"
+        busy.cancel()
+    assert turns > 2000
+
+
+async def run_client(example, client, *arguments, **variables):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         Path(example.__file__).with_name("client.py"),
@@ -336,6 +356,7 @@ async def run_client(example, client, *arguments):
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=os.environ | variables,
     )
     out, err = await process.communicate()
     return process.returncode, out.decode().splitlines(), err.decode()
@@ -388,3 +409,14 @@ async def test_ctrl_c_says_goodbye_and_nobody_leaves_a_traceback(start_program, 
             assert close_code == aiohttp.WSCloseCode.GOING_AWAY
     assert code == 0
     assert "Traceback" not in program.stderr
+
+
+async def test_the_client_says_which_extra_a_file_needs(client, example, tmp_path):
+    (tmp_path / "av.py").write_text("raise ImportError")  # as good as not installed
+    file = tmp_path / "speech.mp3"
+    file.write_bytes(b"ID3\4\0\0\0\0\0\0")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    code, _, err = await run_client(example, client, str(file), PYTHONPATH=path)
+    assert code == 2
+    assert err.startswith(f"{file} cannot be used: this is an MP3 file: install avatarpool[audio]")
+    assert err.count("\n") == 1

@@ -1,0 +1,56 @@
+"""Raw 16-bit samples, which have no head: what they are, HTTP's ``Content-Type`` says."""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+
+from avatarpool.audio.samples import Samples, is_rate, to_mono
+from avatarpool.exceptions import AudioError
+
+_ENCODINGS = {"audio/pcm": "<i2", "audio/l16": ">i2"}  # as networks send it (RFC 2586)
+_MAX_CHANNELS = 64
+
+
+def is_raw(content_type: str) -> bool:
+    """Whether it says that something is raw samples."""
+    return _parsed(content_type).get_content_type() in _ENCODINGS
+
+
+def read_raw(data: bytes, content_type: str, sample_rate: int) -> tuple[Samples, int]:
+    """Return the mono samples, channels averaged, and their rate.
+
+    Args:
+        data: The samples.
+        content_type: For which `is_raw` is true. Its parameters ``rate`` and
+            ``channels`` may be left out: ``sample_rate``, and 1.
+        sample_rate: The rate where it names none.
+
+    Raises:
+        AudioError: There can be no such samples, or they are cut short.
+    """
+    header = _parsed(content_type)
+    rate = _number(header.get_param("rate", str(sample_rate)))
+    channels = _number(header.get_param("channels", "1"))
+    if not is_rate(rate) or not 1 <= channels <= _MAX_CHANNELS:
+        raise AudioError(
+            f"there is no raw PCM of the content type {content_type[:80]!r}: "
+            "name its rate, as in audio/pcm;rate=16000"
+        )
+    if len(data) % (2 * channels):
+        of = f" of {channels} channels" if channels > 1 else ""
+        raise AudioError(
+            f"{len(data)} bytes are no whole number of 16-bit samples{of}: send it whole"
+        )
+    return to_mono(memoryview(data), _ENCODINGS[header.get_content_type()], channels), rate
+
+
+def _parsed(content_type: str) -> Message:
+    header = Message()
+    header["Content-Type"] = content_type
+    return header
+
+
+def _number(value: object) -> int:
+    """The number that a parameter is, 0 for none."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value) else 0
