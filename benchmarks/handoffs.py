@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Self
 
@@ -20,7 +21,13 @@ import psycopg_pool
 import sqlalchemy.pool
 from clients import Ports, our_pool
 from naive import NaivePool
+from redis_server import redis_server, url_of
 from sqlalchemy.util import greenlet_spawn
+
+from avatarpool import AvatarPoolGroup, LocalBudget, PoolKey, RedisBudget
+from avatarpool.fleet import Budget
+from avatarpool.fleet.leases import Call, Notice
+from avatarpool.fleet.valkey import Store
 
 Borrow = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -34,6 +41,37 @@ async def ours(ports: Ports, size: int) -> AsyncIterator[Borrow]:
         yield pool.borrow
     finally:
         await pool.close()
+
+
+@asynccontextmanager
+async def _grouped(ports: Ports, size: int, budget: Budget) -> AsyncIterator[Borrow]:
+    key = PoolKey("burst-1")
+    # One must be left beside the warm ones.
+    async with AvatarPoolGroup(
+        lambda _: ports.config("burst-1"), budget=budget, warm={key: size}
+    ) as group:
+        await group.wait(timeout=120)
+        yield partial(group.borrow, key)
+
+
+@asynccontextmanager
+async def group(ports: Ports, size: int) -> AsyncIterator[Borrow]:
+    """Our group over real sessions, on its own."""
+    async with _grouped(ports, size, LocalBudget(size + 1)) as borrow:
+        yield borrow
+
+
+@asynccontextmanager
+async def leased(ports: Ports, size: int) -> AsyncIterator[Borrow]:
+    """Our group over real sessions, leased from a Redis of its own."""
+    async with redis_server() as client:
+        url = url_of(client)
+        store = Store(url, "bench", 15.0)
+        await store.call("", Call(notice=Notice.INIT), 0)
+        await store.disconnect()
+        budget = RedisBudget(url, name="bench", sessions=size + 1)
+        async with _grouped(ports, size, budget) as borrow:
+            yield borrow
 
 
 class DummySession:
@@ -220,6 +258,8 @@ async def no_pool(ports: Ports, size: int) -> AsyncIterator[Borrow]:
 
 HANDOFFS: dict[str, Callable[[Ports, int], AbstractAsyncContextManager[Borrow]]] = {
     "ours": ours,
+    "group": group,
+    "leased": leased,
     "naive": naive,
     "psycopg": psycopg_handoff,
     "asyncpg": asyncpg_handoff,

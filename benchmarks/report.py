@@ -20,6 +20,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 PEERS = {
     "ours": "avatarpool",
+    "group": "its group",
+    "leased": "its group, leased from Redis",
     "naive": "naive pool",
     "websockets": "`websockets`, tuned",
     "picows": "raw picows",

@@ -55,6 +55,8 @@ CASES = (
     "opening",
     "borrow",
     "borrow_contended",
+    "borrow_fleet",
+    "fleet",
     "waiters",
     "first_frame",
     "idle",

@@ -34,6 +34,12 @@ def test_the_pool_loads_no_service_and_no_lips():
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_a_fleet_loads_redis_when_there_is_a_budget_in_it():
+    assert "redis" not in loaded_by("from avatarpool import AvatarPoolGroup, RedisBudget")
+    made = "from avatarpool import RedisBudget; RedisBudget('redis://h', name='a', sessions=1)"
+    assert "redis" in loaded_by(made)
+
+
 def test_the_protocol_alone_needs_protobuf_and_no_socket():
     loaded = loaded_by("import avatarpool.protocol.codec, avatarpool.protocol.frames")
     assert "google.protobuf" in loaded

@@ -182,8 +182,7 @@ class SessionConfig:
 
     def _wrong(self) -> Iterator[str]:
         yield from self._wrong_access()
-        yield from self._wrong_audio()
-        yield from self._wrong_egress()
+        yield from self.wrong_media()
         if not _are_strings(self.extra_params):
             yield "extra_params has a key or value that is no string"
         yield from self._wrong_times()
@@ -213,6 +212,11 @@ class SessionConfig:
             yield "proxy is neither a URL nor True nor False"
         if not isinstance(self.ssl_context, ssl.SSLContext | None):
             yield "ssl_context is no ssl.SSLContext"
+
+    def wrong_media(self) -> Iterator[str]:
+        """Name what no session can be set to of audio, and of where the animation goes."""
+        yield from self._wrong_audio()
+        yield from self._wrong_egress()
 
     def _wrong_audio(self) -> Iterator[str]:
         known = self.audio_format in tuple(AudioFormat)

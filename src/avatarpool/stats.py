@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -76,6 +76,10 @@ class PoolStats(TypedDict):
     """... of these, for want of time."""
     usage_ms: float
     """Milliseconds that connections were lent."""
+    usage_ms_squared: float
+    """The sum of the squares of each one's: how they are spread (`avatarpool.fleet.sizing`)."""
+    returns_num: int
+    """Connections returned: by as many borrowers, ``usage_ms`` in all."""
     requests_num: int
     """Requests begun."""
     requests_errors: int
@@ -111,6 +115,8 @@ class Counters:
     borrows_errors: int = 0
     borrows_timeouts: int = 0
     usage_ms: float = 0.0
+    usage_ms_squared: float = 0.0
+    returns_num: int = 0
     requests_num: int = 0
     requests_errors: int = 0
     frames_received: int = 0
@@ -137,6 +143,14 @@ class Latency:
         """Record one duration."""
         self._recent.append(seconds)
         self.count += 1
+
+    @classmethod
+    def merged(cls, latencies: Iterable[Latency]) -> Latency:
+        """Return one of all values that several have recorded."""
+        merged, each = cls(), list(latencies)
+        merged._recent = deque(value for latency in each for value in latency._recent)  # noqa: SLF001
+        merged.count = sum(latency.count for latency in each)
+        return merged
 
     def reset(self) -> None:
         """Forget everything."""

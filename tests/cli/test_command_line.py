@@ -16,7 +16,9 @@ def test_the_version_is_the_distributions(command):
     assert (result.returncode, result.stdout) == (0, f"avatarpool {version('avatarpool')}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["service"], ["view"], ["animate"], ["doctor"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["service"], ["view"], ["animate"], ["doctor"], ["plan"]]
+)
 def test_every_help_page_has_examples(arguments):
     result = CliRunner().invoke(command_line.app, [*arguments, "--help"])
     assert result.exit_code == 0
@@ -49,6 +51,14 @@ def test_the_entry_point_is_the_same_command():
         (["view", "--timeout", "nan"], "--timeout"),
         (["animate", "no-such-file.wav", "-o", "out.pb"], "no-such-file.wav"),
         (["animate", "."], "--output"),
+        (["plan", "--arrivals", "4/day"], "say 4/s, 240/min, 14400/h or 4"),
+        (["plan", "--arrivals", "0/s"], "must be above 0"),
+        (["plan", "--arrivals", "nan"], "'nan' is no rate"),
+        (["plan", "--duration", "0"], "--duration"),
+        (["plan", "--wait-p99", "nan"], "--wait-p99"),
+        (["plan", "--budget", "0"], "--budget"),
+        (["plan", "--from", "no-such-file.json"], "no-such-file.json is no file"),
+        (["plan", "--from", "/"], "/ is no file"),
         (["dance"], "dance"),
     ],
 )

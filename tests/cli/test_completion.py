@@ -50,7 +50,7 @@ def test_commands_options_and_their_values_are_completed(bash):
         tab avatarpool run --r; echo .; tab avatarpool service --driver ""; echo .
         tab avatarpool doctor --env"""
     ) == [
-        *("run", "service", "soak", "view", "animate", "doctor", "."),
+        *("run", "service", "soak", "view", "animate", "fleet", "doctor", "plan", "."),
         *("service", "soak", ".", "--rounds", "--requests", "."),
         *("model", "dsp", "visemes", ".", "--env-file"),
     ]

@@ -32,6 +32,8 @@ async def test_stats_count_and_pop_stats_starts_anew():
         assert (stats["borrows_num"], stats["borrows_queued"]) == (3, 1)
         assert stats["borrows_wait_ms"] == pytest.approx(2000.0)
         assert stats["usage_ms"] == pytest.approx(5000.0)
+        assert stats["usage_ms_squared"] == pytest.approx(3000.0**2 + 2000.0**2)
+        assert stats["returns_num"] == 3
         assert stats["latency"]["first_frame_ms"]["p50"] == pytest.approx(1000.0)
         assert stats["latency"]["duration_ms"]["p99"] == pytest.approx(3000.0)
         assert stats["latency"]["wait_ms"]["max"] == pytest.approx(2000.0)

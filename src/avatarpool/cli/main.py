@@ -19,8 +19,10 @@ from avatarpool.cli.help import Commands
 from avatarpool.cli.options import (
     AnimationFormat,
     DriverName,
+    file_or_dash,
     not_empty,
     number,
+    per_second,
     seconds,
     there_or_piped,
     writable,
@@ -371,6 +373,54 @@ def animate(
 
 
 @app.command()
+def fleet(
+    *,
+    name: Annotated[str, typer.Option(callback=not_empty, help="The account's name in Redis.")],
+    redis: Annotated[
+        str,
+        typer.Option(
+            envvar="AVATAR_REDIS_URL",
+            show_envvar=True,
+            callback=not_empty,
+            help="URL of Redis or Valkey; one with a password is better kept in the variable.",
+        ),
+    ] = "redis://127.0.0.1:6379/0",
+    sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Change the number of sessions for all, at once."),
+    ] = None,
+    init: Annotated[
+        bool,
+        typer.Option(
+            "--init", help="Lease at once, where nobody has a session open: at a first start."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON, once.")] = False,
+    _env_file: EnvFile = None,
+) -> None:
+    """Show who has leased an account's sessions, and change how many there are.
+
+    For processes and hosts that share an account with RedisBudget. On a terminal the
+    table is live until Ctrl-C; elsewhere, and after a change, it is printed once.
+
+    A Redis that is empty gives no leases for the time that one lasts, since sessions may
+    be open that it has forgotten; --init says that there are none.
+
+    \b
+    Examples:
+      avatarpool fleet --name account
+      avatarpool fleet --name account --init --sessions 10
+      avatarpool fleet --name account --sessions 12
+      avatarpool fleet --redis redis://10.0.0.5:6379/0 --name account --json
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.fleet import FleetOptions, fleet  # noqa: PLC0415
+    from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
+
+    options = FleetOptions(name, sessions, init, json)
+    raise typer.Exit(run_in_loop(fleet(redis, options)))
+
+
+@app.command()
 def doctor(
     *,
     timeout: Annotated[float, seconds("Seconds for each step.")] = 10.0,
@@ -394,3 +444,64 @@ def doctor(
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
 
     raise typer.Exit(run_in_loop(examine(timeout, is_json=json)))
+
+
+@app.command()
+def plan(
+    *,
+    arrivals: Annotated[
+        float | None,
+        typer.Option(
+            parser=per_second, metavar="RATE", help="Borrowers: 4/s, 240/min, 14400/h, or 4."
+        ),
+    ] = None,
+    duration: Annotated[float | None, seconds("Mean seconds for which one has a session.")] = None,
+    duration_cv: Annotated[
+        float | None,
+        number(
+            "Spread of these: standard deviation over mean. 0: all equal; 1 if left out.",
+            min=0,
+            max=100,
+        ),
+    ] = None,
+    wait_p99: Annotated[
+        float, seconds("Seconds that 99 % of the borrowers wait at most.", min=0)
+    ] = 0.3,
+    budget: Annotated[
+        int | None, typer.Option(min=1, max=200_000, help="Sessions that the account allows.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            callback=file_or_dash,
+            help="JSON of get_stats() or of run --json, for what is left out; - is standard input.",
+        ),
+    ] = None,
+    over: Annotated[
+        float | None,
+        number("Seconds that get_stats() covers; run --json knows.", min=0.001, max=1e9),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how many sessions a load needs, and how long its borrowers wait.
+
+    For borrowers that come one by one (Erlang C, corrected by the spread of the
+    durations). Shown are the number needed, one less and one more: how busy
+    sessions are, which part of the borrowers waits at all, and for how long.
+    Exits 0, or 1 if --budget is fewer than needed.
+
+    \b
+    Examples:
+      avatarpool plan --arrivals 4/s --duration 3.2 --wait-p99 0.3
+      avatarpool plan --arrivals 240/min --duration 3.2 --duration-cv 0.5 --budget 15
+      avatarpool plan --from metrics.json --over 3600 --json
+      avatarpool plan --from metrics.json --arrivals 9/s
+    """  # noqa: D301 - \b tells click to keep the lines
+    from avatarpool.cli.plan import PlanOptions, plan  # noqa: PLC0415
+
+    options = PlanOptions(
+        arrivals, duration, duration_cv, wait_p99, budget, source, over, is_json=json
+    )
+    raise typer.Exit(plan(options))

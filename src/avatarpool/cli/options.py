@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import Enum
 from pathlib import Path
 
 import typer
 
 _DAY = 86400.0
+_RATE = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)(?:\s*/\s*(s|min|h))?", re.ASCII)
+_UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class AnimationFormat(str, Enum):
@@ -51,11 +54,29 @@ def seconds(help: str, *, min: float = 0.001) -> object:  # noqa: A002 - typer's
     return number(help, min=min, max=_DAY)
 
 
+def per_second(text: str) -> float:
+    """Read a rate: ``4``, ``4/s``, ``240/min`` or ``14400/h``."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no rate: say 4/s, 240/min, 14400/h or 4")
+    value = float(match[1]) / _UNIT_SECONDS[match[2] or "s"]
+    if not 0 < value <= 1e9:
+        raise typer.BadParameter(f"{text} must be above 0 and at most 1e9 a second")
+    return value
+
+
 def not_empty(value: str) -> str:
     """Refuse an empty value."""
     if not value.strip():
         raise typer.BadParameter("it is empty")
     return value
+
+
+def file_or_dash(file: Path | None) -> Path | None:
+    """Refuse what is neither a file nor ``-``, for standard input."""
+    if file is not None and str(file) != "-" and (not file.exists() or file.is_dir()):
+        raise typer.BadParameter(f"{file} is no file")
+    return file
 
 
 def there_or_piped(file: Path) -> Path:

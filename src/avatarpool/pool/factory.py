@@ -116,18 +116,22 @@ class SessionMaker:
 
     async def _ask_factory(self, wiring: AnimationCollector) -> Given:
         factory = self._config_factory
-        if self._takes_collector:
+        if self._is_collectors:
             given = cast("Callable[[AnimationCollector], Given]", factory)(wiring)
         else:
             given = cast("Callable[[], Given]", factory)()
         return await given if inspect.isawaitable(given) else given
 
     @cached_property
-    def _takes_collector(self) -> bool:
-        """Whether the user's factory is called with a collector."""
-        parameters = inspect.signature(self._config_factory).parameters.values()
-        # An optional parameter may be anything, unless it is called what we pass.
-        return any(p.name == "collector" or _is_required(p) for p in parameters)
+    def _is_collectors(self) -> bool:
+        return takes_collector(self._config_factory)
+
+
+def takes_collector(config_factory: Callable[..., object]) -> bool:
+    """Whether a user's factory is called with a collector."""
+    parameters = inspect.signature(config_factory).parameters.values()
+    # An optional parameter may be anything, unless it is called what we pass.
+    return any(p.name == "collector" or _is_required(p) for p in parameters)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -64,17 +64,21 @@ class Health:
     def failed(self, error: Exception, step: int) -> None:
         """An attempt of ``step`` failed."""
         policy, now = self.policy, self._tasks.now()
-        self._meter.counters.connections_errors += 1
-        # One warning per outage; the attempts after it are no news.
-        level = logging.WARNING if policy.failing_since is None else logging.INFO
-        log.log(level, "pool %r could not open a connection: %s", self._name, error)
         was_refused = policy.refusal is not None
+        self.refused(error)
         policy.failed(error, step=step, now=now)
-        self._tell(Kind.REFUSED, "", str(error))
         self._tell_breaker(error, was_refused=was_refused)
         if self._outage is None and policy.failing_since is not None:
             due = policy.failing_since + self._reconnect_timeout
             self._outage = self._tasks.at(due, self._tell_outage)
+
+    def refused(self, error: Exception) -> None:
+        """No connection came of an attempt, which says nothing of the next one."""
+        self._meter.counters.connections_errors += 1
+        # One warning per outage; the attempts after it are no news.
+        level = logging.WARNING if self.policy.failing_since is None else logging.INFO
+        log.log(level, "pool %r could not open a connection: %s", self._name, error)
+        self._tell(Kind.REFUSED, "", str(error))
 
     def unfit(self, error: Exception, step: int | None = None) -> None:
         """A connection did not pass the user's check: open the next one after a while.

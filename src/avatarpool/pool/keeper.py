@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, AvatarSDKErrorCode, PoolError
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
+from avatarpool.pool.demand import Demand
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.health import Health
 from avatarpool.pool.lending import Lender
 from avatarpool.pool.opener import Opener
+from avatarpool.pool.opening import is_account_full
 from avatarpool.pool.options import PoolOptions
-from avatarpool.pool.state import PoolState
+from avatarpool.pool.slots import Slots
+from avatarpool.pool.state import GIVEN_UP, PoolState
 from avatarpool.pool.tasks import Tasks
 from avatarpool.untrusted import Interrupted, awaited, ours, words
 
@@ -30,6 +34,7 @@ class Keeper:
         health: Told of each attempt to open a connection.
         opener: Opens one, and has it join.
         lender: Told of each attempt that failed, and of each look at ages.
+        slots: Where the pool shares its sessions with others.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Keeper:
         *,
         opener: Opener,
         lender: Lender,
+        slots: Slots | None = None,
     ) -> None:
         self.policy = health.policy
         self.progress = asyncio.Event()  # set whenever there was something to act on
@@ -54,11 +60,15 @@ class Keeper:
         self._health = health
         self._opener = opener
         self._lender = lender
+        self._slots = slots
         self._counters = lender.meter.counters
         self._look_at = 0.0
         self._timer: asyncio.TimerHandle | None = None  # the next sweep
         self._retry: asyncio.TimerHandle | None = None  # the next opening step
         self._retry_due = 0.0  # when; uvloop's handles do not know it if it is now
+        if slots is not None:
+            slots.attach(self)
+            state.is_claimed = slots.is_claimed
 
     def start(self) -> None:
         """Keep the pool at its size from now on, in this event loop."""
@@ -72,21 +82,57 @@ class Keeper:
         self.progress.set()
         if state.to_close:
             self._tasks.inside(self._retire)
-        free = self._num_workers - state.opening
         now = self._tasks.now()
         if state.waiting:
             self.policy.hurry(now)
-        missing = min(state.missing, free)
+        missing = self._missing()
+        if self._slots is not None:
+            missing = self._slots.grant(self.policy.allows(now, missing, state.opening))
         for _ in range(self.policy.take(now, missing, state.opening)):
             state.opening += 1
             self._tasks.have(self._open, self.policy.step)
         if state.missing and self.policy.next_at > now:
             self._retry_at(self.policy.next_at)
+        if self._slots is not None:
+            self._slots.changed()
+
+    def _missing(self) -> int:
+        return min(self._state.missing, self._num_workers - self._state.opening)
+
+    # --- for other pools, where sessions are shared -----------------------------------------
+
+    def demand(self) -> Demand:
+        """Return what the pool has and wants."""
+        state = self._state
+        wanted = self.policy.allows(self._tasks.now(), self._missing(), state.opening)
+        return Demand(
+            used=state.used,
+            closing=state.closing + len(state.to_close),
+            wanted=wanted,
+            waiting=min(wanted, state.unserved),
+            turn=state.next_turn,
+        )
+
+    @property
+    def idle(self) -> Sequence[Connection]:
+        """Connections that nobody has borrowed, the longest idle first."""
+        return self._state.idle_members
+
+    def allow(self, max_size: int) -> None:
+        """Let the pool have as many sessions, if they are granted."""
+        self._state.resize(self._state.min_size, max(self._state.min_size, max_size, 1))
+
+    def give_up(self, connection: Connection) -> None:
+        """Let an idle connection go, for another pool."""
+        self._state.retire(connection, GIVEN_UP)
+
+    # --- opening and closing ----------------------------------------------------------------
 
     def _retire(self) -> None:
-        to_close = self._state.to_close
-        while to_close:
-            connection = to_close.pop()
+        state = self._state
+        while state.to_close:
+            connection = state.to_close.pop()
+            state.closing += 1
             self._counters.connections_retired += 1
             log.info(
                 "pool %r retires connection %s: %s",
@@ -108,8 +154,10 @@ class Keeper:
     async def close(self) -> None:
         """Wait until everything that is being closed is closed."""
         await self._tasks.close()
-        # An attempt that was cancelled before its first step could not say so.
-        self._state.opening = 0
+        # What was cancelled before its first step could not say so.
+        self._state.opening = self._state.closing = 0
+        if self._slots is not None:
+            self._slots.changed()
 
     async def _open(self, step: int) -> None:
         began = self._tasks.now()
@@ -125,6 +173,8 @@ class Keeper:
             seconds = self._tasks.now() - began
             self._counters.connections_ms += seconds * 1000.0
             self._health.opened()
+            if self._slots is not None:
+                self._slots.opened()
             self._opener.join(connection, seconds)
             self.act()
 
@@ -143,12 +193,20 @@ class Keeper:
             self._state.opening -= 1
 
     def _failed(self, error: Exception, step: int) -> None:
-        self._health.failed(error, step)
+        if self._slots is not None and is_account_full(error):
+            # What others hold is no failing of the service's: who waits goes on waiting.
+            self._health.refused(error)
+            self._slots.filled()
+        else:
+            self._health.failed(error, step)
         self._lender.opening_failed()
         self.act()
 
     async def _close(self, connection: Connection) -> None:
-        await connection.session.close()
+        try:
+            await connection.session.close()
+        finally:
+            self._state.closing -= 1
         self.policy.slot_freed(self._tasks.now())
         self.act()
 

@@ -254,7 +254,10 @@ class Lender:
         """Take a connection back: lend it on, clean it or let it go."""
         now = self.tasks.now()
         used = now - connection.since
-        self._counters.usage_ms += used * 1000.0
+        used_ms, counters = used * 1000.0, self._counters
+        counters.usage_ms += used_ms
+        counters.usage_ms_squared += used_ms * used_ms
+        counters.returns_num += 1
         if self.listeners.each:
             self.tell(Kind.RETURNED, connection.connection_id, "", used)
         self._release(connection, now)

@@ -50,19 +50,22 @@ class OpeningPolicy:
         breaker = "open" if self.refusal else "closed"
         return f"<OpeningPolicy breaker {breaker}, {self._failures} steps failed>"
 
-    def take(self, now: float, missing: int, opening: int) -> int:
-        """Return how many attempts to start now."""
+    def allows(self, now: float, missing: int, opening: int) -> int:
+        """Return how many attempts may start now."""
         if missing <= 0 or now < self.next_at:
             return 0
         if self.refusal is not None:
-            number = 0 if opening else 1
-        elif self._failures:
-            if self._attempts_left is None:
-                self._attempts_left = missing
-            number = min(missing, self._attempts_left)
-            self._attempts_left -= number
-        else:
-            number = missing
+            return 0 if opening else 1
+        if self._failures and self._attempts_left is not None:
+            return min(missing, self._attempts_left)
+        return missing
+
+    def take(self, now: float, missing: int, opening: int) -> int:
+        """Return how many attempts to start now, and count on their being started."""
+        number = self.allows(now, missing, opening)
+        if number and self._failures and self.refusal is None:
+            left = missing if self._attempts_left is None else self._attempts_left
+            self._attempts_left = left - number
         return number
 
     @property
@@ -80,8 +83,7 @@ class OpeningPolicy:
 
     def slot_freed(self, now: float) -> None:
         """A connection of ours has closed: where the plan's limit refused, try again now."""
-        full = AvatarSDKErrorCode.concurrencyLimit
-        if isinstance(self.refusal, AvatarSDKError) and self.refusal.code is full:
+        if self.refusal is not None and is_account_full(self.refusal):
             self.next_at = min(self.next_at, now)
 
     def proved(self) -> None:
@@ -149,6 +151,11 @@ def is_stale_token(error: Exception) -> bool:
         and error.code
         in (AvatarSDKErrorCode.sessionTokenInvalid, AvatarSDKErrorCode.sessionTokenExpired)
     )
+
+
+def is_account_full(error: Exception) -> bool:
+    """Whether the account has as many sessions as it allows, ours and others'."""
+    return isinstance(error, AvatarSDKError) and error.code is AvatarSDKErrorCode.concurrencyLimit
 
 
 def is_refusal(error: Exception) -> bool:

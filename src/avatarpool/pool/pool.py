@@ -24,6 +24,7 @@ from avatarpool.pool.meter import Meter
 from avatarpool.pool.opener import Opener
 from avatarpool.pool.options import PoolOptions, new_name
 from avatarpool.pool.readiness import Readiness
+from avatarpool.pool.slots import Slots
 from avatarpool.pool.state import Phase, PoolState
 from avatarpool.pool.tasks import Tasks
 from avatarpool.stats import PoolStats
@@ -151,13 +152,18 @@ class AvatarConnectionPool:
         )
 
     @classmethod
-    def from_options(cls, options: PoolOptions) -> Self:
-        """Make a pool from what another one, a group or a file has put together."""
+    def from_options(cls, options: PoolOptions, slots: Slots | None = None) -> Self:
+        """Make a pool from what another one, a group or a file has put together.
+
+        Args:
+            options: What the constructor takes, checked.
+            slots: The pool's part in sessions that it shares with others.
+        """
         pool = cls.__new__(cls)
-        pool._build(options)  # noqa: SLF001  # our own
+        pool._build(options, slots)  # noqa: SLF001  # our own
         return pool
 
-    def _build(self, options: PoolOptions) -> None:
+    def _build(self, options: PoolOptions, slots: Slots | None = None) -> None:
         self.name = options.name
         self.timeout = options.timeout
         self.request_timeout = options.request_timeout
@@ -185,7 +191,13 @@ class AvatarConnectionPool:
         )
         self._opener = Opener(options, self._state, self._lender, self._sessions)
         self._keeper = Keeper(
-            options, self._state, self._tasks, health, opener=self._opener, lender=self._lender
+            options,
+            self._state,
+            self._tasks,
+            health,
+            opener=self._opener,
+            lender=self._lender,
+            slots=slots,
         )
         self._readiness = Readiness(self._state, health.policy, self._keeper.progress)
         self._is_up = False  # whether initialize() has done its work
@@ -306,6 +318,13 @@ class AvatarConnectionPool:
             await self.close(timeout=0.0)
             raise
         self._is_up = True
+
+    def start(self) -> None:
+        """Open sessions in the background from now on, without a look at the configuration.
+
+        For whoever makes pools on demand and must not wait: what is wrong is told to borrowers.
+        """
+        self._keeper.start()
 
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until ``min_size`` sessions are open, lent or not: all of them, and no fewer.

@@ -121,6 +121,17 @@ class FairQueue(Generic[T]):
             self._compact()
 
     @property
+    def next_turn(self) -> float:
+        """The turn of the entry that is next: when it came, less what its priority counts."""
+        for lane in self._lanes.values():
+            places = lane.places
+            while places and not self._is_there(places[0]):
+                places.popleft()
+                self._places -= 1
+        self._line_up()
+        return self._heads[0][0] if self._heads else inf
+
+    @property
     def next_deadline(self) -> float:
         """When the first entry runs out of time, or a bit earlier."""
         return min((lane.places[0][2] for lane in self._lanes.values()), default=inf)

@@ -31,6 +31,9 @@ class Phase(Enum):
 # Looked up once: on Python 3.11 an enum's member costs a call, and each borrow takes several.
 IDLE, LENT, DRAINING, OUT = Phase
 
+GIVEN_UP = "another pool needs its place"
+"""Why a member goes whose pool shares its sessions with others."""
+
 NO_LONGER_OPEN = "no longer open"
 """Why a member goes that has ended, or is about to."""
 
@@ -114,6 +117,8 @@ class PoolState(Generic[M, W]):
     Attributes:
         wake: Called after a decision that leaves something to close or to open, at once;
             set by whoever acts on it.
+        is_claimed: Whether a member that is free must make room for another pool's; asked
+            only of a pool that shares its sessions with others.
     """
 
     def __init__(
@@ -128,12 +133,14 @@ class PoolState(Generic[M, W]):
     ) -> None:
         self.name = name
         self.wake: Callable[[], object] = _wake_nobody
+        self.is_claimed: Callable[[M], bool] | None = None
         self._decisions = 0  # under way, that are one with others
         self.max_waiting = max_waiting
         self.max_idle = max_idle
         self.quarantine_timeout = quarantine_timeout
         self.is_closed = False
         self.opening = 0  # connections being opened, not members yet
+        self.closing = 0  # connections being closed, not members any more
         self.members: dict[M, None] = {}  # a set that keeps the order of arrival
         self.to_close: list[M] = []
         self._aging = 0  # members whose successors are due
@@ -154,6 +161,21 @@ class PoolState(Generic[M, W]):
         """Borrowers in the queue."""
         return len(self._waiters)
 
+    @property
+    def used(self) -> int:
+        """Sessions that the service may count: open ones, and those on their way in or out."""
+        return len(self.members) + self.opening + self.closing + len(self.to_close)
+
+    @property
+    def unserved(self) -> int:
+        """Borrowers in the queue whom no connection that is being opened will serve."""
+        return max(0, len(self._waiters) - self.opening)
+
+    @property
+    def next_turn(self) -> float:
+        """The turn of the borrower who is next: when it came, less what its priority counts."""
+        return self._waiters.next_turn
+
     def count(self, phase: Phase) -> int:
         """Members in a phase."""
         # A copy: metrics are read by other threads while members come and go.
@@ -166,7 +188,7 @@ class PoolState(Generic[M, W]):
             return 0
         have = len(self.members) - self._aging + self.opening
         # One for each waiter that no opening connection will serve yet.
-        wanted = max(self.min_size - have, len(self._waiters) - self.opening)
+        wanted = max(self.min_size - have, self.unserved)
         return max(0, min(wanted, self.max_size - have))
 
     @property
@@ -272,6 +294,9 @@ class PoolState(Generic[M, W]):
         may_go = member.is_aging or len(self.members) > self.max_size
         if may_go and self._is_surplus(member):
             self.retire(member, "one too many")
+            return
+        if self.is_claimed is not None and self.is_claimed(member):
+            self.retire(member, GIVEN_UP)
             return
         member.since = now
         if member.phase is DRAINING:

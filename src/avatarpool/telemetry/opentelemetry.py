@@ -17,6 +17,7 @@ except ImportError as error:
         "opentelemetry-api is not installed: install avatarpool's extra 'opentelemetry'"
     ) from error
 
+from avatarpool.fleet import AvatarPoolGroup
 from avatarpool.pool import AvatarConnectionPool, PoolEvent
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.telemetry.signals import (
@@ -54,14 +55,14 @@ class PoolInstrumentation:
     No span becomes the current one.
 
     Args:
-        pools: The first pools.
+        pools: The first pools, and groups of pools.
         tracer_provider: Where spans go; left out, the global one.
         meter_provider: Where metrics go; left out, the global one.
     """
 
     def __init__(
         self,
-        *pools: AvatarConnectionPool,
+        *pools: AvatarConnectionPool | AvatarPoolGroup,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
@@ -89,15 +90,20 @@ class PoolInstrumentation:
         for pool in pools:
             self.add(pool)
 
-    def add(self, pool: AvatarConnectionPool) -> None:
-        """Report one more pool; harmless if it is there already."""
-        if pool not in self._spans:
+    def add(self, pool: AvatarConnectionPool | AvatarPoolGroup) -> None:
+        """Report one more pool, or a group's as they come and go; harmless if it is there."""
+        if isinstance(pool, AvatarPoolGroup):
+            pool.add_watcher(self)
+        elif pool not in self._spans:
             spans = self._spans[pool] = _PoolSpans(self._tracer)
             pool.add_listener(spans.follow)
             pool.add_listener(self._record)
 
-    def remove(self, pool: AvatarConnectionPool) -> None:
+    def remove(self, pool: AvatarConnectionPool | AvatarPoolGroup) -> None:
         """Report a pool no more; harmless if it was not there."""
+        if isinstance(pool, AvatarPoolGroup):
+            pool.remove_watcher(self)
+            return
         spans = self._spans.pop(pool, None)
         if spans is not None:
             pool.remove_listener(spans.follow)

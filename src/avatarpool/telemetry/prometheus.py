@@ -13,6 +13,7 @@ except ImportError as error:
         "prometheus-client is not installed: install avatarpool's extra 'prometheus'"
     ) from error
 
+from avatarpool.fleet import AvatarPoolGroup
 from avatarpool.pool import AvatarConnectionPool, PoolEvent, PoolEventKind
 from avatarpool.telemetry.signals import (
     BOUNDARIES,
@@ -40,27 +41,33 @@ class PoolCollector(Collector):
     its counters until it is removed.
 
     Args:
-        pools: The first pools; their names must differ.
+        pools: The first pools, and groups of pools; their names must differ.
     """
 
-    def __init__(self, *pools: AvatarConnectionPool) -> None:
+    def __init__(self, *pools: AvatarConnectionPool | AvatarPoolGroup) -> None:
         self._watched: dict[str, _Watched] = {}  # by the pool's name
         for pool in pools:
             self.add(pool)
 
-    def add(self, pool: AvatarConnectionPool) -> None:
-        """Collect one more pool's numbers.
+    def add(self, pool: AvatarConnectionPool | AvatarPoolGroup) -> None:
+        """Collect one more pool's numbers; those of a group's pools as they come and go.
 
         Raises:
             ValueError: There is a pool of that name, and no series may occur twice.
         """
+        if isinstance(pool, AvatarPoolGroup):
+            pool.add_watcher(self)
+            return
         if pool.name in self._watched:
             raise ValueError(f"a pool {pool.name!r} is collected already: give each its own name")
         watched = self._watched[pool.name] = _Watched(pool)
         pool.add_listener(watched.observe)
 
-    def remove(self, pool: AvatarConnectionPool) -> None:
+    def remove(self, pool: AvatarConnectionPool | AvatarPoolGroup) -> None:
         """Collect a pool's numbers no more; harmless if it was not there."""
+        if isinstance(pool, AvatarPoolGroup):
+            pool.remove_watcher(self)
+            return
         watched = self._watched.get(pool.name)
         if watched is not None and watched.pool is pool:
             del self._watched[pool.name]

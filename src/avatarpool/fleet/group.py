@@ -1,0 +1,494 @@
+"""Pools by key under one budget: the account's sessions, lent for any avatar, rate and format."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+import logging
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, Self, cast
+
+from avatarpool.config import OggOpusEncoderConfig
+from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
+from avatarpool.fleet.budget import Budget
+from avatarpool.fleet.keys import PoolKey
+from avatarpool.fleet.sharing import Sharing
+from avatarpool.fleet.stats import GroupStats, total
+from avatarpool.pool import AvatarConnectionPool, PooledConnection, PoolEvent
+from avatarpool.pool.arguments import check_number, negative, uncallable, uncountable
+from avatarpool.pool.collector import AnimationCollector
+from avatarpool.pool.factory import ConfigFactory, takes_collector
+from avatarpool.pool.options import PoolOptions
+from avatarpool.protocol.settings import (
+    DEFAULT_SAMPLE_RATE,
+    AgoraEgressConfig,
+    AudioFormat,
+    LiveKitEgressConfig,
+)
+
+log = logging.getLogger("avatarpool.fleet")
+
+# Seconds after which a pool is closed that has no session, and that nobody has asked.
+_FORGET_AFTER = 60.0
+
+_group_numbers = itertools.count(1)
+
+
+class Watcher(Protocol):
+    """What watches any number of pools, such as a collector of metrics."""
+
+    def add(self, pool: AvatarConnectionPool) -> None:
+        """Watch one more."""
+
+    def remove(self, pool: AvatarConnectionPool) -> None:
+        """Watch it no more; harmless if it was not there."""
+
+
+class AvatarPoolGroup:
+    """Lends sessions of any key, from pools that share one budget.
+
+    ::
+
+        async with AvatarPoolGroup(config_for, budget=LocalBudget(10)) as group:
+            async with group.borrow("avatar-a", sample_rate=24000) as conn:
+                await conn.session.send_audio(audio, end=True)
+                frames = await conn.collector.wait()
+
+    Each key has a pool of its own, opened when it is first asked for. A pool with borrowers
+    waiting and nothing to lend gets a slot of the budget; where none is free, the longest idle
+    session of another pool makes room, or the next that comes back, so that over all keys
+    those go first who have waited for the longest. All times are seconds.
+
+    Args:
+        config_factory: Makes the configuration of a key's session: called with the `PoolKey`,
+            and a collector if it takes one; may be a coroutine function. What the key says
+            is filled in.
+        budget: How many sessions there may be: a `LocalBudget`, or a `RedisBudget` where
+            other processes and hosts use the account too.
+        warm: Sessions to keep open, by key, whoever else waits; one of the budget must be left.
+        min_hold: How long a session is kept before it makes room for another key's.
+        name: Shown in messages and logs.
+        options: What `AvatarConnectionPool` takes for each key's pool, but for its sizes.
+
+    Raises:
+        ConfigurationError: The numbers cannot work.
+    """
+
+    def __init__(
+        self,
+        config_factory: Callable[..., object],
+        *,
+        budget: Budget,
+        warm: Mapping[PoolKey, int] = MappingProxyType({}),
+        min_hold: float = 1.0,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.name = name or f"group-{next(_group_numbers)}"
+        self._budget = budget
+        self._warm = dict(warm)
+        self._config_factory = config_factory
+        self._options = self._checked(options, min_hold)
+        self._sharing = Sharing(budget, min_hold)
+        self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
+        self._watchers: tuple[Watcher, ...] = ()
+        self._pools: dict[PoolKey, AvatarConnectionPool] = {}
+        self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
+        self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
+        self._gone = total([], [])  # the numbers of pools that are closed
+        self._closers: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        if self._closed is not None:
+            return f"<AvatarPoolGroup {self.name!r} closed>"
+        used = self._sharing.shares().used
+        return (
+            f"<AvatarPoolGroup {self.name!r} {len(self._pools)} keys, "
+            f"{used} of {self._budget.sessions} sessions>"
+        )
+
+    # --- what it holds ----------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: not initialized yet, or closed."""
+        return self._loop is None or self._closed is not None
+
+    @property
+    def pools(self) -> Mapping[PoolKey, AvatarConnectionPool]:
+        """The pools that are open now, by key; for looking at, not for keeping."""
+        return MappingProxyType(self._pools)
+
+    def get_stats(self) -> GroupStats:
+        """Return the group's numbers: in all, and of each key."""
+        each = {str(key): pool.get_stats() for key, pool in self._pools.items()}
+        return GroupStats(
+            budget=self._budget.sessions,
+            used=self._sharing.shares().used,
+            total=total(
+                [self._gone, *each.values()], [pool.meter for pool in self._pools.values()]
+            ),
+            keys=each,
+        )
+
+    def pop_stats(self) -> GroupStats:
+        """Return the group's numbers and start the counters and latencies anew."""
+        stats = self.get_stats()
+        self._gone = total([], [])
+        for pool in self._pools.values():
+            pool.meter.reset()
+        return stats
+
+    def add_listener(self, listener: Callable[[PoolEvent], object]) -> None:
+        """Have one more listener called with each `PoolEvent` of every pool, now and later."""
+        for pool in self._pools.values():
+            pool.add_listener(listener)
+        self._listeners = (*self._listeners, listener)
+
+    def remove_listener(self, listener: Callable[[PoolEvent], object]) -> None:
+        """Call a listener no more; harmless if it was not there."""
+        self._listeners = tuple(each for each in self._listeners if each != listener)
+        for pool in self._pools.values():
+            pool.remove_listener(listener)
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have each pool added to what watches pools, now and later, and removed as it closes."""
+        self._watchers = (*self._watchers, watcher)
+        for pool in self._pools.values():
+            watcher.add(pool)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Have the pools watched no more; harmless if they were not."""
+        self._watchers = tuple(each for each in self._watchers if each is not watcher)
+        for pool in self._pools.values():
+            watcher.remove(pool)
+
+    # --- opening and closing ----------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def initialize(self, timeout: float = 30.0, *, wait: bool = True) -> None:
+        """Open the warm sessions, and keep them open from now on.
+
+        Returns when they are up, or with fewer once ``timeout`` has passed, or where the
+        service or the budget allows no more now. Initializing an open group does nothing.
+        Cancelling closes the group.
+
+        Args:
+            timeout: Seconds to wait for the sessions.
+            wait: False opens all of them in the background.
+
+        Raises:
+            ConfigurationError: The configuration or the budget cannot work.
+            PoolError: No session could be opened, of any warm key.
+            PoolClosed: It is closed already.
+        """
+        check_number(f"group {self.name!r} cannot be opened", timeout=timeout)
+        if self._closed is not None:
+            raise PoolClosed(f"group {self.name!r} is closed: make a new one")
+        if self._loop is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._budget.open(self._sharing.look_soon)
+            self._sharing.start()
+            for key in self._warm:
+                await self._open(key).initialize(wait=False)
+            _sweep_later(weakref.ref(self), self._loop)
+            if wait:
+                await self._some(timeout)
+        except BaseException:
+            await self.close(timeout=0.0)
+            raise
+
+    async def _some(self, timeout: float) -> None:
+        """Wait for the warm sessions; raise where there are none, for the service's refusals."""
+        pools = list(self._pools.values())
+        came = await asyncio.gather(
+            *(pool.initialize(timeout) for pool in pools), return_exceptions=True
+        )
+        errors = [
+            error
+            for pool, error in zip(pools, came, strict=True)
+            if isinstance(error, PoolError | ConfigurationError) and pool.last_open_error
+        ]
+        if errors and len(errors) == len(pools):
+            raise errors[0]
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Wait until all warm sessions are open, lent or not.
+
+        Raises:
+            PoolTimeout: They are not open in time.
+            PoolClosed: The group is not open, or was closed meanwhile.
+        """
+        self._check_open()
+        async with asyncio.TaskGroup() as tasks:
+            for key in self._warm:
+                tasks.create_task(self._pools[key].wait(timeout))
+
+    async def check(self) -> None:
+        """Look at the idle sessions of all keys now, as `AvatarConnectionPool.check` does.
+
+        Raises:
+            PoolClosed: The group is not open.
+        """
+        self._check_open()
+        for pool in list(self._pools.values()):
+            with contextlib.suppress(PoolClosed):  # nobody needed it any more
+                await pool.check()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Close every pool: waiters learn it at once, borrowers have ``timeout`` seconds.
+
+        Safe to call twice. Cancelling cuts everything at once.
+        """
+        check_number(f"group {self.name!r} cannot be closed", timeout=timeout)
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = asyncio.get_running_loop().create_future()
+        self._sharing.stop()
+        self._lent_by.clear()  # who borrows from now on is told
+        try:
+            await asyncio.gather(
+                *(pool.close(timeout) for pool in self._pools.values()), *self._closers
+            )
+        finally:
+            try:
+                await self._budget.close()
+            finally:
+                self._closed.set_result(None)
+
+    def __del__(self) -> None:
+        loop: asyncio.AbstractEventLoop | None = getattr(self, "_loop", None)
+        if loop is None or self._closed is not None:
+            return
+        if not loop.is_closed():  # its pools say that they were forgotten, and close
+            loop.call_soon_threadsafe(_let_go, loop, self._sharing, self._budget)
+
+    def resize(self, sessions: int) -> None:
+        """Change the budget; sessions beyond it go as they come free.
+
+        Raises:
+            ConfigurationError: That is no number of sessions, or leaves none beside the warm ones.
+        """
+        problems = uncountable(sessions=sessions) or self._too_warm(sessions)
+        if problems:
+            raise ConfigurationError(f"group {self.name!r} cannot work", problems)
+        self._budget.resize(sessions)
+
+    def drain(self) -> None:
+        """Replace every session: idle ones now, lent ones on their return.
+
+        Raises:
+            PoolClosed: The group is not open.
+        """
+        self._check_open()
+        for pool in self._pools.values():
+            pool.drain()
+
+    # --- borrowing --------------------------------------------------------------------------
+
+    def borrow(
+        self,
+        avatar: str | PoolKey,
+        *,
+        sample_rate: int = DEFAULT_SAMPLE_RATE,
+        audio_format: AudioFormat | str = AudioFormat.PCM_S16LE,
+        ogg_opus_encoder: OggOpusEncoderConfig | None = None,
+        livekit_egress: LiveKitEgressConfig | None = None,
+        agora_egress: AgoraEgressConfig | None = None,
+        timeout: float | None = None,
+        priority: float = 0.0,
+    ) -> PooledConnection:
+        """Lend a connection of one key for the length of an ``async with``.
+
+        As `AvatarConnectionPool.borrow`, which says what cancelling does.
+
+        Args:
+            avatar: The avatar's id, which the settings after it make a key; or a `PoolKey`,
+                which has its own.
+            sample_rate: Samples per second of the audio.
+            audio_format: Its `AudioFormat`.
+            ogg_opus_encoder: Encodes PCM to Ogg Opus.
+            livekit_egress: The animation goes to this LiveKit room.
+            agora_egress: The animation goes to this Agora channel.
+            timeout: Seconds to wait; left out, the group's ``timeout``.
+            priority: Each unit counts as 10 s of waiting, over all keys.
+
+        Raises:
+            PoolTimeout: No connection came free in time.
+            TooManyRequests: ``max_waiting`` borrowers wait for this key already.
+            PoolClosed: The group is not open.
+            PoolError: The group belongs to another event loop.
+            AvatarSDKError: No session of this key is open, and the service refuses new ones.
+            ConfigurationError: No session can have this key; raised at once.
+        """
+        settings = (avatar, sample_rate, audio_format, ogg_opus_encoder)
+        pool = None
+        if livekit_egress is None and agora_egress is None:  # a room is most often new
+            pool = self._lent_by.get(settings)
+        if pool is None:
+            pool = self._pool_for(settings, livekit_egress, agora_egress)
+        return pool.borrow(timeout, priority=priority)
+
+    def _pool_for(
+        self,
+        settings: tuple[str | PoolKey, int, AudioFormat | str, OggOpusEncoderConfig | None],
+        livekit_egress: LiveKitEgressConfig | None,
+        agora_egress: AgoraEgressConfig | None,
+    ) -> AvatarConnectionPool:
+        """Return the pool of what `borrow` was told, a new one if need be."""
+        self._check_open()
+        avatar, sample_rate, audio_format, encoder = settings
+        if not isinstance(avatar, PoolKey):
+            audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
+            key = PoolKey(avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress)
+        elif (*settings[1:], livekit_egress, agora_egress) == _NO_SETTINGS:
+            key = avatar
+        else:
+            raise ConfigurationError(
+                "nothing can be lent", ["a PoolKey has its own settings, and others were given"]
+            )
+        pool = self._pools.get(key) or self._open(key)
+        if livekit_egress is None and agora_egress is None:
+            self._lent_by[settings] = pool
+        return pool
+
+    # --- its pools --------------------------------------------------------------------------
+
+    def _open(self, key: PoolKey) -> AvatarConnectionPool:
+        warm = self._warm.get(key, 0)
+        pool = AvatarConnectionPool.from_options(
+            replace(
+                self._options,
+                name=f"{self.name}/{key}",
+                config_factory=_KeyedFactory(key, self._config_factory),
+                min_size=warm,
+            ),
+            self._sharing.seat(key, warm),
+        )
+        for listener in self._listeners:
+            pool.add_listener(listener)
+        for watcher in self._watchers:
+            watcher.add(pool)
+        pool.start()
+        self._pools[key] = pool
+        return pool
+
+    def _sweep(self) -> None:
+        """Close the pools that nobody has asked for a while, and that have nothing open."""
+        quiet = {}
+        for key, pool in list(self._pools.items()):
+            borrows = pool.meter.counters.borrows_num
+            if key in self._warm or pool.total_count or pool.get_stats()["requests_waiting"]:
+                continue
+            if self._quiet.get(key) != borrows:
+                quiet[key] = borrows
+                continue
+            self._close_pool(key, pool)
+        self._quiet = quiet
+
+    def _close_pool(self, key: PoolKey, pool: AvatarConnectionPool) -> None:
+        del self._pools[key]
+        self._lent_by = {asked: each for asked, each in self._lent_by.items() if each is not pool}
+        self._gone = total([self._gone, pool.get_stats()], [])
+        for watcher in self._watchers:
+            watcher.remove(pool)
+        task = asyncio.ensure_future(pool.close(timeout=0.0))
+        self._closers.add(task)
+        task.add_done_callback(self._closers.discard)
+        task.add_done_callback(lambda _: self._sharing.dismiss(key))
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise PoolClosed(f"group {self.name!r} is closed")
+        if self._loop is None:
+            raise PoolClosed(f"group {self.name!r} is not open: call initialize() first")
+
+    # --- its arguments ----------------------------------------------------------------------
+
+    def _checked(self, options: dict[str, Any], min_hold: float) -> PoolOptions:
+        sizes = {"pool_size", "min_size", "max_size"} & set(options)
+        if sizes:
+            raise TypeError(f"{', '.join(sorted(sizes))}: a group's sizes are budget and warm")
+        problems = negative(min_hold=min_hold) + uncallable(config_factory=self._config_factory)
+        if self._config_factory is None:
+            problems.append("config_factory is missing")
+        if not all(isinstance(key, PoolKey) for key in self._warm):
+            problems.append("warm has a key that is no PoolKey")
+        problems += uncountable(**{f"warm[{key}]": n for key, n in self._warm.items()})
+        problems = problems or self._too_warm(self._budget.sessions)
+        if problems:
+            raise ConfigurationError(f"group {self.name!r} cannot work", problems)
+        return PoolOptions(
+            config_factory=cast("ConfigFactory", self._config_factory),
+            name=self.name,
+            min_size=0,
+            max_size=self._budget.sessions,
+            **options,
+        )
+
+    def _too_warm(self, sessions: int) -> list[str]:
+        problems = [f"warm[{key}] {n} is negative" for key, n in self._warm.items() if n < 0]
+        warm = sum(self._warm.values())
+        if warm >= sessions:
+            problems.append(
+                f"{warm} warm sessions leave none of {sessions} for other keys: lower warm, "
+                "or raise the budget"
+            )
+        return problems
+
+
+# What `borrow` takes beside a `PoolKey`.
+_NO_SETTINGS = (DEFAULT_SAMPLE_RATE, AudioFormat.PCM_S16LE, None, None, None)
+
+
+class _KeyedFactory:
+    """Makes the configuration of one key's sessions; it holds no group."""
+
+    def __init__(self, key: PoolKey, config_factory: Callable[..., object]) -> None:
+        self._key = key
+        self._make = partial(config_factory, key)
+        self._takes_collector = takes_collector(self._make)
+
+    async def __call__(self, collector: AnimationCollector) -> Any:
+        given = self._make(collector) if self._takes_collector else self._make()
+        return self._key.applied_to(await given if inspect.isawaitable(given) else given)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, sharing: Sharing, budget: Budget) -> None:
+    """Share out nothing more for a group that was forgotten."""
+    sharing.stop()
+    sharing.closing = loop.create_task(budget.close())
+
+
+def _sweep_later(group: weakref.ref[AvatarPoolGroup], loop: asyncio.AbstractEventLoop) -> None:
+    """Have a group look for pools that nobody needs, for as long as there is a group."""
+
+    def sweep() -> None:
+        found = group()
+        if found is not None and not found.closed:
+            found._sweep()  # noqa: SLF001  # our own
+            _sweep_later(group, loop)
+
+    loop.call_later(_FORGET_AFTER, sweep)
