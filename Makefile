@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Two for each core, since many wait most of their time. PYTEST_ARGS come later, so that
-# `-n 0` makes it one process.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, 2 * len(os.sched_getaffinity(0))))')
+# One more than there are cores, since many wait for most of their time. PYTEST_ARGS come
+# later, so that `-n 0` makes it one process.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help

@@ -9,9 +9,14 @@ from importlib.resources import files
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from avatarpool.audio import read_audio
 from avatarpool.service import LocalAvatarService
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, object]:

@@ -29,7 +29,7 @@ from avatarpool.service import LocalAvatarService, ServiceLimits
 SESSIONS = 6
 LEASE_TTL = 2.0
 # ``FLEET_STORM_SECONDS=60`` for a longer one.
-SECONDS = float(os.environ.get("FLEET_STORM_SECONDS", "20"))
+SECONDS = float(os.environ.get("FLEET_STORM_SECONDS", "12"))
 HANG = 120.0  # seconds after which something has come to a stop
 
 pytestmark = pytest.mark.timeout(240 + 6 * SECONDS)
