@@ -265,6 +265,23 @@ async def test_a_pool_that_nobody_needs_is_forgotten_and_its_numbers_are_not(ser
         assert group.get_stats()["total"]["borrows_num"] == 3
 
 
+async def test_a_key_that_is_asked_again_while_its_pool_closes_counts(service):
+    async with group_of(service, 1, max_idle=0.05, min_hold=60) as group:
+        async with group.borrow("a"):
+            pass
+        await until(lambda: not group.pools[PoolKey("a")].total_count)
+        group._sweep()
+        group._sweep()
+        assert not group.pools
+        async with group.borrow("a"):
+            await until(lambda: not group._closers)
+            assert group.get_stats()["used"] == 1
+            waiting = asyncio.ensure_future(group.borrow("b", timeout=0.2).__aenter__())
+            with pytest.raises(PoolTimeout):
+                await waiting
+            assert service.counters.connections_open == 1
+
+
 async def test_closing_tells_waiters_and_closes_all(service):
     group = group_of(service, 1)
     await group.initialize()

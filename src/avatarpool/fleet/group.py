@@ -18,7 +18,7 @@ from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
 from avatarpool.fleet.budget import Budget
 from avatarpool.fleet.keys import PoolKey
-from avatarpool.fleet.sharing import Sharing
+from avatarpool.fleet.sharing import Seat, Sharing
 from avatarpool.fleet.stats import GroupStats, total
 from avatarpool.pool import AvatarConnectionPool, PooledConnection, PoolEvent
 from avatarpool.pool.arguments import check_number, negative, uncallable, uncountable
@@ -100,6 +100,7 @@ class AvatarPoolGroup:
         self._watchers: tuple[Watcher, ...] = ()
         self._pools: dict[PoolKey, AvatarConnectionPool] = {}
         self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
+        self._seats: dict[PoolKey, Seat] = {}
         self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
         self._gone = total([], [])  # the numbers of pools that are closed
         self._closers: set[asyncio.Task[None]] = set()
@@ -109,7 +110,7 @@ class AvatarPoolGroup:
     def __repr__(self) -> str:
         if self._closed is not None:
             return f"<AvatarPoolGroup {self.name!r} closed>"
-        used = self._sharing.shares().used
+        used = self._sharing.used
         return (
             f"<AvatarPoolGroup {self.name!r} {len(self._pools)} keys, "
             f"{used} of {self._budget.sessions} sessions>"
@@ -132,7 +133,7 @@ class AvatarPoolGroup:
         each = {str(key): pool.get_stats() for key, pool in self._pools.items()}
         return GroupStats(
             budget=self._budget.sessions,
-            used=self._sharing.shares().used,
+            used=self._sharing.used,
             total=total(
                 [self._gone, *each.values()], [pool.meter for pool in self._pools.values()]
             ),
@@ -378,6 +379,7 @@ class AvatarPoolGroup:
 
     def _open(self, key: PoolKey) -> AvatarConnectionPool:
         warm = self._warm.get(key, 0)
+        seat = self._seats[key] = self._sharing.seat(warm)
         pool = AvatarConnectionPool.from_options(
             replace(
                 self._options,
@@ -385,7 +387,7 @@ class AvatarPoolGroup:
                 config_factory=_KeyedFactory(key, self._config_factory),
                 min_size=warm,
             ),
-            self._sharing.seat(key, warm),
+            seat,
         )
         for listener in self._listeners:
             pool.add_listener(listener)
@@ -410,6 +412,7 @@ class AvatarPoolGroup:
 
     def _close_pool(self, key: PoolKey, pool: AvatarConnectionPool) -> None:
         del self._pools[key]
+        seat = self._seats.pop(key)
         self._lent_by = {asked: each for asked, each in self._lent_by.items() if each is not pool}
         self._gone = total([self._gone, pool.get_stats()], [])
         for watcher in self._watchers:
@@ -417,7 +420,7 @@ class AvatarPoolGroup:
         task = asyncio.ensure_future(pool.close(timeout=0.0))
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
-        task.add_done_callback(lambda _: self._sharing.dismiss(key))
+        task.add_done_callback(lambda _: self._sharing.dismiss(seat))
 
     def _check_open(self) -> None:
         if self._closed is not None:
