@@ -207,6 +207,8 @@ async def test_the_budget_may_be_changed(service):
             assert service.counters.connections_open == 3
         with pytest.raises(ConfigurationError, match=r"sessions 2\.5 is no whole number"):
             group.resize(2.5)
+        with pytest.raises(ConfigurationError, match=r"sessions 1e\+30 is more than 1000000"):
+            group.resize(10**30)
 
 
 async def test_drain_replaces_every_session(service):
