@@ -45,9 +45,9 @@ def test_a_first_start_waits_for_nobody_and_shows_what_is_leased(command, redis,
     result = command("fleet", "--redis", redis.url, "--name", "first", "--init", "--sessions", 6)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "first: 0 of 6 sessions leased\n"
-    for _ in range(5):  # a wish is forgotten in 3 s, which the command may take to start
+    rent("first", "host-b:2:bb", 1, 1)
+    for _ in range(5):  # a wish lasts for 3 s, in which a busy machine may not start a command
         rent("first", "host-a:1:aa", 5, 7)
-        rent("first", "host-b:2:bb", 1, 1)
         result = command("fleet", "--name", "first", env={"AVATAR_REDIS_URL": redis.url})
         if "waits" in result.stdout:
             break

@@ -100,13 +100,17 @@ class Sharer:
             quarantine_timeout=5.0,
         )
         self.can_open = True
-        self.seat = sharing.seat(key, warm)
+        self.seat = sharing.seat(warm)
         self.seat.attach(self)
         self.state.is_claimed = self.seat.is_claimed
         self.state.wake = self.act
 
     def __repr__(self) -> str:
         return f"<{self.state.name} {self.demand()} {self.state.waiting} waiting>"
+
+    @property
+    def used(self) -> int:
+        return self.state.used
 
     @property
     def idle(self) -> deque[Member]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import warnings
@@ -15,6 +16,7 @@ from avatarpool import (
     AvatarSDKError,
     AvatarSession,
     ConfigurationError,
+    LiveKitEgressConfig,
     LocalAvatarService,
     LocalBudget,
     PoolClosed,
@@ -205,6 +207,8 @@ async def test_the_budget_may_be_changed(service):
             assert service.counters.connections_open == 3
         with pytest.raises(ConfigurationError, match=r"sessions 2\.5 is no whole number"):
             group.resize(2.5)
+        with pytest.raises(ConfigurationError, match=r"sessions 1e\+30 is more than 1000000"):
+            group.resize(10**30)
 
 
 async def test_drain_replaces_every_session(service):
@@ -263,6 +267,121 @@ async def test_a_pool_that_nobody_needs_is_forgotten_and_its_numbers_are_not(ser
         async with group.borrow("a") as conn:
             assert await speak(conn)
         assert group.get_stats()["total"]["borrows_num"] == 3
+
+
+async def test_a_key_that_is_asked_again_while_its_pool_closes_counts(service):
+    async with group_of(service, 1, max_idle=0.05, min_hold=60) as group:
+        async with group.borrow("a"):
+            pass
+        await until(lambda: not group.pools[PoolKey("a")].total_count)
+        group._sweep()
+        group._sweep()
+        assert not group.pools
+        async with group.borrow("a"):
+            await until(lambda: not group._closers)
+            assert group.get_stats()["used"] == 1
+            waiting = asyncio.ensure_future(group.borrow("b", timeout=0.2).__aenter__())
+            with pytest.raises(PoolTimeout):
+                await waiting
+            assert service.counters.connections_open == 1
+
+
+async def test_keys_that_strangers_choose_do_not_pile_up(service):
+    async with group_of(service) as group:
+        for number in range(1000):
+            group.borrow(f"stranger-{number}")
+            assert len(group.pools) <= 200
+            if number % 50 == 0:
+                await until(lambda: len(group._closers) < 10)
+        await until(lambda: not group._closers)
+        assert len(group._lent_by) == len(group._seats) == len(group.pools)
+        assert len(group._sharing._seats) == len(group.pools)
+
+
+async def test_keys_that_read_alike_are_told_apart(service):
+    room = {"url": "wss://x", "api_key": "k", "api_secret": "s", "room_name": "r"}
+    keys = [
+        PoolKey("a", livekit_egress=LiveKitEgressConfig(**room, publisher_id=name)) for name in "pq"
+    ]
+    async with group_of(service) as group:
+        for key in keys:
+            group.borrow(key)
+        assert set(group.get_stats()["keys"]) == {"a/16000/r", "a/16000/r~2"}
+
+
+async def test_a_group_that_is_closed_while_it_opens_opens_nothing(service):
+    class SlowBudget(LocalBudget):
+        async def open(self, wake):
+            await going_on.wait()
+            await super().open(wake)
+
+    going_on = asyncio.Event()
+    group = AvatarPoolGroup(
+        lambda key: access(service), budget=SlowBudget(4), warm={PoolKey("a"): 1}
+    )
+    opening = asyncio.ensure_future(group.initialize())
+    beside = asyncio.ensure_future(group.initialize())
+    await asyncio.sleep(0)
+    await group.close()
+    going_on.set()
+    for each in (opening, beside):
+        with pytest.raises(PoolClosed, match="is closed: make a new one"):
+            await each
+    assert not group.pools
+    assert service.counters.connections_open == 0
+
+
+async def test_who_initializes_beside_another_waits_for_the_same(service):
+    group = group_of(service, warm={PoolKey("a"): 2})
+    await asyncio.gather(asyncio.ensure_future(group.initialize()), group.initialize())
+    assert service.counters.connections_open == 2
+    await group.initialize()
+    await group.close()
+
+
+async def test_waiting_for_warm_sessions_says_which_are_not_there(service):
+    warm = {PoolKey("a"): 1, PoolKey("nobody"): 1}
+    async with group_of(service, warm=warm) as group:
+        with pytest.raises(PoolTimeout, match="nobody/16000' had 0 of 1 connections"):
+            await group.wait(0.2)
+
+
+async def test_a_configuration_that_cannot_work_opens_no_group():
+    group = AvatarPoolGroup(
+        lambda key: {"nonsense": 1}, budget=LocalBudget(2), warm={PoolKey("a"): 1}
+    )
+    with pytest.raises(ConfigurationError, match="SessionConfig has no field nonsense"):
+        await group.initialize(wait=False)
+    assert group.closed
+
+
+async def test_a_group_is_of_one_event_loop(service):
+    async def elsewhere(use):
+        result = use()
+        if result is not None:
+            await result
+
+    async with group_of(service) as group:
+        for use in (lambda: group.borrow("b"), group.wait, group.close, group.initialize):
+            with pytest.raises(PoolError, match="belongs to another event loop or process"):
+                await asyncio.to_thread(asyncio.run, elsewhere(use))
+        async with group.borrow("b") as conn:
+            assert await speak(conn)
+
+
+async def test_a_pool_opened_for_a_borrower_sees_nothing_of_its_context(service):
+    whose = contextvars.ContextVar("whose", default="nobody's")
+    seen = []
+
+    async def configure(conn):
+        await asyncio.sleep(0)
+        seen.append(whose.get())
+
+    async with group_of(service, configure=configure) as group:
+        whose.set("a request's")
+        async with group.borrow("a"):
+            pass
+    assert seen == ["nobody's"]
 
 
 async def test_closing_tells_waiters_and_closes_all(service):
@@ -338,6 +457,8 @@ async def test_a_key_takes_no_settings_beside_its_own(service):
             group.borrow("a", sample_rate=7)
         with pytest.raises(ConfigurationError, match="timeout 'soon' must be a number"):
             group.borrow("a", timeout="soon")
+        with pytest.raises(ConfigurationError, match="avatar_id is missing"):
+            group.borrow(["a"])
 
 
 async def test_secrets_are_nowhere_to_be_seen(service, caplog):

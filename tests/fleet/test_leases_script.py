@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -339,8 +340,10 @@ async def test_without_the_right_to_ask_for_the_run_it_works_all_the_same(redis:
 async def test_a_store_that_is_read_only_or_holds_something_else_is_told(redis: RedisServer):
     desk = await Desk(redis).open()
     redis.run("SET", desk.key("leases"), "mine")
-    with pytest.raises(PoolError, match="WRONGTYPE"):
-        await desk.rent("a", 1)
+    told = r"something else than ours as avatarpool:{.*}:\* \(WRONGTYPE\): delete that there"
+    for asked in (desk.rent("a", 1), desk.store.look()):
+        with pytest.raises(PoolError, match=told):
+            await asked
     redis.run("DEL", desk.key("leases"))
     redis.run("REPLICAOF", "127.0.0.1", redis.port)
     with pytest.raises(PoolError, match="is read-only: give the URL of the primary"):
@@ -351,11 +354,36 @@ async def test_a_store_that_is_read_only_or_holds_something_else_is_told(redis: 
 async def test_an_answer_that_is_none_of_the_scripts_is_an_error(shared_redis: RedisServer):
     desk = await Desk(shared_redis).open()
     shared_redis.run("HSET", desk.key("budget"), "sessions", "many")
-    with pytest.raises(PoolError):
+    with pytest.raises(PoolError, match=r"\(user_script\): delete that there"):
         await desk.rent("a", 1)
-    with pytest.raises(PoolError):
+    with pytest.raises(PoolError, match=r"\(ValueError\): delete that there"):
         await desk.store.look()
     await desk.store.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no Redis"),
+        (b"+OK\r\n", r"\(ValueError\): delete that there"),
+        (b"*1\r\n" * 20000, "something else than ours"),
+        (b"-ERR what was S3CRET again?\r\n", r"what was \S+ again\?"),
+        (b"-ERR " + b"x" * 10_000 + b"\r\n", "0: x{100,500}$"),
+    ],
+    ids=["http", "ok", "nested", "echo", "long"],
+)
+async def test_what_a_stranger_answers_is_told_in_one_sentence(reply, told):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = Store(f"redis://:S3CRET@127.0.0.1:{port}/0", "account", 15.0)
+        with pytest.raises(PoolError, match=told) as raised:
+            await store.call("a", Call(), 1)
+        assert "S3CRET" not in "".join(traceback.format_exception(raised.value))
 
 
 async def test_what_is_shown_of_names_does_nothing_to_a_terminal(desk: Desk):

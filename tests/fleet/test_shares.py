@@ -29,6 +29,29 @@ def test_warm_sessions_are_opened_first():
     assert [pool.state.used for pool in house.pools.values()] == [2, 1, 0]
 
 
+def test_who_asks_in_vain_has_not_all_others_looked_at(monkeypatch):
+    house = opened(2, **dict.fromkeys("abcdefgh", 0))
+    for key in house.pools:
+        house.pools[key].borrow()
+    house.loop.settle()
+    house.finish()
+    looks = []
+    shares = house.sharing.shares
+    monkeypatch.setattr(house.sharing, "shares", lambda: looks.append(1) or shares())
+    for pool in house.pools.values():
+        for _ in range(10):
+            pool.act()
+    for pool in house.pools.values():
+        for member in pool.lent:
+            pool.give_back(member)
+    assert not looks, "before the next look of all, nothing is free and nothing may go"
+    house.loop.advance(2.0)
+    assert looks
+    assert house.waiting == 6
+    house.finish()
+    assert house.waiting == 4
+
+
 def test_who_waits_gets_what_is_free():
     house = opened(5, a=2, b=0)
     assert None not in lend_all(house, "b", 3)

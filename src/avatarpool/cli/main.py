@@ -387,7 +387,7 @@ def fleet(
     ] = "redis://127.0.0.1:6379/0",
     sessions: Annotated[
         int | None,
-        typer.Option(min=1, help="Change the number of sessions for all, at once."),
+        typer.Option(min=1, max=1_000_000, help="Change the number of sessions for all, at once."),
     ] = None,
     init: Annotated[
         bool,

@@ -13,6 +13,10 @@ FULL_FOR = 30.0
 has refused one more; then one is tried."""
 
 
+MOST_SESSIONS = 1_000_000
+"""Sessions that a budget may have: more are a slip of the hand."""
+
+
 class Budget(Protocol):
     """What a group asks of whoever knows how many sessions the account allows.
 
@@ -143,5 +147,7 @@ def check_sessions(sessions: int) -> None:
     problems = uncountable(sessions=sessions)
     if not problems and sessions < 1:
         problems = [f"sessions {sessions} is not at least 1"]
+    elif not problems and sessions > MOST_SESSIONS:
+        problems = [f"sessions {sessions:.4g} is more than {MOST_SESSIONS}"]
     if problems:
         raise ConfigurationError("budget cannot work", problems)

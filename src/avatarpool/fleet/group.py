@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import itertools
 import logging
@@ -18,7 +19,7 @@ from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
 from avatarpool.fleet.budget import Budget
 from avatarpool.fleet.keys import PoolKey
-from avatarpool.fleet.sharing import Sharing
+from avatarpool.fleet.sharing import Seat, Sharing
 from avatarpool.fleet.stats import GroupStats, total
 from avatarpool.pool import AvatarConnectionPool, PooledConnection, PoolEvent
 from avatarpool.pool.arguments import check_number, negative, uncallable, uncountable
@@ -34,8 +35,9 @@ from avatarpool.protocol.settings import (
 
 log = logging.getLogger("avatarpool.fleet")
 
-# Seconds after which a pool is closed that has no session, and that nobody has asked.
+# Seconds after which a pool is closed that has no session, and that nobody has asked; ...
 _FORGET_AFTER = 60.0
+_MANY = 100  # ... or earlier, where there are so many new ones: strangers may choose the avatars
 
 _group_numbers = itertools.count(1)
 
@@ -100,16 +102,22 @@ class AvatarPoolGroup:
         self._watchers: tuple[Watcher, ...] = ()
         self._pools: dict[PoolKey, AvatarConnectionPool] = {}
         self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
+        self._seats: dict[PoolKey, Seat] = {}
         self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
         self._gone = total([], [])  # the numbers of pools that are closed
+        self._sweep_at = _MANY  # pools
         self._closers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()  # what `initialize` was called in
+        self._opened: asyncio.Future[None] | None = None  # done once `initialize` is
+        self._is_open = False  # whether it lends
+        self._sweeper: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         if self._closed is not None:
             return f"<AvatarPoolGroup {self.name!r} closed>"
-        used = self._sharing.shares().used
+        used = self._sharing.used
         return (
             f"<AvatarPoolGroup {self.name!r} {len(self._pools)} keys, "
             f"{used} of {self._budget.sessions} sessions>"
@@ -120,7 +128,7 @@ class AvatarPoolGroup:
     @property
     def closed(self) -> bool:
         """Whether it is not open: not initialized yet, or closed."""
-        return self._loop is None or self._closed is not None
+        return not self._is_open or self._closed is not None
 
     @property
     def pools(self) -> Mapping[PoolKey, AvatarConnectionPool]:
@@ -129,10 +137,11 @@ class AvatarPoolGroup:
 
     def get_stats(self) -> GroupStats:
         """Return the group's numbers: in all, and of each key."""
-        each = {str(key): pool.get_stats() for key, pool in self._pools.items()}
+        begin = f"{self.name}/"
+        each = {pool.name.removeprefix(begin): pool.get_stats() for pool in self._pools.values()}
         return GroupStats(
             budget=self._budget.sessions,
-            used=self._sharing.shares().used,
+            used=self._sharing.used,
             total=total(
                 [self._gone, *each.values()], [pool.meter for pool in self._pools.values()]
             ),
@@ -189,8 +198,9 @@ class AvatarPoolGroup:
         """Open the warm sessions, and keep them open from now on.
 
         Returns when they are up, or with fewer once ``timeout`` has passed, or where the
-        service or the budget allows no more now. Initializing an open group does nothing.
-        Cancelling closes the group.
+        service or the budget allows no more now. Initializing an open group does nothing;
+        beside a call that still opens it, this one waits for that. Cancelling the first call
+        closes the group.
 
         Args:
             timeout: Seconds to wait for the sessions.
@@ -202,22 +212,38 @@ class AvatarPoolGroup:
             PoolClosed: It is closed already.
         """
         check_number(f"group {self.name!r} cannot be opened", timeout=timeout)
-        if self._closed is not None:
-            raise PoolClosed(f"group {self.name!r} is closed: make a new one")
-        if self._loop is not None:
+        self._check_not_closed()
+        if self._opened is not None:
+            self._check_here()
+            if wait:
+                await asyncio.wait([self._opened], timeout=timeout)
+                self._check_not_closed()
             return
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._opened = self._loop.create_future()
         try:
-            await self._budget.open(self._sharing.look_soon)
-            self._sharing.start()
-            for key in self._warm:
-                await self._open(key).initialize(wait=False)
-            _sweep_later(weakref.ref(self), self._loop)
-            if wait:
-                await self._some(timeout)
+            await self._open(timeout, wait=wait)
         except BaseException:
             await self.close(timeout=0.0)
             raise
+        finally:
+            self._opened.set_result(None)
+
+    async def _open(self, timeout: float, *, wait: bool) -> None:
+        await self._budget.open(self._sharing.look_soon)
+        if self._closed is not None:  # meanwhile
+            await self._budget.close()
+        self._check_not_closed()
+        self._sharing.start()
+        for key in self._warm:
+            await self._make(key).initialize(wait=False)
+            self._check_not_closed()
+        self._is_open = True
+        self._sweep_later()
+        if wait:
+            await self._some(timeout)
+            self._check_not_closed()
 
     async def _some(self, timeout: float) -> None:
         """Wait for the warm sessions; raise where there are none, for the service's refusals."""
@@ -239,11 +265,15 @@ class AvatarPoolGroup:
         Raises:
             PoolTimeout: They are not open in time.
             PoolClosed: The group is not open, or was closed meanwhile.
+            PoolError: It belongs to another event loop.
         """
+        check_number(f"group {self.name!r} cannot be waited for", timeout=timeout)
         self._check_open()
-        async with asyncio.TaskGroup() as tasks:
-            for key in self._warm:
-                tasks.create_task(self._pools[key].wait(timeout))
+        self._check_here()
+        # One after another: each is kept once it is open.
+        deadline = asyncio.get_running_loop().time() + timeout
+        for key in self._warm:
+            await self._pools[key].wait(max(0.0, deadline - asyncio.get_running_loop().time()))
 
     async def check(self) -> None:
         """Look at the idle sessions of all keys now, as `AvatarConnectionPool.check` does.
@@ -259,19 +289,32 @@ class AvatarPoolGroup:
     async def close(self, timeout: float = 5.0) -> None:
         """Close every pool: waiters learn it at once, borrowers have ``timeout`` seconds.
 
-        Safe to call twice. Cancelling cuts everything at once.
+        Safe to call twice, and while `initialize` runs. Cancelling cuts everything at once.
+
+        Raises:
+            PoolError: It belongs to another event loop.
         """
         check_number(f"group {self.name!r} cannot be closed", timeout=timeout)
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
+        if self._loop is not None:
+            self._check_here()
         self._closed = asyncio.get_running_loop().create_future()
         self._sharing.stop()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         self._lent_by.clear()  # who borrows from now on is told
         try:
-            await asyncio.gather(
-                *(pool.close(timeout) for pool in self._pools.values()), *self._closers
+            # All are waited for, whatever comes: what the budget leased is given back after that.
+            ends = await asyncio.gather(
+                *(pool.close(timeout) for pool in self._pools.values()),
+                *self._closers,
+                return_exceptions=True,
             )
+            for end in ends:
+                if end is not None:
+                    raise end
         finally:
             try:
                 await self._budget.close()
@@ -346,7 +389,8 @@ class AvatarPoolGroup:
         settings = (avatar, sample_rate, audio_format, ogg_opus_encoder)
         pool = None
         if livekit_egress is None and agora_egress is None:  # a room is most often new
-            pool = self._lent_by.get(settings)
+            with contextlib.suppress(TypeError):  # what is no setting at all is told below
+                pool = self._lent_by.get(settings)
         if pool is None:
             pool = self._pool_for(settings, livekit_egress, agora_egress)
         return pool.borrow(timeout, priority=priority)
@@ -359,6 +403,7 @@ class AvatarPoolGroup:
     ) -> AvatarConnectionPool:
         """Return the pool of what `borrow` was told, a new one if need be."""
         self._check_open()
+        self._check_here()
         avatar, sample_rate, audio_format, encoder = settings
         if not isinstance(avatar, PoolKey):
             audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
@@ -369,61 +414,98 @@ class AvatarPoolGroup:
             raise ConfigurationError(
                 "nothing can be lent", ["a PoolKey has its own settings, and others were given"]
             )
-        pool = self._pools.get(key) or self._open(key)
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= self._sweep_at:
+                self._sweep()
+            pool = self._make(key)
+            self._context.copy().run(pool.start)
         if livekit_egress is None and agora_egress is None:
             self._lent_by[settings] = pool
         return pool
 
     # --- its pools --------------------------------------------------------------------------
 
-    def _open(self, key: PoolKey) -> AvatarConnectionPool:
+    def _make(self, key: PoolKey) -> AvatarConnectionPool:
+        """Make the pool of a key; it is not started yet."""
         warm = self._warm.get(key, 0)
+        seat = self._seats[key] = self._sharing.seat(warm)
         pool = AvatarConnectionPool.from_options(
             replace(
                 self._options,
-                name=f"{self.name}/{key}",
+                name=self._name_for(key),
                 config_factory=_KeyedFactory(key, self._config_factory),
                 min_size=warm,
             ),
-            self._sharing.seat(key, warm),
+            seat,
         )
         for listener in self._listeners:
             pool.add_listener(listener)
         for watcher in self._watchers:
             watcher.add(pool)
-        pool.start()
         self._pools[key] = pool
         return pool
 
+    def _name_for(self, key: PoolKey) -> str:
+        """Name the pool of a key: others may read like it, such as the same room's."""
+        name = f"{self.name}/{key}"
+        taken = {pool.name for pool in self._pools.values()}
+        names = itertools.chain([name], (f"{name}~{n}" for n in itertools.count(2)))
+        return next(each for each in names if each not in taken)
+
+    def _sweep_later(self) -> None:
+        """Look for pools that nobody needs, for as long as there is a group."""
+        assert self._loop is not None
+        self._sweeper = self._loop.call_later(_FORGET_AFTER, _sweep, weakref.ref(self))
+
     def _sweep(self) -> None:
-        """Close the pools that nobody has asked for a while, and that have nothing open."""
+        """Close the pools that nobody has asked since the last look, and that have nothing open."""
         quiet = {}
-        for key, pool in list(self._pools.items()):
+        gone = []
+        for key, pool in self._pools.items():
             borrows = pool.meter.counters.borrows_num
             if key in self._warm or pool.total_count or pool.get_stats()["requests_waiting"]:
                 continue
-            if self._quiet.get(key) != borrows:
+            if self._quiet.get(key) == borrows:
+                gone.append(key)
+            else:
                 quiet[key] = borrows
-                continue
-            self._close_pool(key, pool)
         self._quiet = quiet
+        self._forget(gone)
+        self._sweep_at = len(self._pools) + _MANY
 
-    def _close_pool(self, key: PoolKey, pool: AvatarConnectionPool) -> None:
-        del self._pools[key]
-        self._lent_by = {asked: each for asked, each in self._lent_by.items() if each is not pool}
-        self._gone = total([self._gone, pool.get_stats()], [])
-        for watcher in self._watchers:
-            watcher.remove(pool)
-        task = asyncio.ensure_future(pool.close(timeout=0.0))
-        self._closers.add(task)
-        task.add_done_callback(self._closers.discard)
-        task.add_done_callback(lambda _: self._sharing.dismiss(key))
+    def _forget(self, keys: list[PoolKey]) -> None:
+        pools = {self._pools.pop(key): self._seats.pop(key) for key in keys}
+        self._lent_by = {asked: pool for asked, pool in self._lent_by.items() if pool not in pools}
+        self._gone = total([self._gone, *(pool.get_stats() for pool in pools)], [])
+        for pool, seat in pools.items():
+            for watcher in self._watchers:
+                watcher.remove(pool)
+            task = asyncio.ensure_future(pool.close(timeout=0.0))
+            self._closers.add(task)
+            task.add_done_callback(self._closers.discard)
+            task.add_done_callback(partial(_dismiss, self._sharing, seat))
 
     def _check_open(self) -> None:
         if self._closed is not None:
             raise PoolClosed(f"group {self.name!r} is closed")
-        if self._loop is None:
+        if not self._is_open:
             raise PoolClosed(f"group {self.name!r} is not open: call initialize() first")
+
+    def _check_not_closed(self) -> None:
+        if self._closed is not None:
+            raise PoolClosed(f"group {self.name!r} is closed: make a new one")
+
+    def _check_here(self) -> None:
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False
+        if not is_here:
+            raise PoolError(
+                f"group {self.name!r} belongs to another event loop or process: initialize and "
+                "use it in one, and make a group for each"
+            )
 
     # --- its arguments ----------------------------------------------------------------------
 
@@ -482,13 +564,12 @@ def _let_go(loop: asyncio.AbstractEventLoop, sharing: Sharing, budget: Budget) -
     sharing.closing = loop.create_task(budget.close())
 
 
-def _sweep_later(group: weakref.ref[AvatarPoolGroup], loop: asyncio.AbstractEventLoop) -> None:
-    """Have a group look for pools that nobody needs, for as long as there is a group."""
+def _sweep(group: weakref.ref[AvatarPoolGroup]) -> None:
+    found = group()
+    if found is not None and not found.closed:
+        found._sweep()  # noqa: SLF001  # our own
+        found._sweep_later()  # noqa: SLF001
 
-    def sweep() -> None:
-        found = group()
-        if found is not None and not found.closed:
-            found._sweep()  # noqa: SLF001  # our own
-            _sweep_later(group, loop)
 
-    loop.call_later(_FORGET_AFTER, sweep)
+def _dismiss(sharing: Sharing, seat: Seat, _: asyncio.Task[None]) -> None:
+    sharing.dismiss(seat)

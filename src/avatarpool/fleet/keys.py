@@ -36,15 +36,15 @@ class PoolKey:
     _room: str = field(init=False, repr=False, compare=False, hash=True, default="")
 
     def __post_init__(self) -> None:
-        if self.livekit_egress is not None:
-            object.__setattr__(self, "_room", self.livekit_egress.room_name)
-        elif self.agora_egress is not None:
-            object.__setattr__(self, "_room", self.agora_egress.channel_name)
         problems = list(SessionConfig(**self.settings()).wrong_media())
         if not isinstance(self.avatar_id, str) or not self.avatar_id:
             problems.insert(0, "avatar_id is missing")
         if problems:
             raise ConfigurationError("no session can have this key", problems)
+        if self.livekit_egress is not None:
+            object.__setattr__(self, "_room", self.livekit_egress.room_name)
+        elif self.agora_egress is not None:
+            object.__setattr__(self, "_room", self.agora_egress.channel_name)
         # 'pcm_s16le' and the enum's member are one key, and are shown as one.
         object.__setattr__(self, "audio_format", AudioFormat(self.audio_format))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import inf
 
 from avatarpool.fleet.budget import Budget
-from avatarpool.fleet.keys import PoolKey
 from avatarpool.fleet.shares import Shares, Standing
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.demand import Demand
@@ -15,6 +14,10 @@ from avatarpool.pool.keeper import Keeper
 
 # Seconds between looks that nothing calls for: a borrower that leaves the queue tells nobody.
 _LOOK_INTERVAL = 1.0
+
+# A look at each of many pools takes its time, so that there is some between two looks.
+_FEW = 20  # pools
+_APART = 50e-6  # seconds for each; some 10 us of them are spent on looking
 
 _NOTHING = Demand(0, 0, 0, 0, inf)
 
@@ -33,11 +36,14 @@ class Sharing:
         self._budget = budget
         self._min_hold = min_hold
         self._sessions = budget.sessions  # that pools were made for, or told of
-        self._seats: dict[PoolKey, Seat] = {}
+        self._seats: dict[Seat, None] = {}  # a set that keeps the order of arrival
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_scarce = False  # whether something wants what is not there
+        # As of the latest look: whether something wants what is not there, and whether ...
+        self._is_scarce = False
+        self._is_beyond = False  # ... there are more sessions than may be kept
         self._look: asyncio.Handle | None = None  # the next one
         self._look_at = inf
+        self._looked_at = 0.0
         self.closing: asyncio.Task[None] | None = None  # the budget, of a forgotten group
 
     def start(self) -> None:
@@ -51,21 +57,27 @@ class Sharing:
             self._look.cancel()
         self._loop = None
 
-    def seat(self, key: PoolKey, warm: int) -> Seat:
+    def seat(self, warm: int) -> Seat:
         """Give a pool its part; it leaves with `dismiss`."""
-        seat = self._seats[key] = Seat(self, key, warm)
+        seat = Seat(self, warm)
+        self._seats[seat] = None
         return seat
 
-    def dismiss(self, key: PoolKey) -> None:
+    def dismiss(self, seat: Seat) -> None:
         """Forget a pool that is closed."""
-        self._seats.pop(key, None)
+        self._seats.pop(seat, None)
         self.look_soon()
 
-    def shares(self) -> Shares[PoolKey, Connection]:
+    @property
+    def used(self) -> int:
+        """Sessions that all pools have, those on their way in or out included."""
+        return sum(seat.used for seat in self._seats)
+
+    def shares(self) -> Shares[Seat, Connection]:
         """Return how all pools stand now."""
         now = self.now()
         return Shares(
-            [seat.standing() for seat in self._seats.values()],
+            [seat.standing() for seat in self._seats],
             may_open=self._budget.may_open(now),
             may_keep=self._budget.may_keep(now),
             now=now,
@@ -78,28 +90,33 @@ class Sharing:
 
     # --- asked by pools ---------------------------------------------------------------------
 
-    def grant(self, key: PoolKey, wanted: int) -> int:
+    def grant(self, seat: Seat, wanted: int) -> int:
         """Return how many sessions a pool may open now."""
         if wanted <= 0 or self._loop is None:
             return 0
-        granted = self.shares().grant(key, wanted)
+        # To look at all pools is much for each request, and in vain where nothing is free.
+        granted = self.shares().grant(seat, wanted) if self._free() else 0
         if granted < wanted:
             self._is_scarce = True
             self.look_soon()
         return granted
 
-    def is_claimed(self, key: PoolKey, connection: Connection) -> bool:
+    def _free(self) -> int:
+        return max(0, self._budget.may_open(self.now()) - self.used)
+
+    def is_claimed(self, seat: Seat, connection: Connection) -> bool:
         """Whether a connection that comes free must go."""
         if not self._is_scarce:
             return False
-        if self.shares().is_claimed(key, connection):
-            return True
-        self._look_by(connection.opened_at + self._min_hold)
-        return False
+        held_until = connection.opened_at + self._min_hold
+        if not self._is_beyond and held_until > self.now():
+            self._look_by(held_until)
+            return False
+        return self.shares().is_claimed(seat, connection)
 
     def filled(self) -> None:
         """The service lets no more in than there are."""
-        self._budget.filled(self.shares().used, self.now())
+        self._budget.filled(self.used, self.now())
         self._is_scarce = True
 
     def opened(self) -> None:
@@ -112,30 +129,29 @@ class Sharing:
 
     def look_soon(self) -> None:
         """Look in a moment, at all that happens until then together."""
-        if self._loop is not None and self._look_at > 0.0:
-            if self._look is not None:
-                self._look.cancel()
-            self._look_at = 0.0
-            self._look = self._loop.call_soon(self.look)
+        if self._loop is not None:
+            pools = len(self._seats)
+            self._look_by(self._looked_at + (_APART * pools if pools > _FEW else 0.0))
 
     def look(self) -> None:
         """Have sessions go that others need, and what may be opened be opened."""
         if self._loop is None:
             return
-        self._look_at = inf
+        self._look_at, self._looked_at = inf, self._loop.time()
         if self._budget.sessions != self._sessions:
             self._sessions = self._budget.sessions
-            for seat in self._seats.values():
+            for seat in self._seats:
                 seat.allow(self._sessions)
         shares = self.shares()
+        self._is_beyond = bool(shares.too_many)
         self._is_scarce = bool(shares.lack or shares.too_many)
         gone, look_at = shares.given_up()
-        for key, connection in gone:
-            self._seats[key].give_up(connection)
-        for key in shares.order():
-            if not self.shares().free():
+        for seat, connection in gone:
+            seat.give_up(connection)
+        for seat in shares.order():
+            if not self._free():
                 break
-            self._seats[key].act()
+            seat.act()
         self._declare()
         self._look_by(min(look_at, self.now() + _LOOK_INTERVAL))
 
@@ -160,20 +176,24 @@ class Seat:
     """One pool's part: its keeper asks here before it opens a session (`Slots`)."""
 
     _sharing: Sharing
-    key: PoolKey
     warm: int
     _keeper: Keeper | None = field(default=None, init=False)
-    _used: int = field(default=0, init=False)  # at the last change
+    _used_before: int = field(default=0, init=False)  # at the last change
 
     def attach(self, keeper: Keeper) -> None:
         self._keeper = keeper
 
-    def standing(self) -> Standing[PoolKey, Connection]:
+    @property
+    def used(self) -> int:
+        """Sessions that the pool has, those on their way in or out included."""
+        return 0 if self._keeper is None else self._keeper.used
+
+    def standing(self) -> Standing[Seat, Connection]:
         """Return how the pool stands."""
         keeper = self._keeper
         if keeper is None:
-            return Standing(self.key, self.warm, _NOTHING)
-        return Standing(self.key, self.warm, keeper.demand(), keeper.idle)
+            return Standing(self, self.warm, _NOTHING)
+        return Standing(self, self.warm, keeper.demand(), keeper.idle)
 
     def allow(self, sessions: int) -> None:
         """Let the pool grow so far, if that is granted."""
@@ -191,10 +211,10 @@ class Seat:
             self._keeper.act()
 
     def grant(self, wanted: int) -> int:
-        return self._sharing.grant(self.key, wanted)
+        return self._sharing.grant(self, wanted)
 
     def is_claimed(self, connection: Connection) -> bool:
-        return self._sharing.is_claimed(self.key, connection)
+        return self._sharing.is_claimed(self, connection)
 
     def opened(self) -> None:
         self._sharing.opened()
@@ -203,7 +223,7 @@ class Seat:
         self._sharing.filled()
 
     def changed(self) -> None:
-        used = 0 if self._keeper is None else self._keeper.demand().used
-        if used < self._used:
+        used = self.used
+        if used < self._used_before:
             self._sharing.look_soon()
-        self._used = used
+        self._used_before = used

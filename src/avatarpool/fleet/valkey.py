@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    InvalidResponse,
     NoPermissionError,
     NoScriptError,
     ReadOnlyError,
@@ -42,6 +43,8 @@ _QUIET = 15.0  # seconds without a message after which a connection has to answe
 
 _SCRIPT = (files("avatarpool.fleet") / "leases.lua").read_text("utf-8")
 _SCRIPT_SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+# What reading a reply raises that is of no known shape.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 _KEYS = ("leases", "holders", "waiting", "held", "used", "needs", "turns", "budget", "news")
 
 
@@ -103,6 +106,8 @@ class Store:
         self._lease_ttl = lease_ttl
         self._keys = [f"avatarpool:{{{name}}}:{key}" for key in _KEYS]
         self._pool = _pool(url, self.where)
+        password = self._pool.connection_kwargs.get("password")
+        self._secrets = [password] if password else []  # a server may say anything
         self._client = Redis(connection_pool=self._pool)
         self._is_connected = False
 
@@ -172,10 +177,26 @@ class Store:
                 yield
         except Exception as error:  # noqa: BLE001 - the library's, or an odd reply's
             await self.disconnect()
-            raise PoolError(f"redis at {self.where}: {_reason(error)}") from _harmless(error)
+            raise self._failure(error) from _harmless(error)
         except BaseException:
             await self.disconnect()
             raise
+
+    def _failure(self, error: BaseException) -> PoolError:
+        reason = _reason(error) or self._strange(hidden(str(error), self._secrets), error)
+        return PoolError(f"redis at {self.where}: {reason}")
+
+    def _strange(self, text: str, error: BaseException) -> str:
+        """Say what was answered that is no refusal which is known."""
+        why = re.search(r"WRONGTYPE|user_script", text)
+        if why or isinstance(error, _UNREADABLE):
+            return (
+                f"it has something else than ours as avatarpool:{{{self._name}}}:* "
+                f"({why[0] if why else type(error).__name__}): delete that there, or take "
+                "another name"
+            )
+        # An unknown command is quoted with its arguments; a script's errors name its line.
+        return text.partition(", with args")[0].partition(" script: ")[0] or type(error).__name__
 
     async def news(self, holder: str) -> AsyncGenerator[None]:
         """Yield whenever this holder should call, or may have missed that it should.
@@ -194,7 +215,7 @@ class Store:
                     if message.get("type") == "message":
                         yield
         except Exception as error:  # noqa: BLE001 - the library's, or an odd reply's
-            raise PoolError(f"redis at {self.where}: {_reason(error)}") from _harmless(error)
+            raise self._failure(error) from _harmless(error)
 
     async def disconnect(self) -> None:
         """Close both connections; they are opened anew when they are needed."""
@@ -310,19 +331,17 @@ def _pool(url: str, where: str) -> ConnectionPool:
     return pool
 
 
-def _reason(error: BaseException) -> str:
-    """Say what failed, in words that quote nothing of ours."""
+def _reason(error: BaseException) -> str | None:
+    """Say what failed, if it is known what that means."""
     if isinstance(error, AuthenticationError) or "NOAUTH" in str(error):
         return "it refuses the user name or the password in the URL"
     if isinstance(error, ReadOnlyError):
         return "it is read-only: give the URL of the primary"
     if isinstance(error, NoPermissionError):
         return "its user must be allowed the keys and channels avatarpool:*, and scripts"
-    if (why := _why_unreachable(error)) is not None:
-        return why
-    # An unknown command is quoted with its arguments; a script's errors name its line.
-    text = hidden(str(error)).partition(", with args")[0].partition(" script: ")[0]
-    return text or type(error).__name__
+    if isinstance(error, InvalidResponse):
+        return "what answers there is no Redis"
+    return _why_unreachable(error)
 
 
 def _why_unreachable(error: BaseException) -> str | None:

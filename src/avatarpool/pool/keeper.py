@@ -114,6 +114,11 @@ class Keeper:
         )
 
     @property
+    def used(self) -> int:
+        """Sessions that the pool has, those on their way in or out included."""
+        return self._state.used
+
+    @property
     def idle(self) -> Sequence[Connection]:
         """Connections that nobody has borrowed, the longest idle first."""
         return self._state.idle_members

@@ -123,13 +123,17 @@ class FairQueue(Generic[T]):
     @property
     def next_turn(self) -> float:
         """The turn of the entry that is next: when it came, less what its priority counts."""
+        if not self.present:
+            return inf
+        before = self._places
         for lane in self._lanes.values():
             places = lane.places
             while places and not self._is_there(places[0]):
                 places.popleft()
                 self._places -= 1
-        self._line_up()
-        return self._heads[0][0] if self._heads else inf
+        if self._places < before:
+            self._line_up()
+        return min(lane.places[0][0] for lane in self._lanes.values())
 
     @property
     def next_deadline(self) -> float:
