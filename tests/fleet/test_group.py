@@ -278,7 +278,7 @@ async def test_a_key_that_is_asked_again_while_its_pool_closes_counts(service):
         group._sweep()
         assert not group.pools
         async with group.borrow("a"):
-            await until(lambda: not group._closers)
+            await until(lambda: not group._pools._closers)
             assert group.get_stats()["used"] == 1
             waiting = asyncio.ensure_future(group.borrow("b", timeout=0.2).__aenter__())
             with pytest.raises(PoolTimeout):
@@ -292,9 +292,9 @@ async def test_keys_that_strangers_choose_do_not_pile_up(service):
             group.borrow(f"stranger-{number}")
             assert len(group.pools) <= 200
             if number % 50 == 0:
-                await until(lambda: len(group._closers) < 10)
-        await until(lambda: not group._closers)
-        assert len(group._lent_by) == len(group._seats) == len(group.pools)
+                await until(lambda: len(group._pools._closers) < 10)
+        await until(lambda: not group._pools._closers)
+        assert len(group._lent_by) == len(group._pools._seats) == len(group.pools)
         assert len(group._sharing._seats) == len(group.pools)
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import itertools
-import logging
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Self, cast
 
 from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
 from avatarpool.fleet.budget import Budget
 from avatarpool.fleet.keys import PoolKey
-from avatarpool.fleet.sharing import Seat, Sharing
-from avatarpool.fleet.stats import GroupStats, total
+from avatarpool.fleet.pools import KeyedPools, Watcher
+from avatarpool.fleet.sharing import Sharing
+from avatarpool.fleet.stats import GroupStats
 from avatarpool.pool import AvatarConnectionPool, PooledConnection, PoolEvent
 from avatarpool.pool.arguments import check_number, negative, uncallable, uncountable
-from avatarpool.pool.collector import AnimationCollector
-from avatarpool.pool.factory import ConfigFactory, takes_collector
+from avatarpool.pool.factory import ConfigFactory
 from avatarpool.pool.options import PoolOptions
 from avatarpool.protocol.settings import (
     DEFAULT_SAMPLE_RATE,
@@ -33,23 +29,10 @@ from avatarpool.protocol.settings import (
     LiveKitEgressConfig,
 )
 
-log = logging.getLogger("avatarpool.fleet")
-
-# Seconds after which a pool is closed that has no session, and that nobody has asked; ...
-_FORGET_AFTER = 60.0
-_MANY = 100  # ... or earlier, where there are so many new ones: strangers may choose the avatars
+# Seconds between looks for pools that nobody has asked since the last one.
+_SWEEP_INTERVAL = 60.0
 
 _group_numbers = itertools.count(1)
-
-
-class Watcher(Protocol):
-    """What watches any number of pools, such as a collector of metrics."""
-
-    def add(self, pool: AvatarConnectionPool) -> None:
-        """Watch one more."""
-
-    def remove(self, pool: AvatarConnectionPool) -> None:
-        """Watch it no more; harmless if it was not there."""
 
 
 class AvatarPoolGroup:
@@ -96,17 +79,10 @@ class AvatarPoolGroup:
         self._budget = budget
         self._warm = dict(warm)
         self._config_factory = config_factory
-        self._options = self._checked(options, min_hold)
+        pool_options = self._checked(options, min_hold)
         self._sharing = Sharing(budget, min_hold)
-        self._listeners: tuple[Callable[[PoolEvent], object], ...] = ()
-        self._watchers: tuple[Watcher, ...] = ()
-        self._pools: dict[PoolKey, AvatarConnectionPool] = {}
+        self._pools = KeyedPools(pool_options, config_factory, self._warm, self._sharing)
         self._lent_by: dict[tuple[Any, ...], AvatarConnectionPool] = {}  # by what `borrow` was told
-        self._seats: dict[PoolKey, Seat] = {}
-        self._quiet: dict[PoolKey, int] = {}  # pools without sessions, with their borrows so far
-        self._gone = total([], [])  # the numbers of pools that are closed
-        self._sweep_at = _MANY  # pools
-        self._closers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()  # what `initialize` was called in
         self._opened: asyncio.Future[None] | None = None  # done once `initialize` is
@@ -119,7 +95,7 @@ class AvatarPoolGroup:
             return f"<AvatarPoolGroup {self.name!r} closed>"
         used = self._sharing.used
         return (
-            f"<AvatarPoolGroup {self.name!r} {len(self._pools)} keys, "
+            f"<AvatarPoolGroup {self.name!r} {len(self._pools.each)} keys, "
             f"{used} of {self._budget.sessions} sessions>"
         )
 
@@ -133,52 +109,36 @@ class AvatarPoolGroup:
     @property
     def pools(self) -> Mapping[PoolKey, AvatarConnectionPool]:
         """The pools that are open now, by key; for looking at, not for keeping."""
-        return MappingProxyType(self._pools)
+        return MappingProxyType(self._pools.each)
 
     def get_stats(self) -> GroupStats:
         """Return the group's numbers: in all, and of each key."""
-        begin = f"{self.name}/"
-        each = {pool.name.removeprefix(begin): pool.get_stats() for pool in self._pools.values()}
+        total, each = self._pools.stats()
         return GroupStats(
-            budget=self._budget.sessions,
-            used=self._sharing.used,
-            total=total(
-                [self._gone, *each.values()], [pool.meter for pool in self._pools.values()]
-            ),
-            keys=each,
+            budget=self._budget.sessions, used=self._sharing.used, total=total, keys=each
         )
 
     def pop_stats(self) -> GroupStats:
         """Return the group's numbers and start the counters and latencies anew."""
         stats = self.get_stats()
-        self._gone = total([], [])
-        for pool in self._pools.values():
-            pool.meter.reset()
+        self._pools.count_anew()
         return stats
 
     def add_listener(self, listener: Callable[[PoolEvent], object]) -> None:
         """Have one more listener called with each `PoolEvent` of every pool, now and later."""
-        for pool in self._pools.values():
-            pool.add_listener(listener)
-        self._listeners = (*self._listeners, listener)
+        self._pools.add_listener(listener)
 
     def remove_listener(self, listener: Callable[[PoolEvent], object]) -> None:
         """Call a listener no more; harmless if it was not there."""
-        self._listeners = tuple(each for each in self._listeners if each != listener)
-        for pool in self._pools.values():
-            pool.remove_listener(listener)
+        self._pools.remove_listener(listener)
 
     def add_watcher(self, watcher: Watcher) -> None:
         """Have each pool added to what watches pools, now and later, and removed as it closes."""
-        self._watchers = (*self._watchers, watcher)
-        for pool in self._pools.values():
-            watcher.add(pool)
+        self._pools.add_watcher(watcher)
 
     def remove_watcher(self, watcher: Watcher) -> None:
         """Have the pools watched no more; harmless if they were not."""
-        self._watchers = tuple(each for each in self._watchers if each is not watcher)
-        for pool in self._pools.values():
-            watcher.remove(pool)
+        self._pools.remove_watcher(watcher)
 
     # --- opening and closing ----------------------------------------------------------------
 
@@ -237,7 +197,7 @@ class AvatarPoolGroup:
         self._check_not_closed()
         self._sharing.start()
         for key in self._warm:
-            await self._make(key).initialize(wait=False)
+            await self._pools.make(key).initialize(wait=False)
             self._check_not_closed()
         self._is_open = True
         self._sweep_later()
@@ -247,7 +207,7 @@ class AvatarPoolGroup:
 
     async def _some(self, timeout: float) -> None:
         """Wait for the warm sessions; raise where there are none, for the service's refusals."""
-        pools = list(self._pools.values())
+        pools = list(self._pools.each.values())
         came = await asyncio.gather(
             *(pool.initialize(timeout) for pool in pools), return_exceptions=True
         )
@@ -273,7 +233,7 @@ class AvatarPoolGroup:
         # One after another: each is kept once it is open.
         deadline = asyncio.get_running_loop().time() + timeout
         for key in self._warm:
-            await self._pools[key].wait(max(0.0, deadline - asyncio.get_running_loop().time()))
+            await self._pools.each[key].wait(max(0.0, deadline - asyncio.get_running_loop().time()))
 
     async def check(self) -> None:
         """Look at the idle sessions of all keys now, as `AvatarConnectionPool.check` does.
@@ -282,7 +242,7 @@ class AvatarPoolGroup:
             PoolClosed: The group is not open.
         """
         self._check_open()
-        for pool in list(self._pools.values()):
+        for pool in list(self._pools.each.values()):
             with contextlib.suppress(PoolClosed):  # nobody needed it any more
                 await pool.check()
 
@@ -306,15 +266,7 @@ class AvatarPoolGroup:
             self._sweeper.cancel()
         self._lent_by.clear()  # who borrows from now on is told
         try:
-            # All are waited for, whatever comes: what the budget leased is given back after that.
-            ends = await asyncio.gather(
-                *(pool.close(timeout) for pool in self._pools.values()),
-                *self._closers,
-                return_exceptions=True,
-            )
-            for end in ends:
-                if end is not None:
-                    raise end
+            await self._pools.close(timeout)
         finally:
             try:
                 await self._budget.close()
@@ -346,7 +298,7 @@ class AvatarPoolGroup:
             PoolClosed: The group is not open.
         """
         self._check_open()
-        for pool in self._pools.values():
+        for pool in self._pools.each.values():
             pool.drain()
 
     # --- borrowing --------------------------------------------------------------------------
@@ -414,77 +366,24 @@ class AvatarPoolGroup:
             raise ConfigurationError(
                 "nothing can be lent", ["a PoolKey has its own settings, and others were given"]
             )
-        pool = self._pools.get(key)
+        pool = self._pools.each.get(key)
         if pool is None:
-            if len(self._pools) >= self._sweep_at:
+            if self._pools.are_many:
                 self._sweep()
-            pool = self._make(key)
+            pool = self._pools.make(key)
             self._context.copy().run(pool.start)
         if livekit_egress is None and agora_egress is None:
             self._lent_by[settings] = pool
         return pool
 
-    # --- its pools --------------------------------------------------------------------------
-
-    def _make(self, key: PoolKey) -> AvatarConnectionPool:
-        """Make the pool of a key; it is not started yet."""
-        warm = self._warm.get(key, 0)
-        seat = self._seats[key] = self._sharing.seat(warm)
-        pool = AvatarConnectionPool.from_options(
-            replace(
-                self._options,
-                name=self._name_for(key),
-                config_factory=_KeyedFactory(key, self._config_factory),
-                min_size=warm,
-            ),
-            seat,
-        )
-        for listener in self._listeners:
-            pool.add_listener(listener)
-        for watcher in self._watchers:
-            watcher.add(pool)
-        self._pools[key] = pool
-        return pool
-
-    def _name_for(self, key: PoolKey) -> str:
-        """Name the pool of a key: others may read like it, such as the same room's."""
-        name = f"{self.name}/{key}"
-        taken = {pool.name for pool in self._pools.values()}
-        names = itertools.chain([name], (f"{name}~{n}" for n in itertools.count(2)))
-        return next(each for each in names if each not in taken)
-
     def _sweep_later(self) -> None:
         """Look for pools that nobody needs, for as long as there is a group."""
         assert self._loop is not None
-        self._sweeper = self._loop.call_later(_FORGET_AFTER, _sweep, weakref.ref(self))
+        self._sweeper = self._loop.call_later(_SWEEP_INTERVAL, _sweep, weakref.ref(self))
 
     def _sweep(self) -> None:
-        """Close the pools that nobody has asked since the last look, and that have nothing open."""
-        quiet = {}
-        gone = []
-        for key, pool in self._pools.items():
-            borrows = pool.meter.counters.borrows_num
-            if key in self._warm or pool.total_count or pool.get_stats()["requests_waiting"]:
-                continue
-            if self._quiet.get(key) == borrows:
-                gone.append(key)
-            else:
-                quiet[key] = borrows
-        self._quiet = quiet
-        self._forget(gone)
-        self._sweep_at = len(self._pools) + _MANY
-
-    def _forget(self, keys: list[PoolKey]) -> None:
-        pools = {self._pools.pop(key): self._seats.pop(key) for key in keys}
-        self._lent_by = {asked: pool for asked, pool in self._lent_by.items() if pool not in pools}
-        self._gone = total([self._gone, *(pool.get_stats() for pool in pools)], [])
-        for pool, seat in pools.items():
-            for watcher in self._watchers:
-                watcher.remove(pool)
-            task = asyncio.ensure_future(pool.close(timeout=0.0))
-            self._closers.add(task)
-            task.add_done_callback(self._closers.discard)
-            task.add_done_callback(partial(_dismiss, self._sharing, seat))
+        gone = self._pools.forget()
+        self._lent_by = {asked: pool for asked, pool in self._lent_by.items() if pool not in gone}
 
     def _check_open(self) -> None:
         if self._closed is not None:
@@ -545,19 +444,6 @@ class AvatarPoolGroup:
 _NO_SETTINGS = (DEFAULT_SAMPLE_RATE, AudioFormat.PCM_S16LE, None, None, None)
 
 
-class _KeyedFactory:
-    """Makes the configuration of one key's sessions; it holds no group."""
-
-    def __init__(self, key: PoolKey, config_factory: Callable[..., object]) -> None:
-        self._key = key
-        self._make = partial(config_factory, key)
-        self._takes_collector = takes_collector(self._make)
-
-    async def __call__(self, collector: AnimationCollector) -> Any:
-        given = self._make(collector) if self._takes_collector else self._make()
-        return self._key.applied_to(await given if inspect.isawaitable(given) else given)
-
-
 def _let_go(loop: asyncio.AbstractEventLoop, sharing: Sharing, budget: Budget) -> None:
     """Share out nothing more for a group that was forgotten."""
     sharing.stop()
@@ -569,7 +455,3 @@ def _sweep(group: weakref.ref[AvatarPoolGroup]) -> None:
     if found is not None and not found.closed:
         found._sweep()  # noqa: SLF001  # our own
         found._sweep_later()  # noqa: SLF001
-
-
-def _dismiss(sharing: Sharing, seat: Seat, _: asyncio.Task[None]) -> None:
-    sharing.dismiss(seat)
