@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, http_exceptions, web
 
 from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.audio import read_audio
-from avatarpool.environment import VARIABLES, Settings
+from avatarpool.environment import Settings
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -134,8 +134,7 @@ async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
         settings = read_environment()
         config_factory: Callable[[], SessionConfig] = settings.session_config
         if settings.is_empty:
-            names = ", ".join(VARIABLES)
-            print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
+            print("No AVATAR_* account is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             config_factory = service.config_factory
         pool = AvatarConnectionPool(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from avatarpool import AvatarConnectionPool, AvatarPoolError, ConfigurationError, SessionConfig
-from avatarpool.environment import VARIABLES, Settings
+from avatarpool.environment import Settings
 from avatarpool.load import (
     LoadPlan,
     completion_text,
@@ -83,8 +83,7 @@ async def main() -> int:
         names = ", ".join(settings.missing)
         print(f"These environment variables are missing: {names}", file=sys.stderr)
         return 2
-    names = ", ".join(VARIABLES)
-    print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
+    print("No AVATAR_* account is set: using a local avatar service.", file=sys.stderr)
     async with LocalAvatarService() as service:
         return await run_rounds(service.config_factory)
 

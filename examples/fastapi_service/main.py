@@ -23,7 +23,7 @@ from starlette.types import Message, Receive
 
 from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
 from avatarpool.audio import read_audio
-from avatarpool.environment import VARIABLES, Settings
+from avatarpool.environment import Settings
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -66,8 +66,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         settings = read_environment()
         config_factory: Callable[[], SessionConfig] = settings.session_config
         if settings.is_empty:
-            names = ", ".join(VARIABLES)
-            print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
+            print("No AVATAR_* account is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             config_factory = service.config_factory
         pool = AvatarConnectionPool(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from avatarpool import AvatarConnectionPool, AvatarPoolError, ConfigurationError, SessionConfig
-from avatarpool.environment import VARIABLES, Settings
+from avatarpool.environment import Settings
 from avatarpool.exceptions import AudioError
 from avatarpool.service import LocalAvatarService
 
@@ -214,8 +214,7 @@ async def pool_of_application(app: web.Application) -> AsyncIterator[None]:
         settings = read_environment()
         config_factory: Callable[[], SessionConfig] = settings.session_config
         if settings.is_empty:
-            names = ", ".join(VARIABLES)
-            print(f"None of {names} is set: using a local avatar service.", file=sys.stderr)
+            print("No AVATAR_* account is set: using a local avatar service.", file=sys.stderr)
             service = await stack.enter_async_context(LocalAvatarService())
             config_factory = service.config_factory
         pool = AvatarConnectionPool(

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from avatarpool import AvatarConnectionPool
 from avatarpool.audio import read_audio
+from avatarpool.environment import VARIABLES
 from avatarpool.exceptions import (
     AvatarSDKError,
     AvatarSDKErrorCode,
@@ -308,7 +309,7 @@ def test_an_incomplete_environment_is_named_and_exits_2(example, monkeypatch, ca
 
 @pytest.mark.parametrize(("text", "expected"), [("yes", True), ("True", True), ("0", False)])
 def test_query_authentication_is_read_as_the_command_does(example, monkeypatch, text, expected):
-    for name in example.VARIABLES:
+    for name in VARIABLES:
         monkeypatch.setenv(name, "value")
     monkeypatch.setenv("AVATAR_USE_QUERY_AUTH", text)
     config = example.read_environment().session_config()
