@@ -165,6 +165,14 @@ def test_a_success_is_told_only_if_it_was_a_trial():
     assert given(leases, 2.0).notice is Notice.OPENED
 
 
+def test_what_had_run_out_opens_nothing_before_the_store_knows_everybody():
+    leases = holding(2)
+    given(leases, TTL + 1.0, closed_for=TTL)
+    assert (leases.held, leases.may_open(TTL + 2.0)) == (2, 0)
+    given(leases, 2 * TTL + 1.0)
+    assert leases.may_open(2 * TTL + 2.0) == 2
+
+
 def test_the_store_says_how_many_sessions_there_are_but_for_a_change_of_ours():
     leases = Leases("host", TTL, SESSIONS)
     given(leases, 0.0, sessions=8)

@@ -241,7 +241,9 @@ class Leases:
             if id_ in answer.lapsed:
                 del self._held[id_]
                 self.lapsed += 1
-            else:
+            elif not (answer.closed_for and self._held[id_] <= call.sent_at):
+                # One that had run out may be another's by now, whom the store does not
+                # know as long as it is closed: its session goes on, and none is opened.
                 self._held[id_] = until
         for id_ in call.rented:
             del self._asked[id_]
