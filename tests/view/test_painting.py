@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from itertools import count, islice
 
@@ -24,6 +26,25 @@ def test_portraits_come_in_order_and_as_one_process_paints_them(painters):
     assert [picture.tobytes() for picture in painted] == [
         portrait(pose, 40).tobytes() for pose in JAWS
     ]
+
+
+FIRST_START = """
+from avatarpool.view.painting import Painters
+with Painters(2) as painters:
+    painters._start()
+    for painter in painters._painters:
+        print(open(f"/proc/{painter.process.pid}/status").read())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which signals are held")
+def test_ctrl_c_reaches_none_of_them_however_early_it_comes():
+    # In a process of its own, where nothing was started before.
+    told = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", FIRST_START], check=True, capture_output=True, text=True
+    ).stdout
+    held = [int(line.split()[1], 16) for line in told.splitlines() if line.startswith("SigBlk")]
+    assert [mask >> (signal.SIGINT - 1) & 1 for mask in held] == [1, 1]
 
 
 def test_few_poses_are_taken_ahead(painters):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
@@ -103,6 +104,8 @@ class Painters:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
+        if os.name == "posix":  # before signals are held: it lets them through as it starts
+            resource_tracker.ensure_running()
         with _signals_held():
             for number in range(self._count):
                 ours, theirs = context.Pipe()
