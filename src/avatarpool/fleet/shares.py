@@ -97,11 +97,11 @@ class Shares(Generic[K, H]):
         self._may_open = may_open
         self._now = now
         self._min_hold = min_hold
-        kept = sum(each.kept for each in standings)
-        self.too_many = max(0, kept - may_keep)
+        self.kept = sum(each.kept for each in standings)
+        self.too_many = max(0, self.kept - may_keep)
         # Sessions that must go so that what presses can be opened, as far as it ever can.
         could = min(self.pressing, may_open)
-        self.lack = max(0, kept + could - may_open) if could else 0
+        self.lack = max(0, self.kept + could - may_open) if could else 0
 
     def free(self) -> int:
         """Return how many sessions may be opened."""

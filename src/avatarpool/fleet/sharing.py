@@ -157,10 +157,9 @@ class Sharing:
 
     def _declare(self) -> None:
         shares = self.shares()
-        # A session that goes for another one leaves its slot to that one.
-        wanted = shares.used - sum(each.demand.closing for each in shares.standings)
         idle = sum(each.spare(self.now() - self._min_hold) for each in shares.standings)
-        self._budget.declare(shares.used, wanted + shares.pressing, idle)
+        # A session that goes for another one leaves its slot to that one.
+        self._budget.declare(shares.used, shares.kept + shares.pressing, idle)
 
     def _look_by(self, when: float) -> None:
         if self._loop is None or when >= self._look_at:
