@@ -41,6 +41,8 @@ def test_a_run_ends_in_its_time(name):
 )
 def test_what_fails_is_found_and_can_be_run_again(name, why, too_long, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "TOO_LONG", too_long)
+    # A process that was large once, as one is that has run other tests: its child is judged alone.
+    assert len(b"large" * 100_000_000)
     count, finding = fuzz.fuzz(FAULTY[name], 1, 30.0)
     assert count == finding.number
     assert why in finding.why
