@@ -34,10 +34,10 @@ from picows import (
     ws_create_server,
 )
 
+from avatarpool.endpoint.framing import framed
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
 from avatarpool.protocol.messages import AnimationFrame, AudioInput, ConfirmSession
-from avatarpool.service.framing import framed
 
 REQUEST_BYTES = 558_000
 """17.4 s of 16 kHz PCM, which the service answers with 436 frames."""

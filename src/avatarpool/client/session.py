@@ -240,6 +240,20 @@ class AvatarSession:
         if self.requests.current is not None and self.is_open:
             self._sending.interrupt()
 
+    def pause_reading(self) -> None:
+        """Leave in the network what the service sends, until `resume_reading`.
+
+        For whoever passes frames on to somebody slower than the service. Meanwhile no end and
+        no error is noticed either, and nobody calls the service dead.
+        """
+        if self._websocket is not None:
+            self._websocket.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._websocket is not None:
+            self._websocket.resume_reading()
+
     async def proves_alive(self, patience: float) -> bool:
         """Ping the service; return whether it answered.
 

@@ -203,6 +203,12 @@ class ForeignSession:
         if self.requests.current is not None:
             await self.interrupt()
 
+    def pause_reading(self) -> None:
+        pass  # the SDKs have no call for it
+
+    def resume_reading(self) -> None:
+        pass
+
     async def proves_alive(self, patience: float) -> bool | None:  # noqa: ARG002
         return None  # the SDKs have no call for a ping
 

@@ -17,7 +17,9 @@ from avatarpool.protocol.settings import (
 )
 
 
-def refuse_configuration(configuration: ConfigureSession, *, takes_opus: bool) -> Ending | None:
+def refuse_configuration(
+    configuration: ConfigureSession, *, takes_opus: bool, takes_egress: bool = False
+) -> Ending | None:
     """Return why the session ends at once, or None if it may begin."""
     if configuration.audio_format is AudioFormat.OGG_OPUS:
         rates: tuple[int, ...] = OPUS_SAMPLE_RATES
@@ -27,14 +29,19 @@ def refuse_configuration(configuration: ConfigureSession, *, takes_opus: bool) -
         rates = PCM_SAMPLE_RATES
     if configuration.sample_rate not in rates:
         return refusals.unsupported_rate(configuration.sample_rate, rates)
+    refusal = None
     if configuration.livekit_egress is not None:
-        return _refuse_livekit(configuration.livekit_egress)
-    if configuration.agora_egress is not None:
-        return _refuse_agora(configuration.agora_egress)
-    return None
+        refusal = _refuse_livekit(configuration.livekit_egress)
+    elif configuration.agora_egress is not None:
+        refusal = _refuse_agora(configuration.agora_egress)
+    else:
+        return None
+    if refusal is None and not takes_egress:
+        return refusals.EGRESS_UNAVAILABLE
+    return refusal
 
 
-def _refuse_livekit(livekit: LiveKitEgressConfig) -> Ending:
+def _refuse_livekit(livekit: LiveKitEgressConfig) -> Ending | None:
     missing = [
         f"livekit_egress.{name} is missing"
         for name in ("url", "room_name")
@@ -50,13 +57,13 @@ def _refuse_livekit(livekit: LiveKitEgressConfig) -> Ending:
         )
     if livekit.api_token and not is_jwt(livekit.api_token):
         return refusals.EGRESS_UNAUTHORIZED
-    return refusals.EGRESS_UNAVAILABLE
+    return None
 
 
-def _refuse_agora(agora: AgoraEgressConfig) -> Ending:
+def _refuse_agora(agora: AgoraEgressConfig) -> Ending | None:
     if not agora.channel_name:
         return refusals.bad_egress("agora_egress.channel_name is missing")
-    return refusals.EGRESS_UNAVAILABLE
+    return None
 
 
 def is_jwt(text: str) -> bool:

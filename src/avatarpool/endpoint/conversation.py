@@ -101,6 +101,7 @@ class Conversation:
         account: Whose slot it takes.
         limits: What is allowed.
         takes_opus: Whether Ogg Opus can be decoded here.
+        takes_egress: Whether frames can go to a room from here.
         now: When it began, by any clock that goes forward; in seconds.
 
     Attributes:
@@ -118,6 +119,7 @@ class Conversation:
         *,
         takes_opus: bool,
         now: float,
+        takes_egress: bool = False,
     ) -> None:
         self.connection_id = connection_id
         self.avatar_id = avatar_id
@@ -130,7 +132,7 @@ class Conversation:
         )
         self._account = account
         self._limits = limits
-        self._takes_opus = takes_opus
+        self._takes = {"takes_opus": takes_opus, "takes_egress": takes_egress}
         self._began_at = now
         self._heard_at = inf  # when audio, or the configuration, last came
         self._received: dict[str, int] = {}  # bytes of each open request's audio
@@ -169,7 +171,7 @@ class Conversation:
     def _greeted(self, message: Message) -> Event:
         if not isinstance(message, ConfigureSession):
             return Over(refusals.wrong_first_message(type(message).__name__))
-        refusal = refuse_configuration(message, takes_opus=self._takes_opus)
+        refusal = refuse_configuration(message, **self._takes)
         if refusal is not None:
             return Over(refusal)
         self.stage = Stage.CONFIRMING
@@ -238,12 +240,32 @@ class Conversation:
             SessionStateError: The request is not open, or its audio has not ended and
                 this is to be its last frame.
         """
+        self.passed(req_id, end=end)
+        return AnimationFrame(req_id, end, animation, self.connection_id, self.avatar_id)
+
+    def passed(self, req_id: str, *, end: bool) -> None:
+        """Record a frame that somebody else has made, and that is to be sent now.
+
+        Raises:
+            SessionStateError: As of `frame`.
+        """
         self.requests.frame(req_id, end=end)
         self.counts.frames += 1
         if end:
-            self.counts.served += 1
-            self._received.pop(req_id, None)
-        return AnimationFrame(req_id, end, animation, self.connection_id, self.avatar_id)
+            self._served(req_id)
+
+    def shown(self, req_id: str) -> None:
+        """Record that a request is over whose frames went to a room.
+
+        Raises:
+            SessionStateError: It is not open, or its audio has not ended.
+        """
+        self.requests.frame(req_id, end=True)
+        self._served(req_id)
+
+    def _served(self, req_id: str) -> None:
+        self.counts.served += 1
+        self._received.pop(req_id, None)
 
     def fail(self, req_id: str, code: int, why: str) -> list[Event]:
         """Give a request up: no frame of it follows."""

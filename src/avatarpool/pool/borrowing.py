@@ -337,6 +337,8 @@ class PooledConnection:
         self._stage = _RETURNED
         connection = self._connection
         connection.borrower = None
+        if self._receiver is not None:
+            connection.session.resume_reading()  # whoever passed frames on may have paused it
         request, collector = connection.request, self._collector
         if request is not None and not request.is_over:
             request.end(self._ended_early())
@@ -424,6 +426,22 @@ class LentSession:
             raise
         except Exception as error:  # a trace_context, for one
             raise PoolError(f"send_audio failed: {words(error)}") from error
+
+    def pause_reading(self) -> None:
+        """Leave in the network what the service sends, until `resume_reading` or the return.
+
+        Raises:
+            SessionStateError: The connection was returned.
+        """
+        self._lent.touched().session.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on.
+
+        Raises:
+            SessionStateError: The connection was returned.
+        """
+        self._lent.touched().session.resume_reading()
 
     async def interrupt(self) -> str:
         """Stop the current request; its collection is over at once.

@@ -92,6 +92,12 @@ class PoolableSession(Protocol):
     async def abandon(self) -> None:
         """End whatever request is open."""
 
+    def pause_reading(self) -> None:
+        """Leave in the network what comes, where that can be done."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
     async def proves_alive(self, patience: float) -> bool | None:
         """Ping the peer; None: this session has no way to."""
 

@@ -15,11 +15,11 @@ from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Connection, Parser
+from avatarpool.endpoint.reading import Reading, Turns
 from avatarpool.endpoint.refusals import UpgradeRefusal
 from avatarpool.endpoint.roster import Roster
+from avatarpool.endpoint.scanner import FrameScanner
 from avatarpool.service import opus
-from avatarpool.service.reading import Reading, Turns
-from avatarpool.service.scanner import FrameScanner
 from avatarpool.service.session import ServedSession, Workshop
 from avatarpool.service.socket import ServerSocket
 

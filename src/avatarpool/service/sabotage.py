@@ -12,10 +12,10 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.reading import Reading
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, Message
 from avatarpool.service.faults import Faults, SessionFault, Step
-from avatarpool.service.reading import Reading
 from avatarpool.service.socket import ServerSocket, SessionOver
 
 _LOOK = 0.02  # seconds between two looks at whether a peer has gone

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import WSMessage, WSMsgType, web
 
 from avatarpool.endpoint import refusals
+from avatarpool.endpoint.framing import framed
 from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.reading import BROKEN, Reading
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import AnimationFrame, Message, ServerError
 from avatarpool.protocol.texts import close_reason, may_carry
-from avatarpool.service.framing import framed
-from avatarpool.service.reading import BROKEN, Reading
 
 log = logging.getLogger("avatarpool.service")
 

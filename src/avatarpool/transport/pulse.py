@@ -79,6 +79,17 @@ class Pulse:
                 waiting.set_result(False)
         self._awaited.clear()
 
+    def hold(self) -> None:
+        """Expect nothing of the peer: it is not read from."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def go_on(self) -> None:
+        """Watch it again, as if it had been heard now."""
+        self._reads.heard_at = self._loop.time()
+        if self._interval is not None:
+            self._look_at(self._reads.heard_at + self._interval)
+
     async def proves_alive(self, patience: float) -> bool:
         """Ping; return whether the peer answers, as long as it shows any life within that."""
         answered: asyncio.Future[bool] = self._loop.create_future()

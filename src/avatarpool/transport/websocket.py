@@ -74,6 +74,7 @@ class WebSocket(WSListener):
         "_is_deaf",
         "_is_fragmented",
         "_is_local",
+        "_is_paused",
         "_loop",
         "_max_message_bytes",
         "_pieces",
@@ -104,6 +105,7 @@ class WebSocket(WSListener):
         self._pong: bytes | None = None  # owed until the peer reads again
         self._violation = ""  # what the peer did wrong, if we end it for that
         self._is_deaf = False  # since a close frame, or a violation: nothing is handed over
+        self._is_paused = False  # whether it is not read from, as asked
         self._is_local = False  # whether close() or abort() was called
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -150,6 +152,26 @@ class WebSocket(WSListener):
         """
         if self._writable is not None:
             await self._pulse.taken(self._writable, patience)
+
+    def pause_reading(self) -> None:
+        """Leave in the network what comes, until `resume_reading`; the peer is not called dead.
+
+        Safe to call twice, and on an ended WebSocket.
+        """
+        if self.is_open and not self._is_paused:
+            assert self._transport is not None
+            self._is_paused = True
+            self._transport.underlying_transport.pause_reading()
+            self._pulse.hold()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._is_paused:
+            assert self._transport is not None
+            self._is_paused = False
+            if not self._transport.is_disconnected:
+                self._transport.underlying_transport.resume_reading()
+                self._pulse.go_on()
 
     async def proves_alive(self, patience: float) -> bool:
         """Ping the peer; return whether it answered.

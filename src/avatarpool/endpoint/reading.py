@@ -1,4 +1,4 @@
-"""What of a client's frames reaches aiohttp, and when: no session keeps the others waiting."""
+"""What of a client's frames is read, and when: no session keeps the others waiting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from avatarpool.endpoint.listening import Parser
-from avatarpool.service.scanner import FrameScanner
+from avatarpool.endpoint.scanner import FrameScanner
 
 FRAMES_PER_READ = 8
 """Frames of one read that are dealt with at once; what comes after them takes turns."""
@@ -78,10 +78,10 @@ class Turns:
 
 
 class Reading:
-    """Stands before aiohttp's reader of one WebSocket.
+    """Stands before the reader of one WebSocket.
 
     Args:
-        parser: aiohttp's.
+        parser: That reader: aiohttp's or picows'.
         scanner: Knows what is not to be taken.
         turns: Shared with all others.
         connection: What it is read from.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_frames import BINARY, CLOSE, CONTINUATION, PING, Frame
 
-from avatarpool.service.scanner import FrameScanner
+from avatarpool.endpoint.scanner import FrameScanner
 
 MANY = 10**9
 

@@ -1,6 +1,6 @@
 """A client's WebSocket frames by their headers alone (RFC 6455, 5): what they are, and how large.
 
-aiohttp reads the frames themselves. It takes some that it must not, and knows how large a
+Others read the frames themselves. They take some that they must not, and know how large a
 message is when it has come: what is not to be taken is to be known by then.
 """
 

@@ -6,8 +6,8 @@ import asyncio
 
 from raw_frames import BINARY, CONTINUATION, Frame
 
-from avatarpool.service.reading import FRAMES_PER_READ, FRAMES_PER_TURN, Reading, Turns
-from avatarpool.service.scanner import FrameScanner
+from avatarpool.endpoint.reading import FRAMES_PER_READ, FRAMES_PER_TURN, Reading, Turns
+from avatarpool.endpoint.scanner import FrameScanner
 
 TINY = Frame(BINARY, b"\x08\x63").encode(by_client=True)
 EMPTY_FRAGMENT = Frame(CONTINUATION, is_final=False).encode(by_client=True)

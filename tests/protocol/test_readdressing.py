@@ -1,0 +1,50 @@
+"""Frames under other ids are the same frames."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avatarpool.protocol.codec import decode, encode
+from avatarpool.protocol.frames import AnimationFrame
+from avatarpool.protocol.readdressing import Readdressing
+from avatarpool.protocol.varints import prefixed
+
+IDS = st.text(max_size=200)
+
+
+@given(IDS, IDS, IDS, IDS, IDS, st.booleans(), st.binary(max_size=500))
+def test_ids_are_exchanged_and_nothing_else(conn, req, new_conn, new_req, avatar, end, animation):
+    readdressing = Readdressing(new_conn, new_req)
+    for _ in range(2):
+        came = decode(encode(AnimationFrame(req, end, animation, conn, avatar)))
+        frame = decode(readdressing.message(came))
+        assert frame == AnimationFrame(new_req, end, animation, new_conn, avatar)
+
+
+def test_the_animation_is_not_copied_and_the_rest_is_as_it_came():
+    animation = bytes(range(256)) * 3
+    unknown = b"\xfa\x01\x03new"  # of the body; behind it one of the message
+    known = bytes(AnimationFrame("their-request", False, animation, "their-connection", "avatar"))
+    body = known[5:] + unknown  # after the type, the tag and a length of two bytes
+    came = decode(b"\x08\x05\x32" + prefixed(body) + b"\xa2\x06\x04more")
+    head, tail = Readdressing("mine", "my-request").parts(came)
+    assert tail.obj is bytes(came)
+    assert bytes(tail).endswith(animation + b"\x2a\x06avatar" + unknown + b"\xa2\x06\x04more")
+    again = decode(head + bytes(tail))
+    assert again == AnimationFrame("my-request", False, animation, "mine", "avatar")
+
+
+def test_what_is_written_in_another_way_is_written_anew():
+    # The ids in the opposite order, as no writer of protobuf's has them.
+    body = b"\x12\x03req" + b"\x0a\x04conn" + b"\x22\x02hi"
+    came = decode(b"\x08\x05\x32" + prefixed(body))
+    message = Readdressing("mine", "my-request").message(came)
+    assert decode(message) == AnimationFrame("my-request", False, b"hi", "mine")
+
+
+def test_frames_of_several_requests_pass_through_one():
+    readdressing = Readdressing("mine", "my-request")
+    for theirs in ("first", "second", "first"):
+        came = decode(bytes(AnimationFrame(theirs, False, b"face", "conn")))
+        assert decode(readdressing.message(came)).req_id == "my-request"
