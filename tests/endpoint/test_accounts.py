@@ -8,7 +8,10 @@ def account(balance: float | None = None) -> Account:
 
 
 def test_an_application_is_found_by_its_key_and_by_no_other():
-    accounts = Accounts({"a": "ka", "b": "kb"}, balance=None, max_connections=1, max_handshakes=1)
+    accounts = Accounts(
+        Account(app_id, key, balance=None, max_connections=1, max_handshakes=1)
+        for app_id, key in {"a": "ka", "b": "kb"}.items()
+    )
 
     assert accounts.by_api_key("kb") is accounts.by_app_id("b")
     assert accounts.by_api_key("k") is None
@@ -18,7 +21,7 @@ def test_an_application_is_found_by_its_key_and_by_no_other():
 
 
 def test_no_key_is_shown():
-    accounts = Accounts({"app": "secret-key"}, balance=None, max_connections=1, max_handshakes=1)
+    accounts = Accounts([account()])
 
     assert repr(accounts) == "<Accounts app>"
     assert repr(accounts.by_app_id("app")) == "<Account 'app' 0 connections>"

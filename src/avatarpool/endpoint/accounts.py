@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 
 class Account:
@@ -37,6 +38,10 @@ class Account:
 
     def __repr__(self) -> str:
         return f"<Account {self.app_id!r} {self.connections} connections>"
+
+    def change_key(self, api_key: str) -> None:
+        """Go by another key from now on."""
+        self._api_key = api_key.encode()
 
     def has_key(self, api_key: str) -> bool:
         """Whether this is the application's key, compared in constant time."""
@@ -81,27 +86,17 @@ class Account:
         self.connections -= 1
 
 
-class Accounts:
+A_co = TypeVar("A_co", bound=Account, covariant=True)
+
+
+class Accounts(Generic[A_co]):
     """All applications, found by name or by key."""
 
-    def __init__(
-        self,
-        keys: Mapping[str, str],
-        *,
-        balance: float | None,
-        max_connections: int,
-        max_handshakes: int,
-    ) -> None:
-        self._accounts = {
-            app_id: Account(
-                app_id,
-                key,
-                balance=balance,
-                max_connections=max_connections,
-                max_handshakes=max_handshakes,
-            )
-            for app_id, key in keys.items()
-        }
+    def __init__(self, accounts: Iterable[A_co]) -> None:
+        self._accounts = {account.app_id: account for account in accounts}
+
+    def __iter__(self) -> Iterator[A_co]:
+        return iter(self._accounts.values())
 
     def __repr__(self) -> str:
         return f"<Accounts {', '.join(self._accounts)}>"
@@ -111,11 +106,11 @@ class Accounts:
         """Seconds of audio that were animated for all of them."""
         return sum(account.charged for account in self._accounts.values())
 
-    def by_app_id(self, app_id: str) -> Account | None:
+    def by_app_id(self, app_id: str) -> A_co | None:
         """Return the application of that name."""
         return self._accounts.get(app_id)
 
-    def by_api_key(self, api_key: str) -> Account | None:
+    def by_api_key(self, api_key: str) -> A_co | None:
         """Return the application whose key this is.
 
         Every key is compared, so that the time taken tells nothing about which

@@ -8,6 +8,7 @@ import logging
 from aiohttp import web
 
 from avatarpool.endpoint import http, refusals
+from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.refusals import TokenRefusal
 
@@ -28,7 +29,7 @@ class Console:
         body_timeout: Seconds for the body of one.
     """
 
-    def __init__(self, admission: Admission, body_timeout: float) -> None:
+    def __init__(self, admission: Admission[Account], body_timeout: float) -> None:
         self._admission = admission
         self._body_timeout = body_timeout
         self._guessed = 0.0  # the time up to which the latest wrong keys have used their share

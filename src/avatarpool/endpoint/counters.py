@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.roster import Roster
 
@@ -40,7 +41,7 @@ class ServiceCounters:
     audio_seconds: float
 
     @classmethod
-    def of(cls, admission: Admission, roster: Roster) -> Self:
+    def of(cls, admission: Admission[Account], roster: Roster) -> Self:
         """Read them off who was let in, and what that came to."""
         counts = roster.counts()
         return cls(
