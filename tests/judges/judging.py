@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from types import ModuleType
 from typing import Any
 
+from gateway_service import GatewayService
 from javascript_client import JavaScriptClient
 from picows_service import PicowsService
 
@@ -22,9 +23,9 @@ from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.service import LocalAvatarService
 
 Facts = dict[str, Any]
-Service = LocalAvatarService | PicowsService
+Service = LocalAvatarService | PicowsService | GatewayService
 
-SHELLS = {"aiohttp": LocalAvatarService, "picows": PicowsService}
+SHELLS = {"aiohttp": LocalAvatarService, "picows": PicowsService, "gateway": GatewayService}
 
 DEADLINE = 20.0  # for each thing that is waited for; nothing should come near it
 SPEECH_WAV = importlib.resources.files("avatarpool") / "assets" / "speech.wav"
@@ -187,6 +188,8 @@ class Judge:
 
     async def refusal(self, service: Service, **options: Any) -> Facts:
         """What the client raises when it opens a session like this."""
+        if isinstance(service, GatewayService):
+            await service.learn_refusals(options.get("avatar_id"))
         try:
             async with self.talk(service, **options) as talk:
                 await talk.open()

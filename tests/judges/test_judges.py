@@ -1,8 +1,9 @@
 """The official clients, unmodified, judge the local service and a second shell; ours does too.
 
 ``avatarkit``, ``spatius``, its twin for Node.js (their telemetry switched off) and
-``spatialreal`` run against `LocalAvatarService`, and against the second shell over the
-same endpoint (`PicowsService`, in tests/endpoint), each in a process of its own. They tell
+``spatialreal`` run against `LocalAvatarService`, against the second shell over the same
+endpoint (`PicowsService`, in tests/endpoint), and against the gateway in front of a local
+service (`GatewayService`, in tests/gateway), each in a process of its own. They tell
 what they were given: the frames of every kind of request, and of every refusal the facts
 that *their* error objects carry. Our own client is put through the same table.
 
@@ -39,7 +40,7 @@ PYTHON_CLIENTS = ("avatarkit", "spatius", "spatialreal", "avatarpool")
 CLIENTS = (*PYTHON_CLIENTS, "javascript")
 
 
-@pytest.fixture(scope="session", params=["aiohttp", "picows"])
+@pytest.fixture(scope="session", params=["aiohttp", "picows", "gateway"])
 def shell(request):
     return request.param
 
@@ -92,7 +93,8 @@ def javascript_judgements(javascript, shell, once):
 def _judge(shell, client):
     judge = Path(__file__).with_name("judge.py")
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    paths = [str(judge.parents[1] / "endpoint"), environment.get("PYTHONPATH", "")]
+    tests = judge.parents[1]
+    paths = [str(tests / "endpoint"), str(tests / "gateway"), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     done = subprocess.run(  # noqa: S603  # our own script
         [sys.executable, "-W", "error", str(judge), client, shell],

@@ -13,13 +13,14 @@ from avatarpool.protocol.varints import prefixed
 IDS = st.text(max_size=200)
 
 
-@given(IDS, IDS, IDS, IDS, IDS, st.booleans(), st.binary(max_size=500))
-def test_ids_are_exchanged_and_nothing_else(conn, req, new_conn, new_req, avatar, end, animation):
-    readdressing = Readdressing(new_conn, new_req)
+@given(st.tuples(IDS, st.booleans(), st.binary(max_size=500), IDS, IDS), IDS, IDS)
+def test_ids_are_exchanged_and_nothing_else(theirs, connection_id, req_id):
+    readdressing = Readdressing(connection_id, req_id)
     for _ in range(2):
-        came = decode(encode(AnimationFrame(req, end, animation, conn, avatar)))
+        came = decode(encode(AnimationFrame(*theirs)))
+        _, end, animation, _, avatar_id = theirs
         frame = decode(readdressing.message(came))
-        assert frame == AnimationFrame(new_req, end, animation, new_conn, avatar)
+        assert frame == AnimationFrame(req_id, end, animation, connection_id, avatar_id)
 
 
 def test_the_animation_is_not_copied_and_the_rest_is_as_it_came():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_BINARY = b"\x82"  # and whole: the final bit is set
+_BINARY = 0x82  # and whole: the final bit is set
 
 
 def framed(messages: Iterable[bytes]) -> bytes:
     """Return binary messages as a server sends them, one frame each (RFC 6455, 5.2)."""
-    return b"".join(map(_framed, messages))
+    return b"".join([part for each in messages for part in (frame_header(len(each)), each)])
 
 
-def _framed(message: bytes) -> bytes:
-    size = len(message)
+def frame_header(size: int, kind: int = _BINARY) -> bytes:
+    """Return what stands before a payload of so many bytes."""
     if size < 126:
-        return _BINARY + size.to_bytes() + message
+        return bytes((kind, size))
     if size < 1 << 16:
-        return _BINARY + b"\x7e" + size.to_bytes(2) + message
-    return _BINARY + b"\x7f" + size.to_bytes(8) + message
+        return bytes((kind, 126, size >> 8, size & 0xFF))
+    return bytes((kind, 127)) + size.to_bytes(8)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, cast
@@ -35,6 +36,16 @@ log.addFilter(without_request)
 # Seconds in which the rest of a refused body is thrown away: who is cut amid it may not hear
 # of the refusal.
 _LINGER = 0.5
+
+
+# Where a client finds what listens everywhere.
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def netloc(host: str, port: int) -> str:
+    """Return what a URL has for a listener on this machine."""
+    host = _REACHABLE.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Parser(Protocol):
@@ -221,6 +232,7 @@ class Listener:
         application: Whose requests are answered.
         limits: How many connections there may be, and how long they may take and idle.
         upgraded: As of a `GuardedRunner`.
+        tls: Encrypts its connections; None: they are in the clear.
     """
 
     def __init__(
@@ -229,8 +241,10 @@ class Listener:
         limits: ServiceLimits,
         *,
         upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._server: asyncio.Server | None = None
+        self._tls = tls
         self._runner = GuardedRunner(
             application, limits, upgraded=upgraded, shutdown_timeout=limits.close_timeout
         )
@@ -245,7 +259,7 @@ class Listener:
         await self._runner.setup()
         assert self._runner.server is not None
         self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server, host, port, backlog=self._crowd.backlog
+            self._runner.server, host, port, backlog=self._crowd.backlog, ssl=self._tls
         )
         if not self._server.sockets:  # asyncio passes over those that it cannot make
             why = f"no socket can be opened for {host} port {port}: are too many files open?"

@@ -133,6 +133,16 @@ TEXT_MESSAGE = Ending(
 )
 
 
+# Of one request, whose session goes on.
+ODD_AUDIO = "s16le audio has an odd number of bytes"
+NO_OGG = "audio is no ogg stream, or its pages do not meet"
+
+
+def audio_too_long(seconds: float) -> str:
+    """A request has more audio than one may have."""
+    return f"request audio is longer than {seconds:g} s"
+
+
 def fault(close_code: int) -> Ending:
     """The service was told to close."""
     return Ending(close_code, None, "the service was told to fail")

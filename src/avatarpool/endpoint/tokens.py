@@ -68,6 +68,10 @@ class TokenOffice:
         wall_clock: Unix time in seconds.
         spent: Remembers those for a single use; None: they may be used again.
         secrets: Keys of the HMAC: the first signs, all verify.
+
+    Attributes:
+        secrets: Those; may be exchanged for others.
+        issued: Tokens, ever.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class TokenOffice:
     ) -> None:
         self._wall_clock = wall_clock
         self._spent = spent
-        self._secrets = tuple(secrets)
+        self.secrets: Sequence[bytes] = tuple(secrets)
         self.issued = 0
 
     def __repr__(self) -> str:
@@ -92,7 +96,7 @@ class TokenOffice:
         )
         self.issued += 1
         return (
-            base64.urlsafe_b64encode(_signature(facts, self._secrets[0]) + facts)
+            base64.urlsafe_b64encode(_signature(facts, self.secrets[0]) + facts)
             .decode()
             .rstrip("=")
         )
@@ -127,7 +131,7 @@ class TokenOffice:
         mac, facts = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         # Base64 spells some bytes in more than one way; the bytes are what is
         # signed and what is remembered, so a second spelling opens nothing.
-        signatures = [_signature(facts, secret) for secret in self._secrets]
+        signatures = [_signature(facts, secret) for secret in self.secrets]
         if not any([hmac.compare_digest(mac, signature) for signature in signatures]):  # noqa: C419
             raise TokenInvalid
         return facts

@@ -111,6 +111,11 @@ class AvatarPoolGroup:
         """The pools that are open now, by key; for looking at, not for keeping."""
         return MappingProxyType(self._pools.each)
 
+    @property
+    def attainable(self) -> int:
+        """How many sessions there could be now, of all keys, and one more to ask for."""
+        return self._sharing.attainable
+
     def get_stats(self) -> GroupStats:
         """Return the group's numbers: in all, and of each key."""
         total, each = self._pools.stats()

@@ -73,6 +73,12 @@ class Sharing:
         """Sessions that all pools have, those on their way in or out included."""
         return sum(seat.used for seat in self._seats)
 
+    @property
+    def attainable(self) -> int:
+        """Sessions that there are or may be opened, and one more that others may give up."""
+        may_open = max(self.used, self._budget.may_open(self.now()))
+        return max(1, min(may_open + 1, self._budget.sessions))
+
     def shares(self) -> Shares[Seat, Connection]:
         """Return how all pools stand now."""
         now = self.now()

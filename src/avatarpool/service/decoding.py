@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from avatarpool.endpoint import refusals
+
 _SAMPLE_BYTES = 2
 
 
@@ -90,4 +92,4 @@ class PcmDecoder:
     def finish(self) -> None:
         """Check that no half sample is left over."""
         if len(self._pending) % _SAMPLE_BYTES:
-            raise AudioRefused("s16le audio has an odd number of bytes")
+            raise AudioRefused(refusals.ODD_AUDIO)

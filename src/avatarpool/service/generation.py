@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from avatarpool.endpoint import refusals
 from avatarpool.endpoint.accounts import Account
 from avatarpool.lipsync import Driver
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
@@ -77,7 +78,7 @@ class Pipeline:
             self._decoder.finish()
         pcm = self._decoder.pull(self._rate * STEP_MS // 1000)
         if self.seconds > self._max_seconds:
-            raise AudioRefused(f"request audio is longer than {self._max_seconds:g} s")
+            raise AudioRefused(refusals.audio_too_long(self._max_seconds))
         keyframes = self._driver.feed(pcm) if pcm else []
         is_hungry = self._decoder.is_drained
         is_done = is_hungry and self._has_ended

@@ -13,6 +13,7 @@ from avatarpool.endpoint import http, refusals
 from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
+from avatarpool.endpoint.holding import end_greediest
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Connection, Parser
 from avatarpool.endpoint.reading import Reading, Turns
@@ -42,7 +43,7 @@ class Ingress:
         roster: The conversations.
     """
 
-    def __init__(self, admission: Admission, workshop: Workshop) -> None:
+    def __init__(self, admission: Admission[Account], workshop: Workshop) -> None:
         self.roster = Roster()
         self._admission = admission
         self._workshop = workshop
@@ -119,12 +120,7 @@ class Ingress:
 
     def bound_memory(self) -> None:
         """End the sessions that hold the most, if all together hold too much."""
-        held = {s: s.held_bytes for s in self._sessions if not s.is_ending}
-        excess = sum(held.values()) - self._workshop.limits.max_total_buffered_bytes
-        while excess > 0:
-            greediest = max(held, key=held.__getitem__)
-            excess -= held.pop(greediest)
-            greediest.end_greedy()
+        end_greediest(self._sessions, self._workshop.limits.max_total_buffered_bytes)
 
     async def close(self) -> None:
         """End every session; returns once they have ended, or had their time."""

@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from avatarpool.endpoint import refusals
 from avatarpool.service.decoding import AudioRefused
 
 MAX_PACKET_BYTES = 65536  # an Opus packet has 61,440 at most; headers may have tags
@@ -123,7 +124,7 @@ class OggReader:
 def _page_size(data: memoryview) -> int | None:
     """Return the size of the page that begins here; None if it is not all there."""
     if bytes(data[:4]) != b"OggS"[: len(data)]:
-        raise OggRefused("audio is no ogg stream, or its pages do not meet")
+        raise OggRefused(refusals.NO_OGG)
     if len(data) < _HEADER.size:
         return None
     version, segments = data[4], data[_HEADER.size - 1]

@@ -18,7 +18,7 @@ from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.counters import ServiceCounters
 from avatarpool.endpoint.limits import ServiceLimits
-from avatarpool.endpoint.listening import Listener
+from avatarpool.endpoint.listening import Listener, netloc
 from avatarpool.endpoint.roster import Roster
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.lipsync import DriverFactory, default_driver, load_default_driver
@@ -32,8 +32,6 @@ log = logging.getLogger("avatarpool.service")
 
 _CONSOLE_PATH = http.CONSOLE_ROUTES[0].rsplit("/", 1)[0]
 _INGRESS_PATH = http.INGRESS_ROUTE.rsplit("/", 1)[0]
-# Where a client finds a service that listens everywhere.
-_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class LocalAvatarService:
@@ -244,8 +242,7 @@ class LocalAvatarService:
 
     @property
     def _netloc(self) -> str:
-        host = _REACHABLE.get(self._host, self._host)
-        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        return netloc(self._host, self._port)
 
     async def _load_driver(self) -> None:
         if self._driver is not default_driver:

@@ -14,8 +14,8 @@ from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
 from avatarpool.proxies import Proxy, ProxyFailed
 from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers
-from avatarpool.transport.client_protocol import client_protocol
 from avatarpool.transport.dialing import close_socket, connect_protocol, open_socket
+from avatarpool.transport.picows_protocol import client_protocol
 from avatarpool.transport.upgrade import Upgrade, UpgradeFailed
 from avatarpool.transport.websocket import MessageHandler, WebSocket
 

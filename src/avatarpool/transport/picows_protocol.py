@@ -1,8 +1,9 @@
-"""picows' protocol of one client connection: how it is made, and what it has to complain of.
+"""picows' protocol of one connection: how it is made, and what it has to complain of.
 
-Of picows 2.3 this relies on the constructor that its own `ws_connect` calls, and on what it
-does with a frame that breaks the protocol: it logs ``WS parser error`` with the close code
-and the reason, and only then sends them, unless a close frame was sent already.
+Of picows 2.3 this relies on the constructor that its own `ws_connect` and `ws_create_server`
+call, and on what it does with a frame that breaks the protocol: it logs ``WS parser error``
+with the close code and the reason, and only then sends them, unless a close frame was sent
+already.
 """
 
 from __future__ import annotations
@@ -42,22 +43,57 @@ def client_protocol(
         frame_broken: A method that is told the close code and the reason of such
             complaints, before the peer is; what it sends goes in their place.
     """
-    return WSProtocol(
+    return _protocol(
+        lambda *_: listener,
+        frame_broken,
+        max_frame_bytes,
         host_port=url.netloc,
         ws_path=url.resource_name,
         is_client_side=True,
-        ws_listener_factory=lambda *_: listener,
+        extra_headers=dict(headers),
+    )
+
+
+def server_protocol(
+    listener: WSListener, *, max_frame_bytes: int, frame_broken: Callable[[int, str], None]
+) -> Any:
+    """Make the protocol of a server's connection, whose upgrade was judged before.
+
+    Args:
+        listener: Gets its frames.
+        max_frame_bytes: Of larger ones it complains.
+        frame_broken: As of `client_protocol`.
+    """
+    return _protocol(
+        lambda _: listener,
+        frame_broken,
+        max_frame_bytes,
+        host_port=None,
+        ws_path=None,
+        is_client_side=False,
+        extra_headers=None,
+    )
+
+
+def _protocol(
+    factory: Callable[..., WSListener],
+    frame_broken: Callable[[int, str], None],
+    max_frame_bytes: int,
+    **side: Any,
+) -> Any:
+    return WSProtocol(
+        ws_listener_factory=factory,
         logger=_Complaints(frame_broken),
         disconnect_on_exception=True,
-        websocket_handshake_timeout=None,  # that of `connect()` counts
+        websocket_handshake_timeout=None,  # whoever makes it has one
         enable_auto_ping=False,
         auto_ping_idle_timeout=0,
         auto_ping_reply_timeout=0,
         auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
         enable_auto_pong=False,
         max_frame_size=max_frame_bytes,
-        extra_headers=dict(headers),
         read_buffer_init_size=SMALLEST_READ_BYTES,
+        **side,
     )
 
 

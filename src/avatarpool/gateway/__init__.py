@@ -1,0 +1,1 @@
+"""The gateway: sessions for clients of any language, as a network service."""

@@ -1,0 +1,208 @@
+"""Clients' requests on one side, the account's sessions on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from avatarpool.endpoint import refusals
+from avatarpool.endpoint.refusals import UpgradeRefusal
+from avatarpool.fleet import AvatarPoolGroup, PoolKey
+from avatarpool.gateway import failures
+from avatarpool.gateway.clients import Client, Clients
+from avatarpool.gateway.failures import Failure
+from avatarpool.gateway.memory import RefusalMemory
+from avatarpool.gateway.queueing import OwnTurn, Queue, QueuedTurn
+from avatarpool.gateway.relay import Answer, Relay
+from avatarpool.gateway.rooms import Room, Tenant
+from avatarpool.pool import PooledConnection
+from avatarpool.protocol.messages import PlaybackState
+from avatarpool.protocol.settings import AudioFormat
+
+# Official clients give a handshake up after 10 s: a room's session must be open before.
+_ROOM_TIMEOUT = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What one request may take; see `relay.Limits`."""
+
+    queue_timeout: float
+    first_frame_timeout: float
+    request_timeout: float
+    max_audio_seconds: float
+
+
+class Exchange:
+    """Has clients' requests served, each in its turn.
+
+    Args:
+        group: The account's sessions.
+        clients: Who may ask.
+        first_frame_timeout: Seconds from a request's last audio to its first frame.
+        request_timeout: Seconds from there to its last one.
+        resends: Whether requests are sent again whose session was lost.
+
+    Attributes:
+        group: The account's sessions.
+        clients: Who may ask.
+        queue: Requests that wait for a session.
+        memory: What the service refused, and would refuse again.
+        resends: Whether requests are sent again whose session was lost.
+        resent: Those that were.
+        is_draining: Whether nothing new begins, and nothing will.
+        is_paused: Whether nothing new begins for now.
+    """
+
+    def __init__(
+        self,
+        group: AvatarPoolGroup,
+        clients: Clients,
+        *,
+        first_frame_timeout: float,
+        request_timeout: float,
+        resends: bool,
+    ) -> None:
+        self.group = group
+        self.clients = clients
+        self.queue = Queue(lambda: self.group.attainable)
+        self.memory = RefusalMemory()
+        self.resends = resends
+        self.resent = 0
+        self.is_draining = False
+        self.is_paused = False
+        self._first_frame_timeout = first_frame_timeout
+        self._request_timeout = request_timeout
+        self._relays: set[Relay] = set()
+        self._rooms: dict[PoolKey, Room] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # theirs
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()  # while no request is under way
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<Exchange {len(self._relays)} requests, {len(self._rooms)} rooms>"
+
+    # --- requests -------------------------------------------------------------------------
+
+    def begin(
+        self, client: Client, key: PoolKey, answer: Answer, *, room: Room | None = None
+    ) -> Relay | Failure:
+        """Have a request served: its audio is pushed to what is returned.
+
+        Args:
+            client: Whose it is.
+            key: What session it needs.
+            answer: Who gets what comes of it; told of nothing where it is refused.
+            room: The session that the client has for itself, if its frames go to a room.
+        """
+        refusal = self._refusal(client, key)
+        if refusal is not None:
+            return client.refuse(refusal)
+        refusal = client.begin(self._loop.time())
+        if refusal is not None:
+            return refusal
+        is_pcm = key.audio_format is AudioFormat.PCM_S16LE
+        limits = client.limits
+        relay = Relay(
+            partial(self._lend, key) if room is None else room.lend,
+            QueuedTurn(self.queue, client) if room is None else OwnTurn(),
+            answer,
+            Patience(
+                limits.queue_timeout,
+                self._first_frame_timeout,
+                self._request_timeout,
+                limits.max_audio_seconds,
+            ),
+            bytes_per_second=2 * key.sample_rate if is_pcm else 0,
+            is_resent=self.resends and room is None,
+            ended=partial(self._ended, client, key),
+        )
+        self._relays.add(relay)
+        self._idle.clear()
+        relay.task.add_done_callback(partial(self._gone, relay))
+        self._own(relay.task)
+        return relay
+
+    def _refusal(self, client: Client, key: PoolKey) -> Failure | None:
+        if self.is_draining:
+            return failures.CLOSING
+        if self.is_paused:
+            return failures.PAUSED
+        if not client.allows(key.avatar_id):
+            return failures.avatar_not_allowed(key.avatar_id)
+        return self.memory.failure(key.avatar_id, self._loop.time())
+
+    def _lend(self, key: PoolKey, timeout: float) -> PooledConnection:
+        return self.group.borrow(key, timeout=timeout)
+
+    def _ended(self, client: Client, key: PoolKey, relay: Relay, failure: Failure | None) -> None:
+        client.end(relay.seconds, failure)
+        self.resent += relay.was_resent
+        if failure is not None:
+            self.memory.note(key.avatar_id, failure, self._loop.time())
+
+    def _gone(self, relay: Relay, _: asyncio.Task[None]) -> None:
+        self._relays.discard(relay)
+        if not self._relays:
+            self._idle.set()
+
+    def refuse_avatar(self, client: Client, avatar_id: str) -> UpgradeRefusal | None:
+        """Return why a client may have no session of an avatar now."""
+        if not client.allows(avatar_id):
+            return refusals.avatar_unknown(avatar_id)
+        return self.memory.upgrade(avatar_id, self._loop.time())
+
+    # --- rooms ----------------------------------------------------------------------------
+
+    def room(self, client: Client, key: PoolKey, tenant: Tenant) -> Room:
+        """Open the session that an egress client has for itself.
+
+        Args:
+            client: Whose it is.
+            key: What session; its room with it.
+            tenant: Told of what becomes of it.
+        """
+        timeout = min(client.limits.queue_timeout, _ROOM_TIMEOUT)
+        room = Room(self.group, key, QueuedTurn(self.queue, client), tenant, timeout)
+        self._rooms[key] = room
+        self._own(room.task)
+        return room
+
+    def leave_room(self, room: Room) -> None:
+        """Give an egress client's session back."""
+        if self._rooms.get(room.key) is room:
+            del self._rooms[room.key]
+        room.close()
+
+    def played(self, key: PoolKey, state: PlaybackState) -> None:
+        """Pass on what a room plays."""
+        room = self._rooms.get(key)
+        if room is not None:
+            room.tenant.played(state)
+
+    # --- its end --------------------------------------------------------------------------
+
+    async def drain(self, timeout: float) -> None:
+        """Begin nothing new, and wait for what is under way, or for so many seconds."""
+        self.is_draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        self.is_draining = True
+        self.queue.close()
+        for relay in list(self._relays):
+            relay.give_up(failures.CLOSING)
+        for room in list(self._rooms.values()):
+            room.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _own(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

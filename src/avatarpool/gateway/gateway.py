@@ -1,0 +1,238 @@
+"""The gateway: one account's sessions for the clients of any language."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from avatarpool.endpoint.admission import Admission
+from avatarpool.endpoint.console import Console
+from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.endpoint.listening import Listener, netloc
+from avatarpool.endpoint.refusals import UpgradeRefusal
+from avatarpool.endpoint.spent import SpentTokens
+from avatarpool.endpoint.tokens import TokenOffice
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.fleet import PoolKey
+from avatarpool.gateway import doors
+from avatarpool.gateway.clients import Client, Clients
+from avatarpool.gateway.exchange import Exchange
+from avatarpool.gateway.ingress import Ingress
+from avatarpool.gateway.origins import Origins
+from avatarpool.gateway.settings import GatewaySettings
+from avatarpool.gateway.upstream import group_of
+from avatarpool.protocol.messages import PlaybackState
+
+log = logging.getLogger("avatarpool.gateway")
+
+
+class Gateway:
+    """Serves official SDKs, host-mode clients and plain HTTP from one group of sessions.
+
+    ::
+
+        async with Gateway(settings) as gateway:
+            print(gateway.console_url, gateway.ingress_url)
+            await asyncio.Event().wait()
+
+    Args:
+        settings: What `reading.read_settings` makes of a file and the environment.
+        wall_clock: Unix time in seconds.
+
+    Attributes:
+        settings: What is in force.
+        group: The account's sessions.
+        exchange: Serves clients' requests.
+        ingress: The official clients' connections.
+
+    Raises:
+        ConfigurationError: The settings cannot work.
+    """
+
+    exchange: Exchange
+    ingress: Ingress
+
+    def __init__(
+        self, settings: GatewaySettings, *, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.group = group_of(settings, self._played)
+        self.clients = Clients(settings.clients)
+        self._wall_clock = wall_clock
+        self._listener: Listener | None = None
+        self._console: tuple[str, int] = (settings.listen.host, settings.listen.port)
+        self._ingress: tuple[str, int] = (settings.listen.host, settings.listen.ingress_port)
+        self._closed: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Gateway {netloc(*self._console)} {self.group!r}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen; warm sessions are opened in the background. Cancelling leaves nothing behind.
+
+        Raises:
+            OSError: An address cannot be listened on.
+            ConfigurationError: The certificate, the budget or its store cannot be used.
+        """
+        settings = self.settings
+        tls = _tls(settings)
+        self.exchange = Exchange(
+            self.group,
+            self.clients,
+            first_frame_timeout=settings.pools.first_frame_timeout,
+            request_timeout=settings.pools.request_timeout,
+            resends=settings.pools.resend_lost_requests,
+        )
+        limits = _limits(settings)
+        self._admission = Admission(
+            self.clients,
+            _tokens(settings, limits, self._wall_clock),
+            self._refuse_avatar,
+            max_token_lifetime=settings.tokens.lifetime,
+            wall_clock=self._wall_clock,
+        )
+        self.ingress = Ingress(self._admission, self.exchange, self._origins(), limits)
+        console = Console(self._admission, limits.handshake_timeout)
+        application = doors.application(console, lambda: self.ingress.origins)
+        self._listener = Listener(application, limits, tls=tls)
+        try:
+            await self.group.initialize(wait=False)
+            self._console = await self._listener.start(*self._console)
+            self._ingress = await self.ingress.start(*self._ingress, tls)
+        except BaseException:
+            await self.close()
+            raise
+        log.info("gateway listens on %s and %s", netloc(*self._console), netloc(*self._ingress))
+
+    async def close(self) -> None:
+        """Refuse new work, wait for requests under way within ``shutdown_timeout``, and end.
+
+        A second call waits for the first; cancelling one cuts what is under way.
+        """
+        if self._closed is None:
+            self._closed = asyncio.create_task(self._close())
+        try:
+            await asyncio.shield(self._closed)
+        except asyncio.CancelledError:
+            if self._listener is not None:
+                await self.exchange.close()
+            await self._closed
+            raise
+
+    async def _close(self) -> None:
+        if self._listener is not None:
+            self._admission.is_closing = True
+            await self.exchange.drain(self.settings.listen.shutdown_timeout)
+            await self.exchange.close()
+            await self.ingress.close()
+            await self._listener.close()
+        await self.group.close()
+
+    def reload(self, settings: GatewaySettings) -> None:
+        """Take over what can be changed while it runs: see `reading.changed`.
+
+        Raises:
+            ConfigurationError: The budget would leave no session beside the warm ones; nothing
+                is changed.
+        """
+        if settings.budget.sessions != self.settings.budget.sessions:
+            self.group.resize(settings.budget.sessions)
+        gone = self.clients.replace(settings.clients)
+        self.exchange.queue.reconsider([*self.clients, *gone])
+        if settings.tokens.secrets:
+            self._admission.tokens.secrets = _secrets(settings)
+        self._admission.max_token_lifetime = settings.tokens.lifetime
+        self.exchange.resends = settings.pools.resend_lost_requests
+        self.settings = settings
+        self.ingress.origins = self._origins()
+
+    # --- where it is ----------------------------------------------------------------------
+
+    @property
+    def console_url(self) -> str:
+        """Base URL for session tokens, as clients take it."""
+        return self.settings.listen.public_console or f"{self._base_url}/v1/console"
+
+    @property
+    def ingress_url(self) -> str:
+        """Base URL of the WebSocket, as clients take it."""
+        scheme = "wss" if self._is_secure else "ws"
+        own = f"{scheme}://{netloc(*self._ingress)}/v2/driveningress"
+        return self.settings.listen.public_ingress or own
+
+    @property
+    def page_url(self) -> str:
+        """The live page."""
+        return f"{self._base_url}/"
+
+    @property
+    def _base_url(self) -> str:
+        return f"{'https' if self._is_secure else 'http'}://{netloc(*self._console)}"
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.settings.listen.tls_certificate is not None
+
+    def _origins(self) -> Origins:
+        listen = self.settings.listen
+        public = [listen.public_console or "", listen.public_ingress or ""]
+        return Origins(listen.host, public, listen.allowed_origins)
+
+    def _played(self, key: PoolKey, state: PlaybackState) -> None:
+        self.exchange.played(key, state)
+
+    def _refuse_avatar(self, client: Client, avatar_id: str) -> UpgradeRefusal | None:
+        return self.exchange.refuse_avatar(client, avatar_id)
+
+
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    listen = settings.listen
+    if listen.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
+    except OSError as error:
+        why = f"listen.tls_certificate {str(listen.tls_certificate)!r} cannot be used: {error}"
+        raise ConfigurationError("the gateway cannot work", [why]) from None
+    return context
+
+
+def _limits(settings: GatewaySettings) -> ServiceLimits:
+    listen = settings.listen
+    return ServiceLimits(
+        idle_timeout=listen.idle_timeout,
+        max_session_duration=listen.max_duration,
+        max_token_lifetime=settings.tokens.lifetime,
+    )
+
+
+def _tokens(
+    settings: GatewaySettings, limits: ServiceLimits, wall_clock: Callable[[], float]
+) -> TokenOffice:
+    spent = SpentTokens(limits.max_used_tokens) if settings.tokens.single_use else None
+    return TokenOffice(wall_clock, spent, secrets=_secrets(settings))
+
+
+def _secrets(settings: GatewaySettings) -> list[bytes]:
+    given = [secret.get_secret_value().encode() for secret in settings.tokens.secrets]
+    return given or [secrets.token_bytes(32)]

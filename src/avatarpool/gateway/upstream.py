@@ -1,0 +1,82 @@
+"""The account's sessions, as the settings have them: a group of pools under one budget."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from pydantic import SecretStr
+
+from avatarpool.config import SessionConfig
+from avatarpool.exceptions import ConfigurationError
+from avatarpool.fleet import AvatarPoolGroup, Budget, LocalBudget, PoolKey, RedisBudget
+from avatarpool.gateway.settings import GatewaySettings, Upstream
+from avatarpool.protocol.messages import PlaybackState
+
+
+def group_of(
+    settings: GatewaySettings, played: Callable[[PoolKey, PlaybackState], object]
+) -> AvatarPoolGroup:
+    """Make the group; it is not open yet.
+
+    Args:
+        settings: The gateway's.
+        played: Told of what rooms play.
+
+    Raises:
+        ConfigurationError: The settings cannot work.
+    """
+    pools = settings.pools
+    return AvatarPoolGroup(
+        _config_factory(settings.upstream, played),
+        budget=_budget(settings),
+        warm={warm.key: warm.sessions for warm in pools.warm},
+        name="gateway",
+        timeout=pools.timeout,
+        max_idle=pools.max_idle,
+        session_ttl_minutes=pools.session_ttl_minutes,
+    )
+
+
+def _budget(settings: GatewaySettings) -> Budget:
+    budget = settings.budget
+    if budget.redis is None:
+        return LocalBudget(budget.sessions)
+    return RedisBudget(
+        budget.redis.get_secret_value(),
+        name=budget.name,
+        sessions=budget.sessions,
+        lease_ttl=budget.lease_ttl,
+    )
+
+
+def _config_factory(
+    upstream: Upstream, played: Callable[[PoolKey, PlaybackState], object]
+) -> Callable[[PoolKey], SessionConfig]:
+    proxy = upstream.proxy
+    context = _context(upstream)
+
+    def config_for(key: PoolKey) -> SessionConfig:
+        has_egress = key.livekit_egress is not None or key.agora_egress is not None
+        return SessionConfig(
+            api_key=upstream.api_key.get_secret_value(),
+            app_id=upstream.app_id,
+            console_endpoint_url=upstream.console_endpoint,
+            ingress_endpoint_url=upstream.ingress_endpoint,
+            use_query_auth=upstream.use_query_auth,
+            proxy=proxy.get_secret_value() if isinstance(proxy, SecretStr) else proxy,
+            ssl_context=context,
+            on_playback_state=(lambda state: played(key, state)) if has_egress else None,
+        )
+
+    return config_for
+
+
+def _context(upstream: Upstream) -> ssl.SSLContext | None:
+    if upstream.ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=upstream.ca_file)
+    except OSError as error:
+        why = f"upstream.ca_file {str(upstream.ca_file)!r} cannot be used: {error}"
+        raise ConfigurationError("the gateway cannot work", [why]) from None
