@@ -198,7 +198,7 @@ class SessionConfig:
             ("ingress_endpoint_url", ("http", "https", "ws", "wss")),
         ):
             url = getattr(self, name)
-            if url and (fault := _url_fault(url, schemes)):
+            if url and (fault := url_fault(url, schemes)):
                 yield f"{name} {fault}"
         yield from self._wrong_network()
 
@@ -266,7 +266,7 @@ class SessionConfig:
 
 
 @lru_cache(64)  # asked twice for each session, of the same few URLs
-def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
+def url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
     """Say what is wrong with a URL without showing it: it may hold a password."""
     if any(map(str.isspace, url)):
         return "has a space or a line break in it"
