@@ -89,11 +89,11 @@ class Rate:
         interval = 60.0 / per_minute
         burst = interval * max(1.0, per_minute / 10.0)
         # No later than a whole burst from now: the rate may have been lower, or the clock ahead.
-        even = min(max(self._even, now), now + burst)
-        wait = even + interval - burst - now
+        self._even = min(max(self._even, now), now + burst)
+        wait = self._even + interval - burst - now
         if wait > 1e-9 * burst:  # else it is what rounding leaves
             return wait
-        self._even = even + interval
+        self._even += interval
         return 0.0
 
 

@@ -163,7 +163,9 @@ class Turns:
             now: Seconds, by any clock that goes forward.
         """
         for standing in self._coming:
-            self._enter(standing, now)
+            if standing.lane is None and standing.is_ready:
+                standing.tag = max(standing.tag, self._floor(standing.priority))
+                self._enter(standing, now)
         self._coming.clear()
         started = []
         while self.running < capacity and self._lanes:
@@ -202,18 +204,19 @@ class Turns:
 
     # --- lanes ------------------------------------------------------------------------------
 
+    def _floor(self, priority: float) -> float:
+        """Return the lowest tag that is no credit for whoever comes to wait."""
+        lane = self._lanes.get(priority)
+        # Those of a low priority lag behind: a newcomer is not to be behind them as well.
+        return self._virtual_time if lane is None else min(self._virtual_time, lane.first.tag)
+
     def _enter(self, standing: Standing, now: float) -> None:
-        """Have a client wait for its turn, if it is ready and does not."""
-        if standing.lane is not None or not standing.is_ready:
-            return
-        floor, lane = self._virtual_time, self._lanes.get(standing.priority)
+        """Have a client wait for its turn."""
+        lane = self._lanes.get(standing.priority)
         if lane is None:
             lane = self._lanes[standing.priority] = _Lane(standing.priority, self._numbers)
-        else:  # those of a low priority lag behind: a newcomer is not to be behind them as well
-            floor = min(floor, lane.first.tag)
-        standing.tag = max(standing.tag, floor)
-        standing.since = now
         standing.lane = lane
+        standing.since = now
         lane.put(standing)
 
     def _leave(self, standing: Standing) -> None:
@@ -228,7 +231,8 @@ class Turns:
     def _first(self, now: float) -> Standing:
         highest = max(self._lanes)
         lanes = self._lanes.values()
-        return min(lanes, key=lambda lane: (lane.rank(highest, now), -lane.priority)).first
+        # Of equals, who has waited longer: or ever new clients would keep others waiting.
+        return min(lanes, key=lambda lane: (lane.rank(highest, now), lane.first.since)).first
 
     def _start(self, standing: Standing, now: float) -> Ticket:
         self._virtual_time = max(self._virtual_time, standing.tag)
@@ -237,7 +241,8 @@ class Turns:
         self.running += 1
         self._leave(standing)
         self._charge(ticket)
-        self._enter(standing, now)
+        if standing.is_ready:
+            self._enter(standing, now)
         return ticket
 
     def _charge(self, ticket: Ticket) -> None:
