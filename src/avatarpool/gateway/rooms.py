@@ -76,7 +76,10 @@ class Room:
             async with self._group.borrow(self.key, timeout=left) as conn:
                 self._conn = conn
                 self.tenant.opened()
-                await self._loop.create_future()
+                try:
+                    await self._loop.create_future()
+                finally:
+                    conn.discard()  # another room has no use for it
         except Exception as error:  # noqa: BLE001  # whatever it is, its client is told
             self.tenant.ended(failures.of(error))
         finally:
