@@ -405,7 +405,9 @@ def test_a_turn_among_two_thousand_costs_little_more_than_among_a_few():
 
 
 class AnyTurns(RuleBasedStateMachine):
-    """Clients of one priority that ask, leave and end, and whose limits change."""
+    """Clients that ask, leave and end, and whose limits change."""
+
+    priorities = (0, 0, 0, 0)
 
     def __init__(self):
         super().__init__()
@@ -413,7 +415,10 @@ class AnyTurns(RuleBasedStateMachine):
         self.capacity = 2
         self.now = 0.0
         limits = (1, 2, 3, MANY)
-        self.clients = [Standing(str(n), limit) for n, limit in enumerate(limits)]
+        self.clients = [
+            Standing(str(n), limit, priority)
+            for n, (limit, priority) in enumerate(zip(limits, self.priorities, strict=True))
+        ]
         self.waiting = {client: [] for client in self.clients}
         self.running = {client: [] for client in self.clients}
         self.over = []
@@ -518,9 +523,13 @@ class AnyTurns(RuleBasedStateMachine):
 
     @invariant()
     def nobody_gets_ahead_by_more_than_a_request_of_each(self):
-        """Over any time in which both wait; so nobody starves either."""
+        """Over any time in which both wait; so nobody starves either.
+
+        Either's head start comes on top, where priorities differ.
+        """
+        head_start = PRIORITY_SECONDS * (max(self.priorities) - min(self.priorities))
         for (a, b), (least, most) in self.apart.items():
-            assert most - least <= self.longest[a] + self.longest[b] + 1e-6
+            assert most - least <= self.longest[a] + self.longest[b] + 2 * head_start + 1e-6
 
     def teardown(self):
         """However it went, everybody who waits is served in the end."""
@@ -539,3 +548,12 @@ class AnyTurns(RuleBasedStateMachine):
 
 
 TestAnyTurns = AnyTurns.TestCase
+
+
+class AnyPriorities(AnyTurns):
+    """The same, where some go before others."""
+
+    priorities = (-1, 1, 0, 1)
+
+
+TestAnyPriorities = AnyPriorities.TestCase
