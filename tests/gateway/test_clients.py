@@ -101,7 +101,7 @@ def test_what_runs_and_waits_is_what_has_its_turn_and_what_has_not():
     tickets = [turns.ask(client.standing) for _ in range(4)]
     turns.next(9, 0.0)
     assert (client.running, client.waiting) == (2, 2)
-    turns.withdraw(tickets[2])
+    turns.end(tickets[2], 0.0)
     turns.end(tickets[0], 1.0)
     turns.end(tickets[0], 1.0)
     assert (client.running, client.waiting) == (1, 1)

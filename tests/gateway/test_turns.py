@@ -58,10 +58,10 @@ def test_whoever_leaves_is_not_started_and_makes_room_once():
     runs, goes, stays = (turns.ask(one) for _ in range(3))
     turns.next(1, 0.0)
 
-    turns.withdraw(goes)
-    turns.withdraw(goes)
+    turns.end(goes, 0.0)
+    turns.end(goes, 0.0)
     assert turns.next(1, 0.0) == []
-    turns.withdraw(runs)  # its turn came at the same time
+    turns.end(runs, 0.0)  # its turn came at the same time
     turns.end(runs, 1.0)
     assert turns.running == 0
     assert turns.next(9, 0.0) == [stays]
@@ -73,7 +73,7 @@ def test_a_client_whose_last_one_leaves_is_not_waited_for():
     turns, one = Turns(), Standing("one", MANY)
     ticket = turns.ask(one)
     turns.next(0, 0.0)
-    turns.withdraw(ticket)
+    turns.end(ticket, 0.0)
     assert turns.next(1, 0.0) == []
     assert repr(turns) == "<Turns 0 running, 0 clients ready>"
 
@@ -84,7 +84,7 @@ def test_those_who_left_take_no_room():
     for _ in range(10_000):
         ticket = turns.ask(one)
         turns.next(0, 0.0)
-        turns.withdraw(ticket)
+        turns.end(ticket, 0.0)
     (lane,) = turns._lanes.values()
     assert len(lane._places) < 50
     assert names(turns.next(9, 0.0)) == ["other"]
@@ -454,11 +454,11 @@ class AnyTurns(RuleBasedStateMachine):
         for _ in range(times):
             self.ask(n, seconds)
 
-    @rule(data=st.data(), is_withdrawn=st.booleans())
+    @rule(data=st.data())
     @precondition(lambda self: self.tickets(self.waiting))
-    def leave(self, data, is_withdrawn):
+    def leave(self, data):
         ticket = data.draw(st.sampled_from(self.tickets(self.waiting)))
-        self.turns.withdraw(ticket) if is_withdrawn else self.turns.end(ticket, 1.0)
+        self.turns.end(ticket, 0.0)
         self.waiting[ticket.standing].remove(ticket)
         self.over.append(ticket)
         self.let_go_on()
@@ -472,11 +472,11 @@ class AnyTurns(RuleBasedStateMachine):
         self.over.append(ticket)
         self.let_go_on()
 
-    @rule(data=st.data(), is_withdrawn=st.booleans())
+    @rule(data=st.data())
     @precondition(lambda self: self.over)
-    def end_again(self, data, is_withdrawn):
+    def end_again(self, data):
         ticket = data.draw(st.sampled_from(self.over))
-        self.turns.withdraw(ticket) if is_withdrawn else self.turns.end(ticket, 99.0)
+        self.turns.end(ticket, 99.0)
 
     @rule(seconds=st.floats(0.0, 30.0))
     def wait(self, seconds):

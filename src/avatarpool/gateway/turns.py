@@ -3,8 +3,8 @@
 Start-time fair queueing (Goyal, Vin and Cheng, 1996) among clients: each has a tag, the
 seconds that it was charged, and the lowest tag is next. The tag that was last served is the
 virtual time; who comes back to wait is raised to it, so that absence earns no credit. Of two
-clients that both have requests waiting, neither gets ahead of the other by more than one of
-its requests, however many it sends, as far as their seconds are known when they start.
+clients of one priority that both have requests waiting, neither gets ahead by more than a
+request of each, however many it sends, as far as their seconds are known when they start.
 """
 
 from __future__ import annotations
@@ -186,7 +186,10 @@ class Turns:
             self._charge(ticket)
 
     def end(self, ticket: Ticket, audio_seconds: float) -> None:
-        """Charge what a request came to, and let it go; harmless if it is over already."""
+        """Let a request go, whether or not its turn has come, and charge what it came to.
+
+        Harmless if it is over already.
+        """
         standing = ticket.standing
         if ticket.is_running:
             self.charge(ticket, audio_seconds)
@@ -197,10 +200,6 @@ class Turns:
             del standing.waiting[ticket]
             if not standing.waiting:
                 self._leave(standing)
-
-    def withdraw(self, ticket: Ticket) -> None:
-        """Let a request go that said nothing, whether or not its turn has come."""
-        self.end(ticket, 0.0)
 
     # --- lanes ------------------------------------------------------------------------------
 
