@@ -23,6 +23,7 @@ from avatarpool.fleet import PoolKey
 from avatarpool.gateway import doors
 from avatarpool.gateway.clients import Client, Clients
 from avatarpool.gateway.exchange import Exchange
+from avatarpool.gateway.forwarding import Forwarding
 from avatarpool.gateway.ingress import Ingress
 from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.settings import GatewaySettings
@@ -109,7 +110,8 @@ class Gateway:
             max_token_lifetime=settings.tokens.lifetime,
             wall_clock=self._wall_clock,
         )
-        self.ingress = Ingress(self._admission, self.exchange, self._origins(), limits)
+        self.ingress = Ingress(self._admission, self.exchange, limits)
+        self._know_the_world()
         console = Console(self._admission, limits.handshake_timeout)
         application = doors.application(console, lambda: self.ingress.origins)
         self._listener = Listener(application, limits, tls=tls)
@@ -162,7 +164,14 @@ class Gateway:
         self._admission.max_token_lifetime = settings.tokens.lifetime
         self.exchange.resends = settings.pools.resend_lost_requests
         self.settings = settings
-        self.ingress.origins = self._origins()
+        self._know_the_world()
+
+    def _know_the_world(self) -> None:
+        """Tell the ingress by which names it is known, and through whom it is reached."""
+        listen = self.settings.listen
+        public = [listen.public_console or "", listen.public_ingress or ""]
+        self.ingress.origins = Origins(listen.host, public, listen.allowed_origins)
+        self.ingress.forwarding = Forwarding(listen.trusted_proxies)
 
     # --- where it is ----------------------------------------------------------------------
 
@@ -191,11 +200,6 @@ class Gateway:
     def _is_secure(self) -> bool:
         return self.settings.listen.tls_certificate is not None
 
-    def _origins(self) -> Origins:
-        listen = self.settings.listen
-        public = [listen.public_console or "", listen.public_ingress or ""]
-        return Origins(listen.host, public, listen.allowed_origins)
-
     def _played(self, key: PoolKey, state: PlaybackState) -> None:
         self.exchange.played(key, state)
 
@@ -208,7 +212,6 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     if listen.tls_certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(listen.tls_certificate, listen.tls_key)
     except OSError as error:
