@@ -42,6 +42,7 @@ class Exchange:
     Args:
         group: The account's sessions.
         clients: Who may ask.
+        session_timeout: Seconds that a request waits for a session once it is its turn.
         first_frame_timeout: Seconds from a request's last audio to its first frame.
         request_timeout: Seconds from there to its last one.
         resends: Whether requests are sent again whose session was lost.
@@ -62,6 +63,7 @@ class Exchange:
         group: AvatarPoolGroup,
         clients: Clients,
         *,
+        session_timeout: float,
         first_frame_timeout: float,
         request_timeout: float,
         resends: bool,
@@ -74,6 +76,7 @@ class Exchange:
         self.resent = 0
         self.is_draining = False
         self.is_paused = False
+        self._session_timeout = session_timeout
         self._first_frame_timeout = first_frame_timeout
         self._request_timeout = request_timeout
         self._relays: set[Relay] = set()
@@ -137,7 +140,7 @@ class Exchange:
         return self.memory.failure(key.avatar_id, self._loop.time())
 
     def _lend(self, key: PoolKey, timeout: float) -> PooledConnection:
-        return self.group.borrow(key, timeout=timeout)
+        return self.group.borrow(key, timeout=min(timeout, self._session_timeout))
 
     def _ended(self, client: Client, key: PoolKey, relay: Relay, failure: Failure | None) -> None:
         client.end(relay.seconds, failure)

@@ -98,6 +98,7 @@ class Gateway:
         self.exchange = Exchange(
             self.group,
             self.clients,
+            session_timeout=settings.pools.timeout,
             first_frame_timeout=settings.pools.first_frame_timeout,
             request_timeout=settings.pools.request_timeout,
             resends=settings.pools.resend_lost_requests,
