@@ -23,7 +23,7 @@ async def test_a_client_that_stops_amid_its_audio_does_not_keep_a_session():
         async with pool.borrow() as other:
             await other.session.send_audio(bytes(640), end=True)
             assert await other.collector.wait(timeout=30)
-        with pytest.raises(AvatarSDKError, match="no more audio within 0.3 s") as caught:
+        with pytest.raises(AvatarSDKError, match=r"no more audio within 0\.3 s") as caught:
             await stopped.collector.wait(timeout=30)
         assert caught.value.code is AvatarSDKErrorCode.invalidRequest
 
