@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from avatarpool.animate.clips import SAMPLE_RATE
 from avatarpool.pool import PooledConnection
+from avatarpool.protocol.frames import keyframes_of
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
@@ -41,8 +42,7 @@ class Animation:
         Raises:
             AvatarSDKError: A message's animation cannot be decoded (``protocolError``).
         """
-        for frame in self.frames:
-            yield from frame.keyframes
+        return keyframes_of(self.frames)
 
 
 async def request_animation(

@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import BinaryIO
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from avatarpool.animate.animation import Animation, Tick
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.codec import encode, encode_delimited
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
 from avatarpool.protocol.varints import prefixed, varint
 
 MARK_FIELD = 10_000
@@ -32,7 +31,6 @@ _WIDTHS = {
     "eye_lid": 2,
     "expression": 50,
 }
-_FIELDS = [field.name for field in fields(Keyframe)]
 
 
 def write_json(animation: Animation, file: BinaryIO, tick: Tick) -> None:
@@ -72,8 +70,8 @@ def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
 
 def _keyframes(animation: Animation) -> Iterator[dict[str, object]]:
     for number, keyframe in enumerate(animation.keyframes()):
-        values: dict[str, object] = {"time": number / FRAMES_PER_SECOND}
-        for name in _FIELDS:
+        values: dict[str, object] = {"time": keyframe.time}
+        for name in _WIDTHS:
             field = getattr(keyframe, name)
             if not all(map(math.isfinite, field)):
                 raise AvatarSDKError(
