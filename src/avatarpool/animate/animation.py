@@ -25,11 +25,13 @@ class Animation:
         pcm: Mono s16le samples at `SAMPLE_RATE`.
         frames: The messages, in order of arrival.
         mark: Names the speech file in what is made of it; empty for none.
+        name: The speech file's path; empty for none.
     """
 
     pcm: bytes = field(repr=False)
     frames: Sequence[AnimationFrame] = field(repr=False)
     mark: str = ""
+    name: str = ""
 
     @property
     def seconds(self) -> float:

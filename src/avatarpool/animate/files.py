@@ -39,17 +39,22 @@ def write_json(animation: Animation, file: BinaryIO, tick: Tick) -> None:
     Raises:
         AvatarSDKError: As `write_jsonl`.
     """
+    begin = begin_json(animation)
+    for keyframe in _keyframes(animation):
+        file.write((begin + compact(keyframe)).encode())
+        begin = ",\n"
+        tick()
+    file.write(b"\n]}\n")
+
+
+def begin_json(animation: Animation) -> str:
+    """Return what a JSON object says before its keyframes."""
     head = {
         "source": animation.mark or None,
         "seconds": round(animation.seconds, _DECIMALS),
         "frames_per_second": FRAMES_PER_SECOND,
     }
-    begin = _compact(head)[:-1] + ',"keyframes":[\n'
-    for keyframe in _keyframes(animation):
-        file.write((begin + _compact(keyframe)).encode())
-        begin = ",\n"
-        tick()
-    file.write(b"\n]}\n")
+    return compact(head)[:-1] + ',"keyframes":[\n'
 
 
 def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
@@ -63,7 +68,7 @@ def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
     """
     source = {"source": animation.mark} if animation.mark else {}
     for keyframe in _keyframes(animation):
-        file.write(_compact(keyframe | source).encode() + b"\n")
+        file.write(compact(keyframe | source).encode() + b"\n")
         source = {}
         tick()
 
@@ -82,7 +87,8 @@ def _keyframes(animation: Animation) -> Iterator[dict[str, object]]:
         yield values
 
 
-def _compact(value: object) -> str:
+def compact(value: object) -> str:
+    """Return JSON without spaces; a value that is infinite or no number is a ValueError."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
