@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from operator import mul
 
 from avatarpool.blendshapes.arkit import arkit, jaw_open
@@ -71,7 +71,7 @@ def _names() -> tuple[str, ...]:
     return tuple(name for name in _seen("sil") if any(_seen(viseme)[name] for viseme in MOUTHS))
 
 
-@cache
+@lru_cache(32)  # two for each set of names that a basis knows
 def _system(names: Sequence[str], mouths: Sequence[str]) -> tuple[_Matrix, _Matrix]:
     """The mouths as rows, and the matrix of what `mixed` makes least."""
     rows = tuple(tuple(_seen(mouth)[name] for name in names) for mouth in mouths)
