@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from avatarpool.cli import gateway_command
 from avatarpool.cli.env_file import EnvFile
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.help import Commands
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(gateway_command.app)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from avatarpool.gateway.memory import RefusalMemory
 from avatarpool.gateway.queueing import OwnTurn, Queue, QueuedTurn
 from avatarpool.gateway.relay import Answer, Relay
 from avatarpool.gateway.rooms import Room, Tenant
+from avatarpool.gateway.watching import Watching
 from avatarpool.pool import PooledConnection
 from avatarpool.protocol.messages import PlaybackState
 from avatarpool.protocol.settings import AudioFormat
@@ -42,6 +43,7 @@ class Exchange:
     Args:
         group: The account's sessions.
         clients: Who may ask.
+        watching: Told of whom the pools do not hear.
         session_timeout: Seconds that a request waits for a session once it is its turn.
         first_frame_timeout: Seconds from a request's last audio to its first frame.
         request_timeout: Seconds from there to its last one.
@@ -62,6 +64,7 @@ class Exchange:
         self,
         group: AvatarPoolGroup,
         clients: Clients,
+        watching: Watching,
         *,
         session_timeout: float,
         first_frame_timeout: float,
@@ -70,6 +73,7 @@ class Exchange:
     ) -> None:
         self.group = group
         self.clients = clients
+        self._watching = watching
         self.queue = Queue(lambda: self.group.attainable)
         self.memory = RefusalMemory()
         self.resends = resends
@@ -147,6 +151,9 @@ class Exchange:
         self.resent += relay.was_resent
         if failure is not None:
             self.memory.note(key.avatar_id, failure, self._loop.time())
+            if failure.name == "queueTimeout" and not relay.had_turn:
+                waited = client.limits.queue_timeout
+                self._watching.turned_away(client.name, failure.message, waited)
 
     def _gone(self, relay: Relay, _: asyncio.Task[None]) -> None:
         self._relays.discard(relay)

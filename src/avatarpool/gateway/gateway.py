@@ -28,6 +28,7 @@ from avatarpool.gateway.ingress import Ingress
 from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.settings import GatewaySettings
 from avatarpool.gateway.upstream import group_of
+from avatarpool.gateway.watching import Watching
 from avatarpool.protocol.messages import PlaybackState
 
 log = logging.getLogger("avatarpool.gateway")
@@ -51,6 +52,7 @@ class Gateway:
         group: The account's sessions.
         exchange: Serves clients' requests.
         ingress: The official clients' connections.
+        watching: How it has stood in the last minutes.
 
     Raises:
         ConfigurationError: The settings cannot work.
@@ -58,6 +60,7 @@ class Gateway:
 
     exchange: Exchange
     ingress: Ingress
+    watching: Watching
 
     def __init__(
         self, settings: GatewaySettings, *, wall_clock: Callable[[], float] = time.time
@@ -95,9 +98,12 @@ class Gateway:
         """
         settings = self.settings
         tls = _tls(settings)
+        self.watching = Watching(asyncio.get_running_loop().time)
+        self.group.add_listener(self.watching.heard)
         self.exchange = Exchange(
             self.group,
             self.clients,
+            self.watching,
             session_timeout=settings.pools.timeout,
             first_frame_timeout=settings.pools.first_frame_timeout,
             request_timeout=settings.pools.request_timeout,

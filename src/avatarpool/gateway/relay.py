@@ -100,6 +100,7 @@ class Relay:
     Attributes:
         is_over: Whether its answer was told of its end.
         was_resent: Whether it was sent again.
+        had_turn: Whether it was its turn to have a session.
     """
 
     doubt: Exception | None = None  # of a Reception
@@ -137,6 +138,7 @@ class Relay:
         self._has_ended = False  # the audio
         self.is_over = False
         self.was_resent = False
+        self.had_turn = False
         self.task = self._loop.create_task(self._run())
         self.task.add_done_callback(self._done)
 
@@ -246,6 +248,7 @@ class Relay:
                 await self._turn.come()
         except TimeoutError:
             return failures.waited_too_long(self._limits.queue_timeout)
+        self.had_turn = True
         try:
             while True:
                 failure = await self._attempt(deadline)
