@@ -7,8 +7,8 @@ from echo import EchoDriver
 from gateway_service import GatewayService
 from proxying import Authority
 
-from avatarpool import AvatarConnectionPool
-from avatarpool.exceptions import ConfigurationError
+from avatarpool import AvatarConnectionPool, AvatarSession
+from avatarpool.exceptions import ConfigurationError, SessionTokenError
 from avatarpool.gateway.gateway import Gateway
 from avatarpool.gateway.settings import Listen
 
@@ -46,3 +46,19 @@ async def test_a_key_of_another_certificate_is_told_at_the_start(tmp_path, autho
     async with GatewayService(driver=EchoDriver) as service:
         with pytest.raises(ConfigurationError, match=r"listen\.tls_certificate .* cannot be used"):
             await Gateway(service.settings(listen=listen)).start()
+
+
+async def test_a_certificate_that_is_renewed_is_read_again(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        another = Authority(tmp_path)
+        config = service.config_factory(ssl_context=another.trusting())
+        with pytest.raises(SessionTokenError):
+            await AvatarSession(config).init()
+        listening(tmp_path, another)  # in its place
+        service.gateway.reload(service.settings())
+        await AvatarSession(config).init()
+        listen.tls_certificate.write_text("no certificate")
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            service.gateway.reload(service.settings())
+        await AvatarSession(config).init()  # the one before stays

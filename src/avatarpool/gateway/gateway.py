@@ -70,6 +70,7 @@ class Gateway:
         self.clients = Clients(settings.clients)
         self._wall_clock = wall_clock
         self._listener: Listener | None = None
+        self._tls: ssl.SSLContext | None = None
         self._console: tuple[str, int] = (settings.listen.host, settings.listen.port)
         self._ingress: tuple[str, int] = (settings.listen.host, settings.listen.ingress_port)
         self._closed: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class Gateway:
             ConfigurationError: The certificate, the budget or its store cannot be used.
         """
         settings = self.settings
-        tls = _tls(settings)
+        tls = self._tls = _tls(settings)
         self.watching = Watching(asyncio.get_running_loop().time)
         self.group.add_listener(self.watching.heard)
         self.exchange = Exchange(
@@ -156,12 +157,16 @@ class Gateway:
         await self.group.close()
 
     def reload(self, settings: GatewaySettings) -> None:
-        """Take over what can be changed while it runs: see `reading.changed`.
+        """Take over what can be changed while it runs: see `changes.changed`.
+
+        A certificate that was renewed in its place is read again, for new connections.
 
         Raises:
-            ConfigurationError: The budget would leave no session beside the warm ones; nothing
-                is changed.
+            ConfigurationError: The certificate cannot be used, or the budget would leave no
+                session beside the warm ones; nothing is changed.
         """
+        if self._tls is not None:
+            _load_certificate(self._tls, self.settings)
         if settings.budget.sessions != self.settings.budget.sessions:
             self.group.resize(settings.budget.sessions)
         gone = self.clients.replace(settings.clients)
@@ -215,16 +220,21 @@ class Gateway:
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
-    listen = settings.listen
-    if listen.tls_certificate is None:
+    if settings.listen.tls_certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(context, settings)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
+    listen = settings.listen
+    assert listen.tls_certificate is not None
     try:
         context.load_cert_chain(listen.tls_certificate, listen.tls_key)
     except OSError as error:
         why = f"listen.tls_certificate {str(listen.tls_certificate)!r} cannot be used: {error}"
         raise ConfigurationError("the gateway cannot work", [why]) from None
-    return context
 
 
 def _limits(settings: GatewaySettings) -> ServiceLimits:
