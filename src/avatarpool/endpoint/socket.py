@@ -134,6 +134,14 @@ class ServerSocket:
             self.transport.write(framed(others))
         await self._in_time(self.socket.send_bytes(last))
 
+    async def send_bytes(self, message: bytes) -> None:
+        """Write one message and wait while the peer's buffers are full.
+
+        Raises:
+            SessionOver: As of `send`.
+        """
+        await self._in_time(self.socket.send_bytes(message))
+
     async def send_frames(
         self,
         animations: Sequence[tuple[bytes, bool]],
