@@ -106,7 +106,7 @@ class Exchange:
             answer: Who gets what comes of it; told of nothing where it is refused.
             room: The session that the client has for itself, if its frames go to a room.
         """
-        refusal = self._refusal(client, key)
+        refusal = self.refusal(client, key.avatar_id)
         if refusal is not None:
             return client.refuse(refusal)
         refusal = client.begin(self._loop.time())
@@ -134,14 +134,15 @@ class Exchange:
         self._own(relay.task)
         return relay
 
-    def _refusal(self, client: Client, key: PoolKey) -> Failure | None:
+    def refusal(self, client: Client, avatar_id: str) -> Failure | None:
+        """Return what a request for an avatar would be refused with now, if it can be known."""
         if self.is_draining:
             return failures.CLOSING
         if self.is_paused:
             return failures.PAUSED
-        if not client.allows(key.avatar_id):
-            return failures.avatar_not_allowed(key.avatar_id)
-        return self.memory.failure(key.avatar_id, self._loop.time())
+        if not client.allows(avatar_id):
+            return failures.avatar_not_allowed(avatar_id)
+        return self.memory.failure(avatar_id, self._loop.time())
 
     def _lend(self, key: PoolKey, timeout: float) -> PooledConnection:
         return self.group.borrow(key, timeout=min(timeout, self._session_timeout))
