@@ -7,12 +7,16 @@ import logging
 import secrets
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from aiohttp import web
+
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
+from avatarpool.endpoint.guessing import Guesses
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener, netloc
 from avatarpool.endpoint.refusals import UpgradeRefusal
@@ -21,9 +25,14 @@ from avatarpool.endpoint.tokens import TokenOffice
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.fleet import PoolKey
 from avatarpool.gateway import doors
+from avatarpool.gateway.admin import Administration
+from avatarpool.gateway.animations import Animations
+from avatarpool.gateway.authentication import Authentication
 from avatarpool.gateway.clients import Client, Clients
 from avatarpool.gateway.exchange import Exchange
 from avatarpool.gateway.forwarding import Forwarding
+from avatarpool.gateway.health import Gauged, Health
+from avatarpool.gateway.host import Host
 from avatarpool.gateway.ingress import Ingress
 from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.settings import GatewaySettings
@@ -53,6 +62,7 @@ class Gateway:
         exchange: Serves clients' requests.
         ingress: The official clients' connections.
         watching: How it has stood in the last minutes.
+        host: The host-mode clients'.
 
     Raises:
         ConfigurationError: The settings cannot work.
@@ -61,6 +71,7 @@ class Gateway:
     exchange: Exchange
     ingress: Ingress
     watching: Watching
+    host: Host
 
     def __init__(
         self, settings: GatewaySettings, *, wall_clock: Callable[[], float] = time.time
@@ -120,9 +131,13 @@ class Gateway:
         )
         self.ingress = Ingress(self._admission, self.exchange, limits)
         self._know_the_world()
-        console = Console(self._admission, limits.handshake_timeout)
-        application = doors.application(console, lambda: self.ingress.origins)
-        self._listener = Listener(application, limits, tls=tls)
+        self._listener = Listener(
+            self._application(limits),
+            limits,
+            upgraded=self.host.reading,
+            tls=tls,
+            handler_cancellation=True,
+        )
         try:
             await self.group.initialize(wait=False)
             self._console = await self._listener.start(*self._console)
@@ -131,6 +146,36 @@ class Gateway:
             await self.close()
             raise
         log.info("gateway listens on %s and %s", netloc(*self._console), netloc(*self._ingress))
+
+    def _application(self, limits: ServiceLimits) -> web.Application:
+        authentication = Authentication(self.clients, self._admission.tokens, lambda: self.settings)
+        guesses, refused = Guesses(), Counter[str]()
+        self.host = Host(self.exchange, authentication, limits, self._default_avatar)
+        self._animations = Animations(self.exchange, authentication, limits)
+        gauged = Gauged(self._connections, self.ingress.refused, refused)
+        self._health = Health(self.exchange, authentication, gauged)
+        app = doors.application(
+            Console(self._admission, limits.handshake_timeout, guesses),
+            lambda: self.ingress.origins,
+            guesses=guesses,
+            refused=refused,
+        )
+        doors.routes(
+            app,
+            uploads=self._animations,
+            hosts=self.host,
+            health=self._health,
+            administration=Administration(self.exchange, authentication, limits.handshake_timeout),
+        )
+        return app
+
+    def _connections(self) -> dict[str, int]:
+        return {"sdk": len(self.ingress.roster), "host": len(self.host.connections)}
+
+    def _default_avatar(self, client: Client) -> str:
+        """Return the avatar of who names none: the client's first, or the first that is warm."""
+        warm = [each.avatar for each in self.settings.pools.warm]
+        return next(filter(client.allows, (*client.limits.avatars, *warm)), "")
 
     async def close(self) -> None:
         """Refuse new work, wait for requests under way within ``shutdown_timeout``, and end.
@@ -153,7 +198,10 @@ class Gateway:
             await self.exchange.drain(self.settings.listen.shutdown_timeout)
             await self.exchange.close()
             await self.ingress.close()
+            await self.host.close()
             await self._listener.close()
+            self._animations.close()
+            self._health.close()
         await self.group.close()
 
     def reload(self, settings: GatewaySettings) -> None:
