@@ -198,7 +198,7 @@ async def test_where_there_is_no_key_others_get_no_page_at_all(http, group):
     async with desk_of(group, is_open=False, has_admin_key=False).served() as address:
         for path in ("", "page.js", "v1/events", "v1/pools"):
             async with http.get(address + path) as response:
-                assert response.status == 403
+                assert response.status == 404
                 assert "admin key" in (await response.json(content_type=None))["detail"]
 
 

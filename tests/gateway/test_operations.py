@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import ADMIN, ONE, TWO, client, has, is_idle, problem, served, settings_of, until
 
 import avatarpool.gateway
+from avatarpool.endpoint.pages import page_files
 from avatarpool.gateway import health, openapi
 from avatarpool.gateway.gateway import Gateway
 from avatarpool.gateway.settings import Admin, Budget, Listen, Upstream
@@ -288,7 +289,8 @@ async def test_every_route_is_described_and_nothing_else(gateway):
     described = {
         (path, method) for path, methods in openapi.DOCUMENT["paths"].items() for method in methods
     }
-    assert served_ones == described
+    files = {(path, "get") for path in page_files("gateway")}  # of the page, for people
+    assert served_ones == described | files
 
 
 async def test_a_gateway_starts_anew_after_it_was_closed(upstream, http):

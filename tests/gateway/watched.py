@@ -1,13 +1,16 @@
 """A group of pools on the local service that is watched, and its page on a free port."""
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from avatarpool import AvatarPoolGroup, ConfigurationError, LocalBudget, SessionConfig
+from avatarpool.endpoint.guessing import Guesses
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener
+from avatarpool.gateway import problems
 from avatarpool.gateway.page import Page
 from avatarpool.gateway.watching import Watching
 
@@ -49,16 +52,23 @@ class Desk:
         self.is_paused = False
         self.asked = []  # verbs, with what came with them
         group.add_listener(self.watching.heard)
-        self.page = Page(
-            self.snapshot,
-            may_look=lambda request: is_open or self.has_key(request),
-            may_administer=self.has_key,
-            has_admin_key=has_admin_key,
-        )
+        self.is_open = is_open
+        self.has_admin_key = has_admin_key
+        self.page = Page(self.snapshot, self)
         self.listener = None
 
     def snapshot(self):
         return self.watching.snapshot(self.group, self.clients, is_paused=self.is_paused)
+
+    def may_administer(self, request):
+        return self.has_key(request)
+
+    def check_looks(self, request):
+        if not (self.is_open or self.has_key(request)):
+            status = 401 if self.has_admin_key else 404
+            raise problems.refused(
+                "adminOff", status, "the admin key is needed: send it as X-Api-Key"
+            )
 
     def has_key(self, request):
         return request.headers.get("X-Api-Key") == KEY
@@ -83,7 +93,9 @@ class Desk:
     @asynccontextmanager
     async def served(self, port=0, **limits):
         """Serve it; gives the address."""
-        app = web.Application()
+        app = web.Application(
+            middlewares=[problems.told_as_problems(Counter(), Guesses())],
+        )
         self.page.add_to(app)
         app.router.add_post("/v1/admin/{verb}", self.administer)
         self.listener = listener = Listener(app, ServiceLimits(close_timeout=5.0, **limits))

@@ -72,7 +72,7 @@ class Administration:
             self._exchange.group.resize(sessions)
         except ConfigurationError as error:
             raise problems.refused("invalidRequest", 400, error.problems[0]) from None
-        self._exchange.advance()
+        self._exchange.queue.advance()
         return _done(f"resized to {sessions} sessions")
 
     async def _body(self, request: web.Request) -> bytes:

@@ -17,6 +17,7 @@ from avatarpool.gateway.animations import Animations
 from avatarpool.gateway.health import Health
 from avatarpool.gateway.host import Host
 from avatarpool.gateway.origins import Origins
+from avatarpool.gateway.page import Page
 from avatarpool.gateway.problems import Refused
 
 # Two readers may take different ones of two.
@@ -60,6 +61,7 @@ def routes(
     hosts: Host,
     health: Health,
     administration: Administration,
+    page: Page,
 ) -> None:
     """Add what those answer who have no SDK."""
     app.router.add_post(animations.ROUTE, uploads.handle)
@@ -67,6 +69,7 @@ def routes(
     app.router.add_get(openapi.ROUTE, openapi.handle)
     health.add_to(app)
     administration.add_to(app)
+    page.add_to(app)
 
 
 def _own_pages_only(origins: Callable[[], Origins]) -> Any:

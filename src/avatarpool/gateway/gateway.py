@@ -35,7 +35,9 @@ from avatarpool.gateway.health import Gauged, Health
 from avatarpool.gateway.host import Host
 from avatarpool.gateway.ingress import Ingress
 from avatarpool.gateway.origins import Origins
+from avatarpool.gateway.page import Page
 from avatarpool.gateway.settings import GatewaySettings
+from avatarpool.gateway.snapshot import Snapshot
 from avatarpool.gateway.upstream import group_of
 from avatarpool.gateway.watching import Watching
 from avatarpool.protocol.messages import PlaybackState
@@ -166,8 +168,13 @@ class Gateway:
             hosts=self.host,
             health=self._health,
             administration=Administration(self.exchange, authentication, limits.handshake_timeout),
+            page=Page(self._snapshot, authentication),
         )
         return app
+
+    def _snapshot(self) -> Snapshot:
+        is_paused = self.exchange.is_paused
+        return self.watching.snapshot(self.group, self.clients, is_paused=is_paused)
 
     def _connections(self) -> dict[str, int]:
         return {"sdk": len(self.ingress.roster), "host": len(self.host.connections)}

@@ -7,13 +7,14 @@ from typing import Any
 from aiohttp import web
 
 from avatarpool.endpoint import http
-from avatarpool.gateway import admin, animations, host, problems, records
+from avatarpool.gateway import admin, animations, host, page, problems, records
 from avatarpool.protocol.settings import PCM_SAMPLE_RATES
 
 ROUTE = "/openapi.json"
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "adminOff": (404, "There is no admin key, so that this is off."),
+    "audioStopped": (408, "The audio stopped coming in the middle of a request."),
     "audioTooLong": (413, "A request has more audio than its client may send at once."),
     "avatarNotAllowed": (403, "The avatar is not one of the client's."),
     "avatarNotFound": (404, "The service does not know the avatar."),
@@ -22,6 +23,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bodyTooLarge": (413, "The body is larger than any may be."),
     "busy": (503, "Too many requests or connections, or too much audio read whole; try later."),
     "clientBusy": (429, "As many of the client's requests wait already as may."),
+    "clientUnknown": (401, "The client was taken out of the settings."),
     "closing": (503, "The gateway stops; another one may serve."),
     "creditsExhausted": (402, "The gateway's account with the service ran out of credits."),
     "egressUnavailable": (503, "The service cannot send to rooms."),
@@ -195,6 +197,7 @@ _ANIMATION = {
         },
         **_refusals(
             "unauthorized", "avatarNotAllowed", "bodyTimeout", "bodyTooLarge", "audioTooLong",
+            "audioStopped", "clientUnknown",
             "invalidAudio", "unsupportedMediaType", "notAcceptable", *_OF_TURNS, *_OF_SERVICE,
             "internalError",
         ),
@@ -272,6 +275,26 @@ DOCUMENT: dict[str, Any] = {
                 "unauthorized",
                 "adminOff",
                 "notInstalled",
+                security=[{}, {"apiKey": []}, {"bearer": []}],
+            )
+        },
+        page.POOLS_ROUTE: {
+            "get": _looked_at(
+                "How sessions, queue and clients stand, and the last five minutes",
+                {"application/json": {"schema": {"type": "object"}}},
+                "unauthorized",
+                "adminOff",
+                security=[{}, {"apiKey": []}, {"bearer": []}],
+            )
+        },
+        page.EVENTS_ROUTE: {
+            "get": _looked_at(
+                "The same as server-sent events, each second, without end",
+                {"text/event-stream": {"schema": {"type": "string"}}},
+                "unauthorized",
+                "adminOff",
+                "busy",
+                "closing",
                 security=[{}, {"apiKey": []}, {"bearer": []}],
             )
         },

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiohttp import web
 
 from avatarpool.endpoint.pages import page_files, page_headers
+from avatarpool.gateway import failures
+from avatarpool.gateway.failures import UNABLE, Failure
+from avatarpool.gateway.problems import Refused
 from avatarpool.gateway.snapshot import Snapshot
+
+EVENTS_ROUTE, POOLS_ROUTE = "/v1/events", "/v1/pools"
 
 INTERVAL = 1.0
 """Seconds between two events."""
@@ -18,14 +24,25 @@ MOST_READERS = 64
 """Pages that may look at once; the next one is told to come again."""
 
 _HEADERS = page_headers()
-_LOCKED = "the admin key is needed to look from here: send it as X-Api-Key"
-_CLOSED = (
-    "this page is for the gateway's own machine: give the gateway an admin key to look from here"
+_CROWDED = Failure(
+    "busy", f"{MOST_READERS} pages look already: close one, or try again", UNABLE, 503, 5.0
 )
-_CROWDED = f"{MOST_READERS} pages look already: close one, or try again"
-_CLOSING = "the gateway is closing"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Access(Protocol):
+    """Who may see and do what: see `Authentication`."""
+
+    @property
+    def has_admin_key(self) -> bool:
+        """Whether there is a key at all."""
+
+    def may_administer(self, request: web.Request) -> bool:
+        """Whether who asks may change something."""
+
+    def check_looks(self, request: web.Request) -> None:
+        """Raise `Refused` where who asks may not see the numbers."""
 
 
 class Page:
@@ -40,23 +57,12 @@ class Page:
 
     Args:
         snapshot: Tells how the gateway stands.
-        may_look: Whether who asks may see that.
-        may_administer: Whether who asks may change it.
-        has_admin_key: Whether there is a key at all.
+        access: Who may see that, and who may change it.
     """
 
-    def __init__(
-        self,
-        snapshot: Callable[[], Snapshot],
-        *,
-        may_look: Callable[[web.Request], bool],
-        may_administer: Callable[[web.Request], bool],
-        has_admin_key: bool,
-    ) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], access: Access) -> None:
         self._snapshot = snapshot
-        self._may_look = may_look
-        self._may_administer = may_administer
-        self._has_admin_key = has_admin_key
+        self._access = access
         self._readers = 0
         self._latest = b""  # the event that all readers get
         self._news = asyncio.Event()  # set when there is another, and replaced by a new one
@@ -67,8 +73,8 @@ class Page:
         """Add the routes, and end all streams when the application shuts down."""
         for path, (body, content_type) in page_files("gateway").items():
             app.router.add_get(path, self._file(body, content_type))
-        app.router.add_get("/v1/events", self._events, allow_head=False)
-        app.router.add_get("/v1/pools", self._pools)
+        app.router.add_get(EVENTS_ROUTE, self._events, allow_head=False)
+        app.router.add_get(POOLS_ROUTE, self._pools)
         app.on_shutdown.append(self._shut_down)
 
     def close(self) -> None:
@@ -86,27 +92,25 @@ class Page:
 
     def _file(self, body: bytes, content_type: str) -> _Handler:
         async def answer(request: web.Request) -> web.Response:
-            if not (self._has_admin_key or self._may_look(request)):
-                return _refusal(403, _CLOSED)
+            if not self._access.has_admin_key:
+                self._access.check_looks(request)
             return web.Response(body=body, content_type=content_type, headers=_HEADERS)
 
         return answer
 
     async def _pools(self, request: web.Request) -> web.Response:
-        if not self._may_look(request):
-            return self._unseen()
+        self._access.check_looks(request)
         return web.json_response(self._snapshot(), headers=_HEADERS)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if not self._may_look(request):
-            return self._unseen()
+        self._access.check_looks(request)
         if self._is_closed:
-            return _refusal(503, _CLOSING)
+            raise Refused(failures.CLOSING)
         if self._readers >= MOST_READERS:
-            return _refusal(503, _CROWDED)
+            raise Refused(_CROWDED)
         rights = {
-            "may_administer": self._may_administer(request),
-            "has_admin_key": self._has_admin_key,
+            "may_administer": self._access.may_administer(request),
+            "has_admin_key": self._access.has_admin_key,
         }
         response = web.StreamResponse(headers=_HEADERS | {"Content-Type": "text/event-stream"})
         self._readers += 1
@@ -128,9 +132,6 @@ class Page:
             await response.write(self._latest)  # waits while the page does not read
             await news.wait()
 
-    def _unseen(self) -> web.Response:
-        return _refusal(401, _LOCKED) if self._has_admin_key else _refusal(403, _CLOSED)
-
     # --- one timer for all ----------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -146,14 +147,3 @@ class Page:
 
 def _event(name: str, told: object) -> bytes:
     return f"event: {name}\ndata: {json.dumps(told)}\n\n".encode()
-
-
-def _refusal(status: int, sentence: str) -> web.Response:
-    """Answer with a problem, as HTTP calls it (RFC 9457)."""
-    again = {"Retry-After": "5"} if status == 503 else {}
-    return web.json_response(
-        {"type": "about:blank", "status": status, "detail": sentence},
-        status=status,
-        content_type="application/problem+json",
-        headers=_HEADERS | again,
-    )

@@ -12,12 +12,13 @@ from avatarpool.exceptions import AvatarSDKError
 from avatarpool.gateway import problems
 from avatarpool.gateway.failures import Failure
 from avatarpool.protocol.codec import encode
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.frames import keyframes_of
+from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame, ServerError
 from avatarpool.protocol.readdressing import Readdressing
 
 _DECIMALS = 6  # a millionth of a radian; a float32 near 1 has hardly more
-_FIELDS = [field.name for field in fields(Keyframe)]
+_PARAMETERS = [field.name for field in fields(Keyframe) if field.name != "time"]
 
 Record = dict[str, object]
 
@@ -42,9 +43,9 @@ class Flame:
 
     def records(self, frame: AnimationFrame) -> Iterator[Record]:
         """Yield the keyframes of a frame."""
-        for keyframe in frame.keyframes:
-            told: Record = {"type": "keyframe", "time": self._count / FRAMES_PER_SECOND}
-            for name in _FIELDS:
+        for keyframe in keyframes_of([frame], self._count):
+            told: Record = {"type": "keyframe", "time": round(keyframe.time, _DECIMALS)}
+            for name in _PARAMETERS:
                 told[name] = [round(value, _DECIMALS) for value in getattr(keyframe, name)]
             self._count += 1
             yield told
