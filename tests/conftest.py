@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 
 import pytest
 import uvloop
+from copies import Original
 from hypothesis import HealthCheck, settings
 
 from avatarpool.audio import read_audio
@@ -41,6 +42,14 @@ def speech() -> bytes:
 def syllable(speech: bytes) -> bytes:
     """A quarter of a second of it, for tests that need a request and no more."""
     return speech[16000:24000]
+
+
+@pytest.fixture(scope="session")
+def original() -> Iterator[Original]:
+    """The process whose copies run the command and other programs."""
+    process = Original()
+    yield process
+    process.close()
 
 
 @pytest.fixture(autouse=True)
