@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from copies import Original
 from hypothesis import HealthCheck, settings
+from leftovers import no_task_left
 
 from avatarpool.audio import read_audio
 from avatarpool.service import LocalAvatarService
@@ -55,12 +56,5 @@ def original() -> Iterator[Original]:
 @pytest.fixture(autouse=True)
 async def no_tasks_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task of its own behind."""
-    before = asyncio.all_tasks()
-    yield
-    # Whatever was cancelled or is just ending gets its last steps.
-    for _ in range(100):
-        left = asyncio.all_tasks() - before - {asyncio.current_task()}
-        if not left:
-            return
-        await asyncio.sleep(0)
-    pytest.fail(f"tasks left behind: {left}")
+    async with no_task_left():
+        yield
