@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # One more than there are cores, since many wait for most of their time. PYTEST_ARGS come
 # later, so that `-n 0` makes it one process.
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
+# Some containers set it; then each of several hundred processes would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help

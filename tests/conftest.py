@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 
 import pytest
 import uvloop
+from copies import Original
 from hypothesis import HealthCheck, settings
+from leftovers import no_task_left
 
 from avatarpool.audio import read_audio
 from avatarpool.service import LocalAvatarService
@@ -43,15 +45,16 @@ def syllable(speech: bytes) -> bytes:
     return speech[16000:24000]
 
 
+@pytest.fixture(scope="session")
+def original() -> Iterator[Original]:
+    """The process whose copies run the command and other programs."""
+    process = Original()
+    yield process
+    process.close()
+
+
 @pytest.fixture(autouse=True)
 async def no_tasks_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task of its own behind."""
-    before = asyncio.all_tasks()
-    yield
-    # Whatever was cancelled or is just ending gets its last steps.
-    for _ in range(100):
-        left = asyncio.all_tasks() - before - {asyncio.current_task()}
-        if not left:
-            return
-        await asyncio.sleep(0)
-    pytest.fail(f"tasks left behind: {left}")
+    async with no_task_left():
+        yield

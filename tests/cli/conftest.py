@@ -12,23 +12,28 @@ import pytest
 class Command:
     """Starts ``python -m avatarpool`` and ends whatever is left of it."""
 
-    def __init__(self):
+    def __init__(self, original):
+        self._original = original
         self._processes = []
 
-    def start(self, *arguments, env=None, program=("-m", "avatarpool"), **options):
+    def start(self, *arguments, env=None, program=None, **options):
+        """Start it from where it has been imported; a program of its own from its beginning."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AVATAR_")}
-        # Help text is as wide as the terminal says; the tests read whole lines.
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-W", "error", *program, *map(str, arguments)],
-            env={**inherited, "COLUMNS": "100", **(env or {})},
-            **{
-                "stdin": subprocess.DEVNULL,
-                "stdout": subprocess.PIPE,
-                "stderr": subprocess.PIPE,
-                "text": True,
-                **options,
-            },
-        )
+        options = {
+            # Help text is as wide as the terminal says; the tests read whole lines.
+            "env": {**inherited, "COLUMNS": "100", **(env or {})},
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            **options,
+        }
+        arguments = map(str, arguments)
+        if program is None:
+            process = self._original.start("-m", "avatarpool", *arguments, **options)
+        else:
+            started = [sys.executable, "-W", "error", *program, *arguments]
+            process = subprocess.Popen(started, **options)  # noqa: S603 - our own command
         self._processes.append(process)
         return process
 
@@ -56,19 +61,19 @@ class Command:
 
 
 @pytest.fixture
-def command():
-    command = Command()
+def command(original):
+    command = Command(original)
     yield command
     command.close()
 
 
 @pytest.fixture(scope="module")
-def command_factory():
+def command_factory(original):
     """Makes commands that live as long as the module's tests."""
     commands = []
 
     def make():
-        commands.append(Command())
+        commands.append(Command(original))
         return commands[-1]
 
     yield make

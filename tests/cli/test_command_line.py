@@ -34,6 +34,15 @@ def test_the_entry_point_is_the_same_command():
     assert result.stdout.startswith("avatarpool ")
 
 
+@pytest.mark.parametrize("arguments", [["run", "--rounds", 1], ["doctor"], ["plan", "--help"]])
+def test_standard_output_on_a_full_disk_is_one_sentence(command, running_service, arguments):
+    with Path("/dev/full").open("w") as full:
+        process = command.start(*arguments, env=running_service, stdout=full)
+        _, stderr = process.communicate(timeout=50)
+    assert process.returncode == 1
+    assert stderr == "avatarpool: [Errno 28] No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

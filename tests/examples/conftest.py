@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,38 +59,38 @@ class Program:
     async def stop(self):
         """Press Ctrl-C; return the exit code and have what it wrote."""
         self._process.send_signal(signal.SIGINT)
-        _, rest = await self._process.communicate()
-        self.stderr += rest.decode()
+        _, rest = await asyncio.to_thread(self._process.communicate)
+        self.stderr += rest
         return self._process.returncode
 
 
 @pytest.fixture
-async def start_program(tmp_path):
+async def start_program(original, tmp_path):
     started = []
 
     async def start(name, **environment):
         source = (EXAMPLES / name / "main.py").read_text(encoding="utf-8")
         script = tmp_path / "main.py"
         script.write_text(source.replace(", 8080\n", ", 0\n"), encoding="utf-8")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            script,
+        process = original.start(
+            str(script),
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         # aiohttp says where it listens on stdout, uvicorn on stderr, which is read to its end.
         stream = process.stderr if name == "fastapi_service" else process.stdout
         seen = ""
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", seen)):
-            line = await stream.readline()
+            line = await asyncio.to_thread(stream.readline)
             assert line, seen
-            seen += line.decode()
+            seen += line
         return Program(process, int(found[1]))
 
     yield start
     for process in started:
-        if process.returncode is None:
+        if process.poll() is None:
             process.kill()
-            await process.communicate()
+            process.communicate()

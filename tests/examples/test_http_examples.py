@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import socket
-import sys
+import subprocess
 from array import array
 from contextlib import asynccontextmanager
 
@@ -326,22 +326,22 @@ def test_query_authentication_is_read_as_the_command_does(example, monkeypatch, 
     ],
 )
 async def test_a_service_that_cannot_be_used_ends_the_start_in_a_sentence(
-    example, changes, code, sentence
+    original, example, changes, code, sentence
 ):
     async with LocalAvatarService() as service:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
+        process = original.start(
             example.__file__,
             env={**os.environ, **service.environment, **changes},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        _, stderr = await process.communicate()
+        _, stderr = await asyncio.to_thread(process.communicate)
     assert process.returncode == code
-    last = stderr.decode().splitlines()[-1]
+    last = stderr.splitlines()[-1]
     assert last.startswith("The avatar service cannot be used: ")
     assert sentence in last
-    assert b"Traceback" not in stderr
+    assert "Traceback" not in stderr
 
 
 # --- clients that leave -----------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 import os
 import random
 import signal
-import sys
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copies import Copy, Original
 from echo import EchoDriver
 from faults.proxy import Proxy
 from redis_server import RedisServer, redis_server
@@ -67,13 +68,13 @@ class Crowd:
 class Worker:
     """One process of the fleet, which a test may kill and stop."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Copy) -> None:
         self.process = process
         self.holder = ""
         self.failures: list[str] = []
         self.served = self.lapsed = 0
-        self._reading = asyncio.ensure_future(self._read())
         self._is_open = asyncio.Event()
+        self._reading = asyncio.ensure_future(self._read())
 
     async def begin(self) -> None:
         async with asyncio.timeout(HANG):
@@ -81,23 +82,23 @@ class Worker:
         assert self.holder
 
     async def _read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            said = json.loads(line)
-            if "failure" in said:
-                self.failures.append(said["failure"])
-            self.holder = said.get("holder", self.holder)
-            self.served = said.get("served", self.served)
-            self.lapsed = said.get("lapsed", self.lapsed)
-            self._is_open.set()
+        with self.process.stdout as lines:
+            while line := await asyncio.to_thread(lines.readline):
+                said = json.loads(line)
+                if "failure" in said:
+                    self.failures.append(said["failure"])
+                self.holder = said.get("holder", self.holder)
+                self.served = said.get("served", self.served)
+                self.lapsed = said.get("lapsed", self.lapsed)
+                self._is_open.set()
         self._is_open.set()
 
     async def end(self) -> None:
         """Have it give everything back; learn what became of its requests."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
+        assert await asyncio.to_thread(self.process.wait, HANG) == 0
         async with asyncio.timeout(HANG):
-            assert await self.process.wait() == 0
             await self._reading
 
     def stop(self) -> None:
@@ -107,21 +108,23 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
         await self._reading
 
 
 class Fleet:
     """Processes that share one account, the service's sessions, and their Redis."""
 
-    def __init__(self, service: LocalAvatarService, redis: RedisServer, crowd: Crowd) -> None:
+    def __init__(
+        self, original: Original, service: LocalAvatarService, redis: RedisServer, crowd: Crowd
+    ) -> None:
         self.redis = redis
         self.crowd = crowd
         self.workers: list[Worker] = []
         self.store = Store(redis.url, "account", LEASE_TTL)
         self._all: list[Worker] = []
+        self._original = original
         config = asdict(service.config_factory())
         self._service = {
             name: config[name]
@@ -130,8 +133,7 @@ class Fleet:
 
     async def join(self, url: str | None = None, borrowers: int = 5, **plan: float) -> Worker:
         """Start one more process."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
+        process = self._original.start(
             str(Path(__file__).with_name("worker.py")),
             json.dumps(
                 {
@@ -144,7 +146,8 @@ class Fleet:
                     **plan,
                 }
             ),
-            stdout=asyncio.subprocess.PIPE,
+            env=os.environ,
+            stdout=subprocess.PIPE,
         )
         worker = Worker(process)
         self._all.append(worker)
@@ -208,11 +211,13 @@ def redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def fleet(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+async def fleet(
+    original: Original, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Fleet]:
     crowd = Crowd(monkeypatch)
     limits = ServiceLimits(max_connections=256)
     async with LocalAvatarService(driver=EchoDriver, limits=limits) as service:
-        fleet = Fleet(service, redis, crowd)
+        fleet = Fleet(original, service, redis, crowd)
         try:
             await fleet.init()
             yield fleet

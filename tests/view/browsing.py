@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from playwright.async_api import async_playwright
 
 SPEECH = files("avatarpool") / "assets" / "speech.wav"
 
@@ -74,16 +73,15 @@ def _address(browser, told):
 
 
 @asynccontextmanager
-async def connected(address):
+async def connected(playwright, address):
     """A browser to make contexts in, which are closed at the end."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.connect_over_cdp(address)
-        try:
-            yield browser
-        finally:
-            for context in browser.contexts[1:]:  # the first one is its own
-                await context.close()
-            await browser.close()
+    browser = await playwright.chromium.connect_over_cdp(address)
+    try:
+        yield browser
+    finally:
+        for context in browser.contexts[1:]:  # the first one is its own
+            await context.close()
+        await browser.close()
 
 
 async def until(page, condition):

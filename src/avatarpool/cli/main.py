@@ -29,7 +29,7 @@ from avatarpool.cli.options import (
     there_or_piped,
     writable,
 )
-from avatarpool.cli.streams import open_missing_streams
+from avatarpool.cli.streams import drop_output, open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 from avatarpool.soak.plan import FaultMix, SoakPlan
 
@@ -57,6 +57,7 @@ def main() -> None:
         sys.exit(MISUSED if isinstance(error, ConfigurationError) else 1)
     except OSError as error:
         typer.echo(f"avatarpool: {error}", err=True)
+        drop_output()
         sys.exit(1)
 
 

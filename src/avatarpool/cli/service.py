@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from avatarpool.cli.signals import Interruptible
-from avatarpool.cli.streams import note
+from avatarpool.cli.streams import drop_output, note
 from avatarpool.environment import own_api_key
 from avatarpool.lipsync import DriverFactory
 from avatarpool.service import LocalAvatarService, ServiceLimits
@@ -46,6 +46,7 @@ async def serve(
             _show(service.environment)
         except OSError as error:
             note(f"The lines to paste cannot be written: {error.strerror or error}.")
+            drop_output()
             return 1
         if has_admin:
             note(f"Faults are set at {service.admin_url} with the API key as X-Api-Key.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 
 def open_missing_streams() -> None:
@@ -17,6 +18,17 @@ def open_missing_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def drop_output() -> None:
+    """Give what standard output did not take to the null device.
+
+    Python would try again as it ends, say that in two lines, and exit with 120.
+    """
+    with suppress(OSError):  # it may be no file at all
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def note(text: str) -> None:

@@ -11,6 +11,8 @@ from serving import serve
 from avatarpool import AvatarConnectionPool
 from avatarpool.service.faults import SessionFault, Step
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 LIVE = "Live, 120 s at most: speak."
 
 # The largest and the smallest opening of the jaw in what is shown until it has moved enough.

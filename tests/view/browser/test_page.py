@@ -20,8 +20,10 @@ from avatarpool.view import face_svg
 from avatarpool.view.face import _RIG
 from avatarpool.view.page import MAX_FILE_BYTES
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 SECOND = wav_of(WAV[44 : 44 + 32000])  # one of speech
-ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+ARTEFACTS = Path(__file__).parents[3] / "artefacts"
 
 # Of each picture while the audio plays: the jaw, the drawing, and between which two times of
 # the audio it was drawn (the page draws before this looks).
