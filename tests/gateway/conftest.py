@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from serving import Served, served
+from served_gateway import Served, served
 
 from avatarpool.lipsync import EchoDriver
 from avatarpool.service import LocalAvatarService

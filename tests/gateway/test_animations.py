@@ -10,7 +10,7 @@ import struct
 import time
 
 import pytest
-from serving import ADMIN, ONE, TWO, client, has, is_idle, problem, served, until
+from served_gateway import ADMIN, ONE, TWO, client, has, is_idle, problem, served, until
 
 from avatarpool.audio import OpusEncoder
 from avatarpool.gateway import uploads

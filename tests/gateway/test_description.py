@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS
-from serving import ADMIN, ONE, served
+from served_gateway import ADMIN, ONE, served
 
 from avatarpool.gateway import openapi, page
 from avatarpool.lipsync import EchoDriver

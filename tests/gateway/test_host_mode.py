@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from serving import ADMIN, ONE, PATIENCE, TWO, client, has, is_idle, problem, served, until
+from served_gateway import ADMIN, ONE, PATIENCE, TWO, client, has, is_idle, problem, served, until
 
 from avatarpool.gateway.settings import Budget, Listen
 from avatarpool.protocol.codec import decode

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import ADMIN, ONE, TWO, client, has, is_idle, problem, served, settings_of, until
+from served_gateway import (
+    ADMIN,
+    ONE,
+    TWO,
+    client,
+    has,
+    is_idle,
+    problem,
+    served,
+    settings_of,
+    until,
+)
 
 import avatarpool.gateway
 from avatarpool.endpoint.pages import page_files

@@ -1,15 +1,15 @@
-"""One Chromium, and one Playwright that drives it, for all tests: they share an event loop."""
+"""The page and what it needs, on the event loop of the shared browser."""
 
-import pytest
-import pytest_asyncio
-from browsing import chromium, connected
-from leftovers import no_task_left
-from playwright.async_api import async_playwright
 from serving import serve
+from shared_browser import (  # noqa: F401  # fixtures
+    browser,
+    no_tasks_left,
+    on_the_shared_loop,
+    shared_chromium,
+    shared_playwright,
+)
 
 from avatarpool import AvatarConnectionPool, LocalAvatarService
-
-on_the_shared_loop = pytest_asyncio.fixture(loop_scope="session")
 
 
 @on_the_shared_loop
@@ -28,27 +28,3 @@ async def pool(service):
 async def page(pool):
     async with serve(pool) as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def shared_chromium():
-    with chromium() as address:
-        yield address
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_playwright():
-    async with async_playwright() as playwright:
-        yield playwright
-
-
-@on_the_shared_loop
-async def browser(shared_chromium, shared_playwright):
-    async with connected(shared_playwright, shared_chromium) as started:
-        yield started
-
-
-@pytest_asyncio.fixture(autouse=True, loop_scope="session")
-async def no_tasks_left(shared_playwright):
-    async with no_task_left():
-        yield

@@ -5,37 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
-from browsing import chromium, connected, until
-from watched import AVATARS, KEY, Client, Desk, group_of, speak
+from browsing import until
+from watched import KEY, Client, Desk, speak
 
-from avatarpool import ConfigurationError, LocalAvatarService, PoolEvent, PoolEventKind
+from avatarpool import ConfigurationError, PoolEvent, PoolEventKind
 
-ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+ARTEFACTS = Path(__file__).parents[3] / "artefacts"
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b>'
 
 
-@pytest.fixture(scope="module")
-def shared_chromium():
-    with chromium() as address:
-        yield address
-
-
-@pytest.fixture
-async def browser(shared_chromium):
-    async with connected(shared_chromium) as started:
-        yield started
-
-
-@pytest.fixture
-async def service():
-    async with LocalAvatarService(avatar_ids=AVATARS) as running:
-        yield running
-
-
-@pytest.fixture
-async def group(service):
-    async with group_of(service) as opened:
-        yield opened
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def desk_of(group, *clients, **options):
