@@ -467,3 +467,17 @@ async def test_secrets_are_nowhere_to_be_seen(service, caplog):
         async with group.borrow("a"):
             shown = repr(group) + repr(group.pools) + str(group.get_stats())
     assert access(service)["api_key"] not in shown + caplog.text
+
+
+async def test_closing_that_is_cancelled_at_once_leaves_no_session(service):
+    group = group_of(service)
+    await group.initialize()
+    async with group.borrow("a") as conn, group.borrow("b"):
+        await speak(conn)
+    closing = asyncio.create_task(group.close())
+    await asyncio.sleep(0)  # its first step, before any of its pools has had one
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not any(pool.total_count for pool in group.pools.values())
+    await until(lambda: not service.counters.connections_open)
