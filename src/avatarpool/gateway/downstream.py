@@ -195,8 +195,9 @@ class Downstream(WSListener):
         self._stop()
         self._flush()
         if not transport.is_close_frame_sent:
-            # A close frame without a code has 0 here.
-            echo = code if may_carry(code) else refusals.PROTOCOL_ERROR if code else refusals.NORMAL
+            is_bare = not frame.payload_size  # its code is 0 then; whoever writes a 0 is wrong
+            known = code if may_carry(code) else refusals.PROTOCOL_ERROR
+            echo = refusals.NORMAL if is_bare else known
             transport.send_close(echo)  # type: ignore[arg-type]  # an enum that lacks 4xxx
         transport.disconnect()
 
