@@ -37,6 +37,17 @@ def test_load_alone_fails_nothing(command):
     assert re.search(r"^Failed: +0$", result.stdout, flags=re.MULTILINE)
 
 
+def test_a_short_soak_through_a_gateway_finds_nothing(command, tmp_path):
+    file = tmp_path / "report.json"
+    result = command("soak", "--through", "gateway", "--minutes", 0.1, "--json", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Soaking a gateway of 5 sessions for 3 clients' pools with 20" in result.stdout
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert report["violations"] == []
+    assert report["answered"] > 10
+    assert report["plan"]["through"] == "gateway"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_the_report_of_what_ran(command, number):
     process = command.start("soak", "--faults", "restarts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
@@ -467,3 +468,41 @@ async def test_secrets_are_nowhere_to_be_seen(service, caplog):
         async with group.borrow("a"):
             shown = repr(group) + repr(group.pools) + str(group.get_stats())
     assert access(service)["api_key"] not in shown + caplog.text
+
+
+async def test_a_key_that_was_refused_is_asked_for_again_though_nobody_waits():
+    limits = ServiceLimits(credits=0)
+    async with (
+        LocalAvatarService(avatar_ids=AVATARS, limits=limits) as service,
+        group_of(service) as group,
+    ):
+
+        async def refused():
+            with pytest.raises(AvatarSDKError, match="no credits are left"):
+                async with group.borrow("a"):
+                    pass
+            return group.get_stats()["total"]["connections_num"]
+
+        attempts = await refused()
+        assert await refused() == attempts  # it is told at once, and nothing is asked
+        service.top_up(60)
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(AvatarSDKError):
+                    async with group.borrow("a"):
+                        return
+                await asyncio.sleep(0.02)
+
+
+async def test_closing_that_is_cancelled_at_once_leaves_no_session(service):
+    group = group_of(service)
+    await group.initialize()
+    async with group.borrow("a") as conn, group.borrow("b"):
+        await speak(conn)
+    closing = asyncio.create_task(group.close())
+    await asyncio.sleep(0)  # its first step, before any of its pools has had one
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert not any(pool.total_count for pool in group.pools.values())
+    await until(lambda: not service.counters.connections_open)

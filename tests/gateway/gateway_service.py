@@ -6,6 +6,8 @@ import contextlib
 import secrets
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 from avatarpool import AvatarConnectionPool
 from avatarpool.config import SessionConfig
@@ -43,6 +45,8 @@ class GatewayService:
         wall_clock=time.time,
         driver=None,
         sessions=4,
+        allowed=None,
+        shutdown_timeout=0.0,
         **options,
     ):
         self.limits = limits or ServiceLimits()
@@ -56,6 +60,8 @@ class GatewayService:
         self.upstream = LocalAvatarService(avatar_ids=avatar_ids, limits=behind, **drivers)
         self._wall_clock = wall_clock
         self._sessions = sessions
+        self._allowed = allowed or {}  # to each client, beside what the limits say
+        self._shutdown_timeout = shutdown_timeout
         self._options = options
 
     async def __aenter__(self):
@@ -67,6 +73,7 @@ class GatewayService:
         self.gateway.ingress.limits = replace(
             self.gateway.ingress.limits,
             max_message_bytes=self.limits.max_message_bytes,
+            max_overhead_bytes=self.limits.max_overhead_bytes,
             max_request_bytes=self.limits.max_request_bytes,
         )
         for app_id in self._keys:
@@ -83,7 +90,7 @@ class GatewayService:
             ingress_port=0,
             idle_timeout=self.limits.idle_timeout,
             max_duration=self.limits.max_session_duration,
-            shutdown_timeout=0.0,
+            shutdown_timeout=self._shutdown_timeout,
         )
         clients = [
             ClientSettings(
@@ -110,10 +117,21 @@ class GatewayService:
 
     @property
     def client_limits(self):
-        return ClientLimits(
-            max_concurrent=1000,
-            max_waiting=1000,
-            max_audio_seconds=self.limits.max_request_seconds,
+        usual = {
+            "max_concurrent": 1000,
+            "max_waiting": 1000,
+            "max_audio_seconds": self.limits.max_request_seconds,
+        }
+        return ClientLimits(**(usual | self._allowed))
+
+    def of_client(self, app_id):
+        """This gateway as another of its clients knows it."""
+        return SimpleNamespace(
+            app_id=app_id,
+            avatar_ids=self.avatar_ids,
+            console_url=self.console_url,
+            ingress_url=self.ingress_url,
+            environment={"AVATAR_API_KEY": self._keys[app_id]},
         )
 
     async def learn_refusals(self, avatar_id):
@@ -126,6 +144,19 @@ class GatewayService:
             async with pool, pool.borrow() as conn:
                 await conn.session.send_audio(bytes(640), end=True)
                 await conn.collector.wait()
+
+    async def restart(self):
+        """Close the gateway, and start another one on its ports."""
+        ports = {
+            "port": urlsplit(self.console_url).port,
+            "ingress_port": urlsplit(self.ingress_url).port,
+        }
+        await self.gateway.close()
+        settings = self.settings()
+        listen = settings.listen.model_copy(update=ports)
+        self.gateway = Gateway(self.settings(listen=listen), wall_clock=self._wall_clock)
+        await self.gateway.start()
+        self.roster = self.gateway.ingress.roster
 
     async def close(self):
         await self.gateway.close()

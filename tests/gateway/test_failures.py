@@ -129,3 +129,19 @@ def test_the_memory_is_bounded():
         memory.note(f"avatar-{number}", failures.avatar_unknown("x"), 100.0)
     assert len(memory._refused) <= 1024
     assert memory.upgrade("avatar-4999", 101.0) is not None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ServerError(0, "no audio input for 1 s"),
+        ServerError(0, "too many concurrent connections: the limit is 3"),
+        ServerError(4002, "maximum session duration of 60 s reached"),
+        ServerError(4010, "invalid session token"),
+        ServerError(0, "unexpected message type: ServerError"),
+    ],
+    ids=lambda said: said.message,
+)
+def test_what_is_said_of_a_session_of_the_gateways_own_is_no_clients_error(said):
+    error = server_error(said, phase=RUNTIME)
+    assert failures.of(error) is failures.LOST

@@ -1,18 +1,15 @@
-"""The local service against every frame that a client may and may not send, and its upgrade."""
+"""The local service, and the gateway, against every frame of a client, and its upgrade."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 from frame_cases import MAX_MESSAGE_BYTES, Case, cases
+from gateway_service import GatewayService
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_client import ask_for_token
 from raw_frames import (
     BINARY,
     CLOSE,
@@ -26,29 +23,16 @@ from raw_frames import (
     close,
     split_at,
 )
+from raw_upgrades import ACCEPT, CONFIGURATION, KEY, UPGRADE, met, upgrading
 
 from avatarpool.endpoint import refusals
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
-    ConfigureSession,
     ConfirmSession,
     Interrupt,
 )
-from avatarpool.protocol.settings import AudioFormat
 from avatarpool.service import LocalAvatarService, ServiceLimits
-
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455's own
-ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-UPGRADE = (
-    "Host: 127.0.0.1",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Version: 13",
-    f"Sec-WebSocket-Key: {KEY.decode()}",
-)
-CONFIGURATION = Frame(BINARY, encode(ConfigureSession(16000, AudioFormat.PCM_S16LE)))
 
 
 def message(number: int, size: int) -> bytes:
@@ -66,47 +50,13 @@ def message(number: int, size: int) -> bytes:
 CASES = cases(message)
 
 
-@pytest.fixture
-async def service() -> AsyncIterator[LocalAvatarService]:
+@pytest.fixture(params=[LocalAvatarService, GatewayService])
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[LocalAvatarService]:
     limits = ServiceLimits(
         max_message_bytes=MAX_MESSAGE_BYTES, max_overhead_bytes=MAX_MESSAGE_BYTES
     )
-    async with LocalAvatarService(limits=limits) as running:
+    async with request.param(limits=limits) as running:
         yield running
-
-
-@asynccontextmanager
-async def upgrading(service: LocalAvatarService, lines: Sequence[str]) -> AsyncIterator[RawPeer]:
-    """A client that has sent its request, of these header lines, and may have the answer."""
-    async with aiohttp.ClientSession() as http:
-        token = await ask_for_token(http, service)
-    address = service.ingress_url.split("/")[2]
-    host, port = address.split(":")
-    peer = RawPeer(is_client=True)
-    await asyncio.get_running_loop().create_connection(lambda: peer, host, int(port))
-    request = [
-        f"GET /v2/driveningress/websocket?id={service.avatar_ids[0]} HTTP/1.1",
-        f"X-App-ID: {service.app_id}",
-        f"X-Session-Key: {token}",
-        *lines,
-    ]
-    try:
-        async with asyncio.timeout(20):
-            await peer.say(["\r\n".join([*request, "", ""]).encode()])
-            await peer.until(lambda: peer.head)
-            yield peer
-    finally:
-        peer.hang_up()
-
-
-@asynccontextmanager
-async def met(service: LocalAvatarService) -> AsyncIterator[RawPeer]:
-    """A client in a session, whose confirmation is the first frame that it heard."""
-    async with upgrading(service, UPGRADE) as peer:
-        await peer.say([CONFIGURATION.encode(by_client=True)])
-        await peer.until(lambda: peer.frames)
-        assert isinstance(decode(peer.frames[0].payload), ConfirmSession)
-        yield peer
 
 
 def answered(peer: RawPeer) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ async def service(faults):
 
 async def soaked(service, troubles=None, *, seconds=0.5, heal_timeout=20.0, **options):
     plan = SoakPlan(seconds, connections=3, borrowers=6, seed=1, heal_timeout=heal_timeout)
-    soak = Soak(plan, service.config_factory, troubles or {}, **options)
+    soak = Soak(plan, [service.config_factory], troubles or {}, **options)
     try:
         await soak.run()
     finally:
@@ -59,7 +59,7 @@ async def soaked_until(service, is_enough, troubles=None, **options):
             raise Enough
 
     plan = SoakPlan(30.0, connections=3, borrowers=6, seed=1)
-    soak = Soak(plan, service.config_factory, troubles or {}, on_tick=look, **options)
+    soak = Soak(plan, [service.config_factory], troubles or {}, on_tick=look, **options)
     with suppress(Enough):
         await soak.run()
     return await soak.finish()
@@ -278,7 +278,7 @@ async def test_a_pool_that_cannot_open_is_an_error_and_not_a_finding(service):
 
 async def test_a_cancelled_soak_reports_what_it_has_seen(service):
     plan = SoakPlan(60.0, connections=2, borrowers=4)
-    soak = Soak(plan, service.config_factory, {})
+    soak = Soak(plan, [service.config_factory], {})
     running = asyncio.create_task(soak.run())
     while soak.tally.answered < 10:
         await asyncio.sleep(0.01)

@@ -31,7 +31,7 @@ from avatarpool.cli.options import (
 )
 from avatarpool.cli.streams import drop_output, open_missing_streams
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
-from avatarpool.soak.plan import FaultMix, SoakPlan
+from avatarpool.soak.plan import FaultMix, SoakPlan, Through
 
 app = typer.Typer(
     name="avatarpool",
@@ -216,6 +216,9 @@ def soak(
     borrowers: Annotated[
         int, typer.Option(min=1, max=2000, help="Tasks that make requests at the same time.")
     ] = 20,
+    through: Annotated[
+        Through | None, typer.Option(help="What stands between the pools and the service.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Choose faults and requests as that run did.")
     ] = None,
@@ -237,6 +240,11 @@ def soak(
     memory are violations: exits 0 without any, 1 with some, 130 after Ctrl-C, which
     ends the load and still reports.
 
+    With --through gateway there are three clients, each with a pool of its own, and a
+    gateway between them and the service, of --connections sessions. It is restarted
+    and cut off as well. An error that no client of a gateway should see, a count on
+    which it and its clients differ, and a session too many are violations, too.
+
     \b
     Faults:
       opening    token errors, refusals and delays, refused upgrades, stalls
@@ -250,12 +258,13 @@ def soak(
       avatarpool soak
       avatarpool soak --minutes 30 --faults mixed --json report.json
       avatarpool soak --minutes 1 --faults none --borrowers 100
+      avatarpool soak --minutes 15 --through gateway
     """  # noqa: D301 - \b tells click to keep the lines
     from avatarpool.cli.loop import run_in_loop  # noqa: PLC0415
     from avatarpool.cli.soak import run_soak  # noqa: PLC0415
 
     seed = secrets.randbelow(2**32) if seed is None else seed
-    plan = SoakPlan(minutes * 60, connections, borrowers, faults, seed)
+    plan = SoakPlan(minutes * 60, connections, borrowers, faults, seed, through=through)
     raise typer.Exit(run_in_loop(run_soak(plan, json)))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +13,8 @@ from typing import Self
 from avatarpool.cli.exit_codes import INTERRUPTED
 from avatarpool.cli.screen import terminal
 from avatarpool.cli.signals import Interruptible
+from avatarpool.endpoint.limits import ServiceLimits
+from avatarpool.soak.gateways import CLIENTS, BreakableGateway
 from avatarpool.soak.plan import SoakPlan
 from avatarpool.soak.report import SoakReport, progress_text
 from avatarpool.soak.soak import Soak
@@ -27,21 +31,13 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
         AvatarPoolError: The local service gave no connection.
         OSError: The service cannot listen, or the file cannot be written.
     """
-    rng = random.Random(plan.seed)  # noqa: S311  # no secret
     print(  # noqa: T201
-        f"Soaking a pool of {plan.connections} with {plan.borrowers} borrowers for "
+        f"Soaking {_soaked(plan)} with {plan.borrowers} borrowers for "
         f"{plan.seconds / 60:g} minutes (faults: {plan.faults.value}, seed: {plan.seed})",
         flush=True,
     )
-    async with BreakableService(rng) as service:
-        with ProgressLine(plan) as line:
-            soak = Soak(
-                plan,
-                service.config_factory,
-                service.troubles(plan.faults),
-                unfinished=service.unfinished,
-                on_tick=line.show,
-            )
+    with ProgressLine(plan) as line:
+        async with _prepared(plan, line) as soak:
             scope = Interruptible()
             try:
                 async with scope:
@@ -54,6 +50,41 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
     if report.was_interrupted:
         return INTERRUPTED
     return 1 if report.has_violations else 0
+
+
+def _soaked(plan: SoakPlan) -> str:
+    if plan.through is None:
+        return f"a pool of {plan.connections}"
+    return f"a gateway of {plan.connections} sessions for {CLIENTS} clients' pools"
+
+
+@asynccontextmanager
+async def _prepared(plan: SoakPlan, line: ProgressLine) -> AsyncIterator[Soak]:
+    rng = random.Random(plan.seed)  # noqa: S311  # no secret
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        if plan.through is None:
+            service = await enter(BreakableService(rng))
+            yield Soak(
+                plan,
+                [service.config_factory],
+                service.troubles(plan.faults),
+                unfinished=service.unfinished,
+                on_tick=line.show,
+            )
+            return
+        # An account: it has as many sessions as the gateway's budget, and not one more.
+        limits = ServiceLimits(max_connections=plan.connections)
+        service = await enter(BreakableService(rng, limits))
+        gateway = BreakableGateway(service, rng, plan.connections)
+        yield Soak(
+            plan,
+            gateway.config_factories(),
+            gateway.troubles(plan.faults),
+            unfinished=gateway.unfinished,
+            on_tick=line.show,
+            middle=gateway,
+        )
 
 
 def _write(report: SoakReport, file: Path) -> None:

@@ -75,6 +75,11 @@ class Crowd:
             log.warning("there is room for connections again; %d were cut for it", self._cut)
             self._cut = 0
 
+    def cut(self) -> None:
+        """Cut all that are there."""
+        for connection in [*self._idle, *self._busy]:
+            connection.cut()
+
     def _note_cut(self) -> None:
         if not self._cut:
             log.warning(

@@ -72,12 +72,15 @@ class LocalBudget:
     Args:
         sessions: Sessions that the account allows.
 
+    Attributes:
+        ceiling: What the service was found to allow.
+
     Raises:
         ConfigurationError: That is no number of sessions.
     """
 
     def __init__(self, sessions: int) -> None:
-        self._ceiling = Ceiling()
+        self.ceiling = Ceiling()
         self._wake: Callable[[], object] | None = None
         self.resize(sessions)
 
@@ -102,7 +105,7 @@ class LocalBudget:
         self._wake = None
 
     def may_open(self, now: float) -> int:
-        return self._ceiling.below(self.sessions, now)
+        return self.ceiling.below(self.sessions, now)
 
     def may_keep(self, now: float) -> int:
         del now
@@ -112,23 +115,28 @@ class LocalBudget:
         pass  # nobody else could do with them
 
     def filled(self, used: int, now: float) -> None:
-        self._ceiling.hit(used, now)
+        self.ceiling.hit(used, now)
 
     def opened(self, now: float) -> None:
-        self._ceiling.passed(now)
+        self.ceiling.passed(now)
 
 
 class Ceiling:
-    """What the service was found to allow, while that is less than the budget. Pure."""
+    """What the service was found to allow, while that is less than the budget. Pure.
+
+    Attributes:
+        seconds: For how long that is believed; then one more is tried.
+    """
 
     def __init__(self) -> None:
+        self.seconds = FULL_FOR
         self._height: int | None = None
         self._until = 0.0
 
     def hit(self, used: int, now: float) -> None:
         """One more session than these was refused."""
         self._height = used
-        self._until = now + FULL_FOR
+        self._until = now + self.seconds
 
     def passed(self, now: float) -> None:
         """A session was let in: if that was the one that was tried, all is well again."""

@@ -172,14 +172,24 @@ class KeyedPools:
 
         All are waited for, whatever comes. Cancelling cuts everything at once.
         """
-        ends = await asyncio.gather(
-            *(pool.close(timeout) for pool in self.each.values()),
-            *self._closers,
-            return_exceptions=True,
-        )
-        for end in ends:
-            if end is not None:
-                raise end
+        closing = [asyncio.ensure_future(pool.close(timeout)) for pool in self.each.values()]
+        closing += self._closers
+        try:
+            await _all(closing)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)  # who is cancelled before its first step closes nothing
+            for close in closing:
+                close.cancel()
+            await _all(closing)
+            raise
+        for close in closing:
+            close.result()
+
+
+async def _all(tasks: Collection[asyncio.Future[None]]) -> None:
+    """Wait for tasks, whatever comes of them; being cancelled cancels none."""
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 class _KeyedFactory:

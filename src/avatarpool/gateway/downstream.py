@@ -46,6 +46,11 @@ from avatarpool.transport.picows_protocol import server_protocol
 log = logging.getLogger("avatarpool.gateway")
 
 
+# Answers that a client does not read, before nothing more of it is read: what it asks meanwhile
+# is little, but for a flood of pings, or of what is refused.
+_MAX_UNSENT_BYTES = 1024 * 1024
+
+
 class Host(Protocol):
     """What a connection asks of the ingress."""
 
@@ -131,6 +136,7 @@ class Downstream(WSListener):
             self._patience = None
             for each in self._relayed.values():
                 each.relay.resume()
+            self.room()
 
     # --- called by picows -----------------------------------------------------------------
 
@@ -195,8 +201,9 @@ class Downstream(WSListener):
         self._stop()
         self._flush()
         if not transport.is_close_frame_sent:
-            # A close frame without a code has 0 here.
-            echo = code if may_carry(code) else refusals.PROTOCOL_ERROR if code else refusals.NORMAL
+            is_bare = not frame.payload_size  # its code is 0 then; whoever writes a 0 is wrong
+            known = code if may_carry(code) else refusals.PROTOCOL_ERROR
+            echo = refusals.NORMAL if is_bare else known
             transport.send_close(echo)  # type: ignore[arg-type]  # an enum that lacks 4xxx
         transport.disconnect()
 
@@ -275,10 +282,17 @@ class Downstream(WSListener):
     # --- what comes of requests -----------------------------------------------------------
 
     def room(self) -> None:
-        """Read on, if no request holds too much."""
+        """Read on, if no request holds too much, and answers do not pile up."""
         is_full = any(each.relay.is_full for each in self._relayed.values())
-        if self._opening.is_full and not is_full:
+        if self._opening.is_full and not (is_full or self._is_swamped):
             self._opening.empty()
+
+    @property
+    def _is_swamped(self) -> bool:
+        """Whether its client asks for answers that it does not read."""
+        if self._transport is None or self._patience is None:
+            return False
+        return self._transport.underlying_transport.get_write_buffer_size() > _MAX_UNSENT_BYTES
 
     def failed(self, req_id: str, failure: Failure) -> None:
         """Give a request up."""
@@ -321,6 +335,8 @@ class Downstream(WSListener):
         out, self._out = self._out, bytearray()
         if out and self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.write(out)
+            if self._is_swamped:
+                self._opening.fill()
 
     # --- when it is over ------------------------------------------------------------------
 

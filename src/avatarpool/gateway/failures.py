@@ -177,7 +177,8 @@ def _of_service(error: AvatarSDKError) -> Failure:
     if told is not None:
         return told(detail)
     is_its_word = error.server_code is not None and error.close_code is None
-    if is_its_word and error.code is not Code.protocolError:
+    # Whatever else it says is about a session of the gateway's own: its age, its silence.
+    if is_its_word and error.code in (Code.upstreamError, Code.serverError):
         return Failure("upstreamFailed", detail, int(error.server_code or 0), 502)
     return LOST
 

@@ -107,25 +107,30 @@ class Ingress:
                 await self._nobody.wait()
         except TimeoutError:
             log.warning("%d sessions did not end in time", len(self._downstreams))
+        finally:
+            self.cut()
+
+    def cut(self) -> None:
+        """End every connection without a word, those too that are no sessions yet."""
+        self.stop()
+        self._crowd.cut()
 
     # --- upgrades -------------------------------------------------------------------------
 
     def _opening(self) -> Opening:
         return Opening(
-            self._judge,
+            self._admitted,
+            self._note_refusal,
             self._crowd,
             timeout=self.limits.http_idle_timeout,
             max_first_bytes=self.limits.max_configuration_bytes,
             turns=self._turns,
         )
 
-    def _judge(self, head: RequestHead, peer: str) -> Downstream | UpgradeRefusal:
-        judged = self._admitted(head)
-        if isinstance(judged, UpgradeRefusal):
-            self.refused[judged.status] += 1
-            address = self.forwarding.client(peer, head.headers.get("x-forwarded-for", ""))
-            log.info("upgrade of %s refused: %d %r", address, judged.status, judged.message)
-        return judged
+    def _note_refusal(self, refusal: UpgradeRefusal, peer: str, forwarded_for: str) -> None:
+        self.refused[refusal.status] += 1
+        address = self.forwarding.client(peer, forwarded_for)
+        log.info("upgrade of %s refused: %d %r", address, refusal.status, refusal.message)
 
     def _admitted(self, head: RequestHead) -> Downstream | UpgradeRefusal:
         if not self.origins.allows(head.headers.get("host"), head.headers.get("origin")):

@@ -17,9 +17,14 @@ _BILLING = ""  # in an avatar's place: it is refused whatever the avatar
 
 
 class RefusalMemory:
-    """Remembers avatars that the service does not know, and that there are no credits. Pure."""
+    """Remembers avatars that the service does not know, and that there are no credits. Pure.
+
+    Attributes:
+        seconds: For how long.
+    """
 
     def __init__(self) -> None:
+        self.seconds = REMEMBERED_FOR
         self._refused: OrderedDict[str, tuple[Failure, float]] = OrderedDict()
 
     def note(self, avatar_id: str, failure: Failure, now: float) -> None:
@@ -27,7 +32,7 @@ class RefusalMemory:
         if failure.status not in (402, 404):
             return
         about = _BILLING if failure.status == 402 else avatar_id
-        self._refused[about] = failure, now + REMEMBERED_FOR
+        self._refused[about] = failure, now + self.seconds
         self._refused.move_to_end(about)
         if len(self._refused) > _MOST:
             self._refused.popitem(last=False)

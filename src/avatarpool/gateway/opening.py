@@ -16,6 +16,8 @@ from avatarpool.gateway import heads
 from avatarpool.gateway.heads import BadRequest, RequestHead
 from avatarpool.transport import buffers
 
+_TOO_SLOW = UpgradeRefusal(408, "the request did not come in time")
+
 _LINGER = 0.5  # seconds for a refused client to hear of it
 
 # Bytes that wait to be written to a client before the frames of its requests wait elsewhere.
@@ -41,15 +43,15 @@ class Served(Protocol):
         """Much has come."""
 
 
-Judge = Callable[[RequestHead, str], "Served | UpgradeRefusal"]
-"""Admits an upgrade that came from an address, or says why not."""
+Judge = Callable[[RequestHead], "Served | UpgradeRefusal"]
 
 
 class Opening(asyncio.Protocol):
     """Stands between a connection and picows: judges the upgrade, and counts the frames.
 
     Args:
-        judge: Admits it.
+        judge: Admits it, or says why not.
+        refused: Told of each refusal, of the address that it goes to, and whom that forwards for.
         crowd: Where it needs a place.
         timeout: Seconds for the upgrade to come.
         max_first_bytes: Of a message, until it is told otherwise.
@@ -61,9 +63,17 @@ class Opening(asyncio.Protocol):
     """
 
     def __init__(
-        self, judge: Judge, crowd: Crowd, *, timeout: float, max_first_bytes: int, turns: Turns
+        self,
+        judge: Judge,
+        refused: Callable[[UpgradeRefusal, str, str], object],
+        crowd: Crowd,
+        *,
+        timeout: float,
+        max_first_bytes: int,
+        turns: Turns,
     ) -> None:
         self._judge = judge
+        self._refused = refused
         self._crowd = crowd
         self._timeout = timeout
         self._turns = turns
@@ -115,7 +125,7 @@ class Opening(asyncio.Protocol):
             self.cut()
             return
         buffers.bound_unsent(transport.get_extra_info("socket"))
-        self._alarm = self._loop.call_later(self._timeout, self.cut)
+        self._alarm = self._loop.call_later(self._timeout, self._refuse, _TOO_SLOW)
 
     def data_received(self, data: bytes) -> None:
         if self.reading is not None:
@@ -157,17 +167,18 @@ class Opening(asyncio.Protocol):
         except BadRequest as bad:
             self._refuse(UpgradeRefusal(400, str(bad)))
             return
-        peer = self._transport.get_extra_info("peername")
-        judged = self._judge(head, str(peer[0]) if peer else "")
+        judged = self._judge(head)
         if isinstance(judged, UpgradeRefusal):
-            self._refuse(judged)
+            self._refuse(judged, forwarded_for=head.headers.get("x-forwarded-for", ""))
         else:
             self._switch(judged, head, rest)
 
-    def _refuse(self, refusal: UpgradeRefusal) -> None:
+    def _refuse(self, refusal: UpgradeRefusal, *, forwarded_for: str = "") -> None:
         """Say no, and close once that was read."""
         self._is_refused = True
         self._disarm()
+        peer = self._transport.get_extra_info("peername")
+        self._refused(refusal, str(peer[0]) if peer else "", forwarded_for)
         reason = http.HTTPStatus(refusal.status).phrase
         self._transport.write(heads.refusal(refusal.status, reason, refusal.headers, refusal.body))
         if self._transport.can_write_eof():

@@ -125,6 +125,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._pieces: deque[tuple[bytes, bool]] = deque()  # not sent yet
         self._kept: list[tuple[bytes, bool]] | None = [] if is_resent else None  # that were
+        self._kept_bytes = 0
         self._odd = b""  # half a sample, whose other half comes with the next piece
         self._audio_bytes = 0
         self._waiting_bytes = 0
@@ -155,7 +156,7 @@ class Relay:
     @property
     def waiting_bytes(self) -> int:
         """Of audio that is held here."""
-        return self._waiting_bytes
+        return self._waiting_bytes + self._kept_bytes
 
     # --- asked by the client --------------------------------------------------------------
 
@@ -290,11 +291,10 @@ class Relay:
             while self._pieces and not self._outcome.done():
                 audio, end = self._pieces.popleft()
                 self._keep(audio, end=end)
-                await session.send_audio(audio, end)
-                was_full = self.is_full
-                self._waiting_bytes -= len(audio)
-                if was_full and not self.is_full and not self.is_over:
-                    self._answer.room()
+                try:
+                    await session.send_audio(audio, end)
+                finally:
+                    self._taken(len(audio))
                 if end:
                     self._has_ended = True
                     self._arm()
@@ -312,22 +312,33 @@ class Relay:
         except TimeoutError:
             self.give_up(failures.audio_stopped(seconds))
 
+    def _taken(self, size: int) -> None:
+        was_full = self.is_full
+        self._waiting_bytes -= size
+        if was_full and not self.is_full and not self.is_over:
+            self._answer.room()
+
     def _keep(self, audio: bytes, *, end: bool) -> None:
         if self._kept is not None:
             self._kept.append((audio, end))
-            if self._frames or self._audio_bytes > MAX_KEPT_BYTES:
-                self._kept = None
+            self._kept_bytes += len(audio)
+            if self._kept_bytes > MAX_KEPT_BYTES:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Keep nothing: the request is not sent again."""
+        self._kept, self._kept_bytes = None, 0
 
     def _may_send_again(self, failure: Exception | None) -> bool:
         """Whether a lost request is sent again; then all of its audio waits once more."""
-        if self._kept is None or self._frames or self.is_over or self.was_resent:
+        if self._kept is None or self.is_over:
             return False
         if not failures.is_loss(failure):
             return False
         self.was_resent = True
-        self._waiting_bytes += sum(len(audio) for audio, _ in self._kept)
+        self._waiting_bytes += self._kept_bytes
         self._pieces.extendleft(reversed(self._kept))
-        self._kept = None
+        self._forget()
         self._has_ended = False
         return True
 
@@ -371,6 +382,7 @@ class Relay:
         if self.is_over:
             return None
         self._frames += 1
+        self._forget()
         if self._frames == 1 and self._has_ended:
             self._arm()
         self._answer.frame(frame)

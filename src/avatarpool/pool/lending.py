@@ -195,10 +195,16 @@ class Lender:
         return future
 
     def _raise_refusal(self) -> None:
-        """Fail at once where no connection is to be had until the service relents."""
-        refusal = self._health.policy.refusal
-        if refusal is not None:
-            raise copied(refusal)
+        """Fail at once where no connection is to be had until the service relents.
+
+        Where the pool wants none for itself, whoever comes when it is time for a probe waits
+        for what comes of it: nobody else would ever ask again.
+        """
+        policy, state = self._health.policy, self._state
+        if policy.refusal is None:
+            return
+        if state.missing or not policy.allows(self.tasks.now(), 1, state.opening):
+            raise copied(policy.refusal)
 
     # One alarm for all waiters: a timer for each would cost more than the lending.
 

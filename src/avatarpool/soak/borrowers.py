@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from time import perf_counter
 
 from avatarpool.exceptions import AvatarSDKError, PoolTimeout, RequestTimeout
@@ -47,13 +46,20 @@ class Borrowers:
         pool: Where they borrow.
         tally: Where they count what they see.
         rng: Source of all their choices.
+        numbers: Tell their requests apart, and from those of others who share them.
     """
 
-    def __init__(self, pool: AvatarConnectionPool, tally: Tally, rng: random.Random) -> None:
+    def __init__(
+        self,
+        pool: AvatarConnectionPool,
+        tally: Tally,
+        rng: random.Random,
+        numbers: Iterator[int],
+    ) -> None:
         self._pool = pool
         self._tally = tally
         self._rng = rng
-        self._numbers = count(1)
+        self._numbers = numbers
         self._ways: dict[Way, int] = {
             self.answered: 8,
             self.answered_in_pieces: 4,
@@ -226,6 +232,7 @@ class Borrowers:
             tally.answer_took(perf_counter() - began)
             if collector.req_id != before:  # else it has not begun
                 tally.answered += answer.is_whole
+                tally.answered_frames += request.frames * answer.is_whole
                 tally.frames += len(collector.frames)
                 complaint = request.judge(collector.frames, is_whole=answer.is_whole)
                 if complaint is not None:

@@ -34,6 +34,12 @@ class FaultMix(str, Enum):
     MIXED = "mixed"
 
 
+class Through(str, Enum):
+    """What stands between a soak's pools and their service."""
+
+    GATEWAY = "gateway"
+
+
 @dataclass(frozen=True, slots=True)
 class SoakPlan:
     """What a soak is asked to do.
@@ -45,6 +51,7 @@ class SoakPlan:
         faults: Which faults.
         seed: Decides the order of faults and requests, as far as timing lets it.
         heal_timeout: Seconds that the pool has to be whole after a fault.
+        through: What stands between; None: nothing.
     """
 
     seconds: float
@@ -53,3 +60,4 @@ class SoakPlan:
     faults: FaultMix = FaultMix.MIXED
     seed: int = 0
     heal_timeout: float = HEAL_TIMEOUT
+    through: Through | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import median
@@ -31,6 +31,8 @@ class Violation(str, Enum):
     NOT_HEALED = "not healed"
     UNFINISHED = "unfinished requests"
     COUNTERS = "counters"
+    OUT_OF_PLACE = "error out of place"
+    BUDGET = "over the budget"
     LOGGED = "logged error"
     TASKS = "leaked tasks"
     SOCKETS = "leaked sockets"
@@ -57,12 +59,16 @@ class Finding:
 class Tally:
     """Counts what happens during a soak; bounded, however long that is.
 
+    Args:
+        causes: What a failure may be called; None: anything.
+
     Attributes:
         ways: What borrowers set out to do, by name.
         borrows: Connections asked for.
         requests: Requests made on those that were had.
         failures: Borrows and requests that failed, by cause; giving up on purpose is none.
         answered: Requests whose answer was whole and theirs.
+        answered_frames: Keyframes that those asked for.
         interrupts: Requests interrupted, or nearly so.
         frames: Frames that were looked at.
         faults: Faults made, by name.
@@ -74,12 +80,14 @@ class Tally:
         calm: A number while nothing may fail, another one in each such time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, causes: Collection[str] | None = None) -> None:
+        self._causes = causes
         self.ways: Counter[str] = Counter()
         self.borrows = 0
         self.requests = 0
         self.failures: Counter[str] = Counter()
         self.answered = 0
+        self.answered_frames = 0
         self.interrupts = 0
         self.frames = 0
         self.faults: Counter[str] = Counter()
@@ -126,6 +134,8 @@ class Tally:
     def failed(self, cause: str, sentence: str, *, calm: int | None) -> None:
         """Count a failure; it is a violation if it was calm from the request's start on."""
         self.failures[cause] += 1
+        if self._causes is not None and cause not in self._causes:
+            self.found(Violation.OUT_OF_PLACE, f"{cause}: {sentence}")
         if calm is not None and calm == self.calm:
             self.found(Violation.CALM_FAILURE, f"{cause}: {sentence}")
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,7 @@ from avatarpool.soak.soak import Trouble
 _STEP_TIMEOUT = 1.0  # for a token, a connection, a handshake
 _PING = 1.0  # between pings, and for their answers
 _FLICKER = 0.02, 0.4  # seconds that one choice lasts, at least and at most
-_REBIND_ATTEMPTS, _REBIND_PAUSE = 100, 0.1
+REBIND_ATTEMPTS, REBIND_PAUSE = 100, 0.1
 
 Fault = tuple[TokenFault | None, SessionFault | None]
 Choice = Callable[[random.Random], Fault]
@@ -106,6 +107,20 @@ _STRICT: tuple[Callable[[random.Random], ServiceLimits], ...] = (
 _SILENT = "half-open connections", "everything"
 
 
+def hasty(config: SessionConfig) -> SessionConfig:
+    """Make the limits of a configuration short, so that faults are noticed soon."""
+    return replace(
+        config,
+        token_request_timeout=_STEP_TIMEOUT,
+        connect_timeout=_STEP_TIMEOUT,
+        handshake_timeout=_STEP_TIMEOUT,
+        send_timeout=SEND_TIMEOUT,
+        close_timeout=0.5,
+        ping_interval=_PING,
+        ping_timeout=_PING,
+    )
+
+
 class BreakableService:
     """A `LocalAvatarService` that echoes, fails on demand and comes back on its port.
 
@@ -113,10 +128,12 @@ class BreakableService:
 
     Args:
         rng: Source of all choices.
+        limits: What it allows, unless a fault has it otherwise.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, limits: ServiceLimits | None = None) -> None:
         self._rng = rng
+        self._limits = limits
         self.faults = Faults()  # the present ones; the same object through all restarts
         self._api_key = secrets.token_urlsafe(24)
         self._service = self._make(port=0)
@@ -134,16 +151,13 @@ class BreakableService:
         await self._service.close()
 
     def config_factory(self) -> SessionConfig:
-        """Return a configuration whose limits are short, so that faults are noticed soon."""
-        return self._service.config_factory(
-            token_request_timeout=_STEP_TIMEOUT,
-            connect_timeout=_STEP_TIMEOUT,
-            handshake_timeout=_STEP_TIMEOUT,
-            send_timeout=SEND_TIMEOUT,
-            close_timeout=0.5,
-            ping_interval=_PING,
-            ping_timeout=_PING,
-        )
+        """Return a configuration that `hasty` has made."""
+        return hasty(self._service.config_factory())
+
+    @property
+    def sessions_open(self) -> int:
+        """Connections that the service has."""
+        return self._service.counters.connections_open
 
     def unfinished(self) -> str | None:
         """Say how many requests the service still works on, if it does."""
@@ -210,23 +224,23 @@ class BreakableService:
 
     async def _start_again(self, limits: ServiceLimits | None) -> None:
         port = urlsplit(self._service.ingress_url).port or 0
-        for attempt in range(1, _REBIND_ATTEMPTS + 1):
+        for attempt in range(1, REBIND_ATTEMPTS + 1):
             self._service = self._make(port, limits)
             try:
                 await self._service.start()
             except OSError:
                 # A client that was connecting to the port may have been given it
                 # as its own; it lets go of it soon.
-                if attempt == _REBIND_ATTEMPTS:
+                if attempt == REBIND_ATTEMPTS:
                     raise
-                await asyncio.sleep(_REBIND_PAUSE)
+                await asyncio.sleep(REBIND_PAUSE)
             else:
                 return
 
     def _make(self, port: int, limits: ServiceLimits | None = None) -> LocalAvatarService:
         return LocalAvatarService(
             port=port,
-            limits=limits,
+            limits=limits or self._limits,
             api_key=self._api_key,
             driver=EchoDriver,
             faults=self.faults,
