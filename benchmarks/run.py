@@ -1,13 +1,13 @@
 """Measures avatarpool and its peers side by side: ``make bench``.
 
-    python benchmarks/run.py                      # everything, some twelve minutes
+    python benchmarks/run.py                      # everything, some twenty minutes
     python benchmarks/run.py --quick              # a look, a minute or two
     python benchmarks/run.py --only request --only borrow
     python benchmarks/run.py --publish            # and renew docs/performance.md
 
 Each peer has a process of its own on each event loop; they take turns, round by
 round, on the same work, and the medians of the rounds are what counts. The
-service is a further process. CPU time is the client's alone; on a busy machine
+service is a further process, and so is a gateway. CPU time is the client's alone; on a busy machine
 it is to be trusted, wall time is not. What is measured over a wide-area link needs
 root and TUN devices, and is left out where they are not to be had.
 """
