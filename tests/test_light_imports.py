@@ -34,6 +34,16 @@ def test_the_pool_loads_no_service_and_no_lips():
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_one_keyframe_for_another_face_needs_no_numpy():
+    loaded = loaded_by(
+        "from avatarpool.blendshapes import *\n"
+        "from avatarpool import Keyframe\n"
+        "visemes(Keyframe(), LOCAL), vrm(idle(1, 0.0), LOCAL), arkit(Keyframe())"
+    )
+    assert "avatarpool.blendshapes" in loaded
+    assert loaded.isdisjoint(HEAVY | LIBRARIES - {"google.protobuf"})
+
+
 def test_a_fleet_loads_redis_when_there_is_a_budget_in_it():
     assert "redis" not in loaded_by("from avatarpool import AvatarPoolGroup, RedisBudget")
     made = "from avatarpool import RedisBudget; RedisBudget('redis://h', name='a', sessions=1)"

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from aiohttp import BodyPartReader, http_exceptions, web
 
-from avatarpool import AvatarConnectionPool, SessionConfig
+from avatarpool import AvatarConnectionPool, SessionConfig, keyframes_of
 from avatarpool.audio import read_audio
 from avatarpool.environment import Settings
 from avatarpool.exceptions import (
@@ -71,7 +71,7 @@ async def animate(request: web.Request) -> web.Response:
         frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
     answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
     if request.query.get("keyframes") in ("1", "true"):
-        answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
+        answer["keyframes"] = [asdict(keyframe) for keyframe in keyframes_of(frames)]
     return web.json_response(answer)
 
 

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig
+from avatarpool import AvatarConnectionPool, AvatarSession, SessionConfig, keyframes_of
 from avatarpool.audio import read_audio
 from avatarpool.environment import Settings
 from avatarpool.exceptions import (
@@ -92,7 +92,7 @@ async def animate(request: Request, *, keyframes: str = "") -> dict[str, object]
             frames = await conn.collector.wait(timeout=REQUEST_TIMEOUT)
         answer: dict[str, object] = {"request_id": request_id, "frames": len(frames)}
         if keyframes in ("1", "true"):
-            answer["keyframes"] = [asdict(k) for frame in frames for k in frame.keyframes]
+            answer["keyframes"] = [asdict(keyframe) for keyframe in keyframes_of(frames)]
         return answer
 
     return await while_connected(request, work())

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         PoolEventKind,
     )
     from avatarpool.pool.collector import AnimationCollector
+    from avatarpool.protocol.frames import keyframes_of
     from avatarpool.protocol.keyframes import Keyframe
     from avatarpool.protocol.messages import AnimationFrame, PlaybackState
     from avatarpool.protocol.request_ids import generate_log_id
@@ -87,6 +88,7 @@ __all__ = [
     "TooManyRequests",
     "__version__",
     "generate_log_id",
+    "keyframes_of",
     "new_avatar_session",
 ]
 
@@ -129,6 +131,7 @@ _MODULES = {
     "SessionTokenError": "exceptions",
     "TooManyRequests": "exceptions",
     "generate_log_id": "protocol.request_ids",
+    "keyframes_of": "protocol.frames",
     "new_avatar_session": "client.session",
 }
 

@@ -19,6 +19,10 @@ class ConnectionStats(TypedDict):
     request_count: int
     """Requests answered to the last frame."""
     age_seconds: float
+    state: str
+    """``idle``, ``lent`` or ``draining``."""
+    state_seconds: float
+    """How long it has been so."""
 
 
 class LatencyStats(TypedDict):

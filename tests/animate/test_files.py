@@ -79,7 +79,7 @@ def test_jsonl_has_a_line_per_keyframe_with_its_time_and_all_fields(written):
     lines = [json.loads(line) for line in file]
     assert ticks == len(lines) == 3
     assert [line["time"] for line in lines] == [0.0, 0.04, 0.08]
-    names = [field.name for field in fields(Keyframe)]
+    names = [field.name for field in fields(Keyframe) if field.name != "time"]
     assert all(list(line) == ["time", *names] for line in lines)
     assert lines[0]["rotation"] == [0.1, 0.1, 0.1]  # and not what a float32 makes of it
     assert lines[0]["neck_pose"] == []

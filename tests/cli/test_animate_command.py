@@ -8,10 +8,13 @@ import sys
 import av
 import numpy as np
 import pytest
+from heads import head, track_of
 from PIL import Image
 from typer.testing import CliRunner
 
 from avatarpool import ConfigurationError
+from avatarpool.animate import find_clips, find_namesakes
+from avatarpool.blendshapes import Basis, Shape
 from avatarpool.cli.main import app, main
 
 
@@ -204,9 +207,19 @@ def test_a_film_shows_every_keyframe(animate, folder, tmp_path, suffix):
     [
         (
             ("a.wav", "-o", "a.txt"),
-            "a.txt must end with .json, .jsonl, .npz, .pb, .mp4, .gif or .png",
+            "a.txt must end with .json, .jsonl, .npz, .pb, .arkit.json, .arkit.csv, ",
         ),
         (("a.wav", "-o", "a"), "a must end with"),
+        (("a.wav", "-o", ".json"), ".json must end with"),
+        (("a.wav", "-o", "a.glb"), "glb needs a model to animate: name one with --model face"),
+        (
+            ("a.wav", "-o", "a.pb", "--model", "a.wav"),
+            "--model is for glb, and pb has none: leave it out",
+        ),
+        (
+            ("a.wav", "-o", "a.json", "--basis", "local"),
+            "--basis is for other faces, and json is none: leave it out",
+        ),
         (("a.wav", "-o", "more"), "more is a folder: name the file to write"),
         (("a.wav", "-o", "a.npz", "--format", "pb"), "a.npz is no pb: leave --format out"),
         ((".", "-o", "a.wav"), "a.wav is a file, and for a folder it must be one, too"),
@@ -239,3 +252,88 @@ def test_a_service_that_refuses_is_a_sentence_and_exit_1(
     assert "could open none of its 3 connections" in result.stderr
     assert "Traceback" not in result.stderr
     assert "wrong-key" not in result.stderr
+
+
+# --- other faces --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (("a.arkit.json",), '{"source":"avatarpool:sha256:'),
+        (("a.visemes.json",), '{"source":"avatarpool:sha256:'),
+        (("a.rhubarb.json",), '{\n  "metadata": {\n    "soundFile": "a.wav'),
+        (("a.json", "--format", "rhubarb.json"), '{\n  "metadata": {\n    "soundFile": "a.wav'),
+        (("A.CSV",), "Timecode,BlendShapeCount,EyeBlinkLeft,"),
+        (("a.tsv",), "0.00\t"),
+        (("a.dat",), "MohoSwitch1\n1 "),
+        (("a.papagayo.dat",), "MohoSwitch1\n1 "),
+    ],
+)
+def test_the_ending_says_for_which_face_it_is(animate, folder, monkeypatch, arguments, begins):
+    monkeypatch.chdir(folder)
+    result = animate("a.wav", "-o", *arguments, "--basis", "local")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (folder / arguments[0]).read_text().startswith(begins)
+
+
+def test_without_a_basis_it_says_what_is_missing_and_leaves_it_out(animate, folder, tmp_path):
+    output = tmp_path / "a.arkit.json"
+    result = animate(folder / "a.wav", "-o", output)
+    assert result.returncode == 0
+    assert result.stderr.startswith("Jaw, lids, eyes and head alone: ")
+    assert "mouthClose" not in json.loads(output.read_text())["keyframes"][0]
+
+
+def test_a_local_service_of_its_own_is_known(command, folder, says_local, tmp_path):
+    output = tmp_path / "a.arkit.json"
+    result = command("animate", folder / "a.wav", "-o", output)
+    assert (result.returncode, result.stderr) == (0, says_local)
+    assert "mouthClose" in json.loads(output.read_text())["keyframes"][0]
+
+
+def test_an_output_is_made_anew_by_another_basis(animate, folder, tmp_path):
+    output, basis = tmp_path / "a.arkit.json", tmp_path / "face.json"
+    arguments = (folder / "a.wav", "-o", output)
+    Basis({"cheekPuff": Shape(rest=0.25)}).save(basis)
+    assert "10 frames" in animate(*arguments, "--basis", "local").stdout
+    assert "kept" in animate(*arguments, "--basis", "local").stdout
+    assert "10 frames" in animate(*arguments, "--basis", basis).stdout
+    assert json.loads(output.read_text())["keyframes"][0]["cheekPuff"] == 0.25
+
+
+def test_a_folder_becomes_models_that_speak(animate, folder, tmp_path):
+    model, outputs = tmp_path / "head.glb", tmp_path / "out"
+    model.write_bytes(head(["jawOpen", "eyeBlinkLeft"]))
+    arguments = (folder, "-o", outputs, "--format", "glb", "--model", model, "--basis", "local")
+    result = animate(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert found(outputs) == ["a.glb", "b.glb", "more/c.glb"]
+    times, weights = track_of((outputs / "a.glb").read_bytes())
+    assert (times.shape, weights.shape) == ((10,), (10, 2))
+    assert "3 kept" in animate(*arguments).stdout
+    model.write_bytes(head(["jawOpen"]))
+    assert "3 files animated" in animate(*arguments).stdout
+
+
+def test_a_model_of_other_names_is_told_before_anything_is_asked_for(
+    animate, folder, nowhere, tmp_path
+):
+    model = tmp_path / "head.glb"
+    model.write_bytes(head(["Smile", "Frown"]))
+    result = animate(folder / "a.wav", "-o", tmp_path / "a.glb", "--model", model, env=nowhere)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"avatarpool: model '{model}' cannot be animated: its morph targets are 'Smile', 'Frown': "
+        "name them as ARKit does (jawOpen, eyeBlinkLeft...), or as visemes (viseme_aa, "
+        "viseme_PP...)\n"
+    )
+
+
+def test_files_that_differ_in_their_suffix_alone_keep_it_in_long_endings_too(folder, tmp_path):
+    shutil.copy(folder / "a.wav", folder / "a.wave")
+    clips = find_clips(folder, tmp_path, ".arkit.json")
+    assert [clip.output.name for clip in find_namesakes(clips)] == [
+        "a.wav.arkit.json",
+        "a.wave.arkit.json",
+    ]

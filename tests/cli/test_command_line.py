@@ -17,7 +17,8 @@ def test_the_version_is_the_distributions(command):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["service"], ["view"], ["animate"], ["doctor"], ["plan"]]
+    "arguments",
+    [[], ["run"], ["service"], ["view"], ["animate"], ["doctor"], ["plan"], ["gateway"]],
 )
 def test_every_help_page_has_examples(arguments):
     result = CliRunner().invoke(command_line.app, [*arguments, "--help"])
@@ -59,6 +60,10 @@ def test_the_entry_point_is_the_same_command():
         (["plan", "--budget", "0"], "--budget"),
         (["plan", "--from", "no-such-file.json"], "no-such-file.json is no file"),
         (["plan", "--from", "/"], "/ is no file"),
+        (["gateway", "--port", "70000"], "--port"),
+        (["gateway", "--host", " "], "it is empty"),
+        (["gateway", "--config", "no-such-file.toml"], "no-such-file.toml"),
+        (["gateway", "hash-key", "a-key"], "give the key on standard input"),
         (["dance"], "dance"),
     ],
 )

@@ -50,7 +50,7 @@ def test_commands_options_and_their_values_are_completed(bash):
         tab avatarpool run --r; echo .; tab avatarpool service --driver ""; echo .
         tab avatarpool doctor --env"""
     ) == [
-        *("run", "service", "soak", "view", "animate", "fleet", "doctor", "plan", "."),
+        *("run", "service", "soak", "view", "animate", "fleet", "doctor", "plan", "gateway", "."),
         *("service", "soak", ".", "--rounds", "--requests", "."),
         *("model", "dsp", "visemes", ".", "--env-file"),
     ]

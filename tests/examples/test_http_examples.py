@@ -91,6 +91,7 @@ async def test_keyframes_come_when_asked_for_25_per_second(client, speech, value
     seconds = len(read_audio(speech)) / 2 / 16000
     assert len(answer["keyframes"]) == pytest.approx(25 * seconds, abs=1)
     assert len(answer["keyframes"][0]["jaw_pose"]) == 3
+    assert [keyframe["time"] for keyframe in answer["keyframes"][:3]] == [0.0, 0.04, 0.08]
 
 
 def a_file(body, *, name="speech.wav", content_type="audio/wav", before=()):

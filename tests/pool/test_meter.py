@@ -23,11 +23,21 @@ async def test_stats_count_and_pop_stats_starts_anew():
             )
             await conn.session.send_audio(b"\0\0", end=True)
             assert len(await conn.collector.wait()) == 2
-        await asyncio.gather(hold(pool, 2.0), hold(pool, 0.0))
+        lent = asyncio.gather(hold(pool, 2.0), hold(pool, 0.0))
+        await asyncio.sleep(0.5)
+        (connection,) = pool.get_stats()["connections"]
+        assert (connection["state"], connection["state_seconds"]) == ("lent", pytest.approx(0.5))
+        await lent
         stats = pool.pop_stats()
         assert stats["total_requests_served"] == 1
         assert stats["connections"] == [
-            {"connection_id": "scripted-0", "request_count": 1, "age_seconds": pytest.approx(5.0)}
+            {
+                "connection_id": "scripted-0",
+                "request_count": 1,
+                "age_seconds": pytest.approx(5.0),
+                "state": "idle",
+                "state_seconds": pytest.approx(0.0),
+            }
         ]
         assert (stats["borrows_num"], stats["borrows_queued"]) == (3, 1)
         assert stats["borrows_wait_ms"] == pytest.approx(2000.0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.protocol import frames as module
 from avatarpool.protocol.codec import decode, encode, encode_delimited
-from avatarpool.protocol.frames import AnimationFrame
+from avatarpool.protocol.frames import AnimationFrame, keyframes_of
 from avatarpool.protocol.keyframes import Keyframe, encode_keyframes
 from avatarpool.protocol.varints import prefixed, varint
 from avatarpool.protocol.wire.envelope_pb2 import Envelope, OpaqueAnimation
@@ -213,6 +213,25 @@ def test_a_frame_decodes_its_keyframes_when_asked():
     frame = AnimationFrame("r-1", animation=encode_keyframes([keyframe]))
     assert frame.has_animation
     assert frame.keyframes == (keyframe,)
+
+
+def test_keyframes_have_their_time_in_the_message_or_in_the_request():
+    def frame(*jaws):
+        keyframes = [Keyframe(jaw_pose=(jaw, 0.0, 0.0)) for jaw in jaws]
+        return AnimationFrame("r-1", animation=encode_keyframes(keyframes))
+
+    frames = [frame(0.0, 0.25), AnimationFrame("r-1"), frame(0.5)]
+    assert [keyframe.time for keyframe in frames[0].keyframes] == [0.0, 0.04]
+    assert [keyframe.time for keyframe in frames[2].keyframes] == [0.0]
+    in_request = list(keyframes_of(frames))
+    assert [(k.jaw_pose[0], k.time) for k in in_request] == [(0.0, 0.0), (0.25, 0.04), (0.5, 0.08)]
+    assert [keyframe.time for keyframe in keyframes_of(frames[2:], first=2)] == [0.08]
+    assert in_request[1].time * frames[0].fps == 1
+
+
+def test_keyframes_of_one_pose_are_equal_at_any_time():
+    assert Keyframe(jaw_pose=(0.25,), time=1.0) == Keyframe(jaw_pose=(0.25,))
+    assert hash(Keyframe(time=1.0)) == hash(Keyframe())
 
 
 def test_a_last_frame_may_be_empty():

@@ -8,7 +8,7 @@ from avatarpool.animate.clips import (
     find_clips,
     find_namesakes,
 )
-from avatarpool.animate.origin import is_made_of
+from avatarpool.animate.origin import is_made_of, means_of
 from avatarpool.animate.outputs import prepare, remove_leftovers
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "find_clips",
     "find_namesakes",
     "is_made_of",
+    "means_of",
     "prepare",
     "remove_leftovers",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from avatarpool.animate.clips import SAMPLE_RATE
 from avatarpool.pool import PooledConnection
+from avatarpool.protocol.frames import keyframes_of
 from avatarpool.protocol.keyframes import Keyframe
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.refusals import protocol_violation
@@ -24,11 +25,13 @@ class Animation:
         pcm: Mono s16le samples at `SAMPLE_RATE`.
         frames: The messages, in order of arrival.
         mark: Names the speech file in what is made of it; empty for none.
+        name: The speech file's path; empty for none.
     """
 
     pcm: bytes = field(repr=False)
     frames: Sequence[AnimationFrame] = field(repr=False)
     mark: str = ""
+    name: str = ""
 
     @property
     def seconds(self) -> float:
@@ -41,8 +44,7 @@ class Animation:
         Raises:
             AvatarSDKError: A message's animation cannot be decoded (``protocolError``).
         """
-        for frame in self.frames:
-            yield from frame.keyframes
+        return keyframes_of(self.frames)
 
 
 async def request_animation(

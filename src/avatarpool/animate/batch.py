@@ -8,7 +8,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from avatarpool.animate.animation import Animation, Tick, request_animation
@@ -132,6 +132,7 @@ class Batch:
     async def _animate(self, clip: Clip) -> Animated:
         with clip.writing() as file:  # before anything is asked for: it may not be allowed
             animation = await self._request(clip, *await _reading(clip))
+            animation = replace(animation, name=str(clip.source))
             share = self._writing_share
             tick = self._ticking(clip, 1 - share, share, len(animation.frames))
 

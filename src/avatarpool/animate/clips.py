@@ -93,4 +93,8 @@ def find_clips(folder: Path, outputs: Path, suffix: str) -> list[Clip]:
 
 def find_namesakes(clips: Sequence[Clip]) -> list[Clip]:
     """Return the clips whose outputs keep their suffix, since another's has the same name."""
-    return [clip for clip in clips if clip.source.suffix and clip.output.stem == clip.source.name]
+    return [
+        clip
+        for clip in clips
+        if clip.source.suffix and clip.output.name.startswith(f"{clip.source.name}.")
+    ]

@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import BinaryIO
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from avatarpool.animate.animation import Animation, Tick
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
 from avatarpool.protocol.codec import encode, encode_delimited
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND
 from avatarpool.protocol.varints import prefixed, varint
 
 MARK_FIELD = 10_000
@@ -32,7 +31,6 @@ _WIDTHS = {
     "eye_lid": 2,
     "expression": 50,
 }
-_FIELDS = [field.name for field in fields(Keyframe)]
 
 
 def write_json(animation: Animation, file: BinaryIO, tick: Tick) -> None:
@@ -41,17 +39,22 @@ def write_json(animation: Animation, file: BinaryIO, tick: Tick) -> None:
     Raises:
         AvatarSDKError: As `write_jsonl`.
     """
+    begin = begin_json(animation)
+    for keyframe in _keyframes(animation):
+        file.write((begin + compact(keyframe)).encode())
+        begin = ",\n"
+        tick()
+    file.write(b"\n]}\n")
+
+
+def begin_json(animation: Animation) -> str:
+    """Return what a JSON object says before its keyframes."""
     head = {
         "source": animation.mark or None,
         "seconds": round(animation.seconds, _DECIMALS),
         "frames_per_second": FRAMES_PER_SECOND,
     }
-    begin = _compact(head)[:-1] + ',"keyframes":[\n'
-    for keyframe in _keyframes(animation):
-        file.write((begin + _compact(keyframe)).encode())
-        begin = ",\n"
-        tick()
-    file.write(b"\n]}\n")
+    return compact(head)[:-1] + ',"keyframes":[\n'
 
 
 def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
@@ -65,15 +68,15 @@ def write_jsonl(animation: Animation, file: BinaryIO, tick: Tick) -> None:
     """
     source = {"source": animation.mark} if animation.mark else {}
     for keyframe in _keyframes(animation):
-        file.write(_compact(keyframe | source).encode() + b"\n")
+        file.write(compact(keyframe | source).encode() + b"\n")
         source = {}
         tick()
 
 
 def _keyframes(animation: Animation) -> Iterator[dict[str, object]]:
     for number, keyframe in enumerate(animation.keyframes()):
-        values: dict[str, object] = {"time": number / FRAMES_PER_SECOND}
-        for name in _FIELDS:
+        values: dict[str, object] = {"time": keyframe.time}
+        for name in _WIDTHS:
             field = getattr(keyframe, name)
             if not all(map(math.isfinite, field)):
                 raise AvatarSDKError(
@@ -84,7 +87,8 @@ def _keyframes(animation: Animation) -> Iterator[dict[str, object]]:
         yield values
 
 
-def _compact(value: object) -> str:
+def compact(value: object) -> str:
+    """Return JSON without spaces; a value that is infinite or no number is a ValueError."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

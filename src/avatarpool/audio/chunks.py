@@ -66,6 +66,17 @@ def is_stand_in(size: int) -> bool:
     return abs(size - 0x80000000) <= 0x10000 or 0xFFFF0000 <= size <= 0xFFFFFFFF or size >= 1 << 62
 
 
+def is_open_ended(at: int, size: int, *, end: int) -> bool:
+    """Whether a chunk of samples goes to the end of what comes.
+
+    Args:
+        at: Where its body begins.
+        size: Its length, as it is told.
+        end: Where the file ends, as its header tells.
+    """
+    return is_stand_in(size) or (not size and (end <= at or is_stand_in(end - at)))
+
+
 def samples_of(
     data: bytes, style: Style, at: int, size: int, *, end: int, block_bytes: int
 ) -> memoryview:
@@ -83,7 +94,7 @@ def samples_of(
         AudioError: They are cut short.
     """
     there = len(data) - at
-    if is_stand_in(size) or (not size and (end <= at or is_stand_in(end - at))):
+    if is_open_ended(at, size, end=end):
         # It may have been stopped at any byte.
         return memoryview(data)[at : at + there // block_bytes * block_bytes]
     if size > there:

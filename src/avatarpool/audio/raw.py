@@ -17,17 +17,16 @@ def is_raw(content_type: str) -> bool:
     return _parsed(content_type).get_content_type() in _ENCODINGS
 
 
-def read_raw(data: bytes, content_type: str, sample_rate: int) -> tuple[Samples, int]:
-    """Return the mono samples, channels averaged, and their rate.
+def raw_layout(content_type: str, sample_rate: int) -> tuple[str, int, int]:
+    """Return how the samples are written, as `to_mono` has it, how many channels, and their rate.
 
     Args:
-        data: The samples.
         content_type: For which `is_raw` is true. Its parameters ``rate`` and
             ``channels`` may be left out: ``sample_rate``, and 1.
         sample_rate: The rate where it names none.
 
     Raises:
-        AudioError: There can be no such samples, or they are cut short.
+        AudioError: There can be no such samples.
     """
     header = _parsed(content_type)
     rate = _number(header.get_param("rate", str(sample_rate)))
@@ -37,12 +36,30 @@ def read_raw(data: bytes, content_type: str, sample_rate: int) -> tuple[Samples,
             f"there is no raw PCM of the content type {content_type[:80]!r}: "
             "name its rate, as in audio/pcm;rate=16000"
         )
+    return _ENCODINGS[header.get_content_type()], channels, rate
+
+
+def read_raw(data: bytes, content_type: str, sample_rate: int) -> tuple[Samples, int]:
+    """Return the mono samples, channels averaged, and their rate.
+
+    Args:
+        data: The samples.
+        content_type: As of `raw_layout`.
+        sample_rate: The rate where it names none.
+
+    Raises:
+        AudioError: There can be no such samples, or they are cut short.
+    """
+    encoding, channels, rate = raw_layout(content_type, sample_rate)
     if len(data) % (2 * channels):
-        of = f" of {channels} channels" if channels > 1 else ""
-        raise AudioError(
-            f"{len(data)} bytes are no whole number of 16-bit samples{of}: send it whole"
-        )
-    return to_mono(memoryview(data), _ENCODINGS[header.get_content_type()], channels), rate
+        raise half_a_sample(len(data), channels)
+    return to_mono(memoryview(data), encoding, channels), rate
+
+
+def half_a_sample(size: int, channels: int) -> AudioError:
+    """Return what is wrong with so many bytes."""
+    of = f" of {channels} channels" if channels > 1 else ""
+    return AudioError(f"{size} bytes are no whole number of 16-bit samples{of}: send it whole")
 
 
 def _parsed(content_type: str) -> Message:

@@ -32,6 +32,7 @@ def read_audio(
     sample_rate: int = DEFAULT_SAMPLE_RATE,
     audio_format: AudioFormat = AudioFormat.PCM_S16LE,
     content_type: str | None = None,
+    max_bytes: int | None = None,
 ) -> bytes:
     """Read speech and return what a session of this rate and format sends.
 
@@ -53,10 +54,11 @@ def read_audio(
         content_type: What HTTP says of an upload, such as ``audio/pcm;rate=24000``;
             ``audio/L16`` is big-endian. ``rate`` left out is ``sample_rate``,
             ``channels`` 1. Anything else says nothing that the bytes do not.
+        max_bytes: Of PCM that may come of it; left out, `MAX_AUDIO_BYTES`.
 
     Raises:
-        AudioError: Damaged, empty, of an unknown kind, or larger than
-            `MAX_AUDIO_BYTES`.
+        AudioError: Damaged, empty, of an unknown kind, larger than `MAX_AUDIO_BYTES`,
+            or longer than ``max_bytes``.
         ConfigurationError: Opus at a rate it does not have, or the extra is missing.
         OSError: The file cannot be read.
     """
@@ -74,19 +76,21 @@ def read_audio(
         raise AudioError(f"{_named(path)} is empty: choose a file with speech in it")
     if audio_format is AudioFormat.OGG_OPUS and is_mono_opus(data):
         return data
-    pcm = _read_pcm(data, sample_rate, path, content_type)
+    pcm = _read_pcm(data, sample_rate, path, content_type, max_bytes or MAX_AUDIO_BYTES)
     if audio_format is AudioFormat.OGG_OPUS:
         # Not "voip": its high-pass filter is for calls and turns the phase of low voices.
         return OpusEncoder(sample_rate, application="audio").encode(pcm, end=True)
     return pcm
 
 
-def _read_pcm(data: bytes, sample_rate: int, path: Path | None, content_type: str | None) -> bytes:
+def _read_pcm(
+    data: bytes, sample_rate: int, path: Path | None, content_type: str | None, max_bytes: int
+) -> bytes:
     tags = tag_bytes(data)
     # Any kind may have such tags in front; without a look beyond them it is MP3.
     container = sniff(memoryview(data)[tags:]) or (MP3 if tags else None)
     if container is not None:
-        pcm = _decoded(data, container, sample_rate)
+        pcm = _decoded(data, container, sample_rate, max_bytes)
         if not pcm:
             raise AudioError(f"{_named(path)} holds no audio: choose one with speech in it")
         return pcm
@@ -97,7 +101,8 @@ def _read_pcm(data: bytes, sample_rate: int, path: Path | None, content_type: st
         from avatarpool.audio.raw import is_raw, read_raw  # noqa: PLC0415
 
         if is_raw(content_type):
-            return _resampled(*read_raw(data, content_type, sample_rate), sample_rate, "raw PCM")
+            samples, rate = read_raw(data, content_type, sample_rate)
+            return _resampled(samples, rate, sample_rate, "raw PCM", max_bytes)
     or_else = ""  # bytes alone have no name that could be changed
     if path is not None:
         or_else = ", or name it .pcm if it is raw 16-bit mono PCM"
@@ -107,25 +112,24 @@ def _read_pcm(data: bytes, sample_rate: int, path: Path | None, content_type: st
     raise AudioError(f"the audio is neither {', '.join(names)} nor {last}: convert it{or_else}")
 
 
-def _decoded(data: bytes, container: Container, sample_rate: int) -> bytes:
+def _decoded(data: bytes, container: Container, sample_rate: int, max_bytes: int) -> bytes:
     if container.demuxer is not None:
         from avatarpool.audio.decoding import decode  # noqa: PLC0415
 
-        return decode(data, container, sample_rate, max_bytes=MAX_AUDIO_BYTES)
+        return decode(data, container, sample_rate, max_bytes=max_bytes)
     from avatarpool.audio.aiff import read_aiff  # noqa: PLC0415
     from avatarpool.audio.wav import read_wav  # noqa: PLC0415
 
     read = read_aiff if container is AIFF else read_wav
-    return _resampled(*read(data), sample_rate, f"{container.name} file")
+    return _resampled(*read(data), sample_rate, f"{container.name} file", max_bytes)
 
 
-def _resampled(samples: Samples, rate: int, sample_rate: int, what: str) -> bytes:
+def _resampled(samples: Samples, rate: int, sample_rate: int, what: str, max_bytes: int) -> bytes:
     from avatarpool.audio.resample import resample  # noqa: PLC0415
 
-    if len(samples) * 2 * sample_rate > MAX_AUDIO_BYTES * rate:
+    if len(samples) * 2 * sample_rate > max_bytes * rate:
         raise AudioError(
-            f"the {what} is longer than {MAX_AUDIO_BYTES} bytes at {sample_rate} Hz: "
-            "cut it into pieces"
+            f"the {what} is longer than {max_bytes} bytes at {sample_rate} Hz: cut it into pieces"
         )
     return resample(samples, rate, sample_rate).astype("<i2", copy=False).tobytes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -30,14 +31,9 @@ def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
     """Return the mono 16-bit ``samples`` at another rate, the duration kept."""
     if from_rate == to_rate or not len(samples):
         return samples
-    common = math.gcd(from_rate, to_rate)
-    up, down = to_rate // common, from_rate // common
-    cutoff = _CUTOFF * min(1.0, to_rate / from_rate)
-    half = math.ceil(_CROSSINGS / cutoff)
+    up, down, cutoff, half = _steps(from_rate, to_rate)
     places = min(up, math.ceil(_PLACES * min(1.0, to_rate / from_rate)))
-    kernels = np.array(
-        [_kernel(place / places, cutoff, half) for place in range(places + 1)], np.float32
-    )
+    kernels = _kernels(places, cutoff, half)
     padded = np.pad(samples, half)
     resampled = np.empty(-(-len(samples) * up // down), np.int16)
     if places == up:
@@ -45,6 +41,54 @@ def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
     else:
         _one_by_one(padded, kernels, up, down, resampled)
     return resampled
+
+
+class Resampler:
+    """Resamples what comes in pieces, to what `resample` makes of it whole, but for rounding.
+
+    It holds back a few milliseconds, or up to two seconds of rates without a common measure.
+
+    Args:
+        from_rate: Samples per second of what comes.
+        to_rate: ... and of what is returned.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._rates = from_rate, to_rate
+        self._up, self._down, _, half = _steps(from_rate, to_rate)
+        # Pieces begin where a sample of both rates is.
+        self._around = -(-half // self._down) * self._down
+        self._held = np.empty(0, np.int16)
+        self._before = 0  # of those, the ones that were resampled
+
+    def feed(self, samples: Samples) -> Samples:
+        """Take some more; return what is certain by now, perhaps nothing."""
+        self._held = np.concatenate((self._held, samples))
+        fresh = len(self._held) - self._before - self._around
+        fresh -= fresh % self._down
+        if fresh <= 0:
+            return self._held[:0]
+        end = self._before + fresh
+        piece = self._resampled(self._held[: end + self._around], end)
+        keep = min(self._around, end)
+        self._held, self._before = self._held[end - keep :], keep
+        return piece
+
+    def end(self) -> Samples:
+        """Return the rest."""
+        return self._resampled(self._held, None)
+
+    def _resampled(self, samples: Samples, end: int | None) -> Samples:
+        resampled = resample(samples, *self._rates)
+        stop = None if end is None else end * self._up // self._down
+        return resampled[self._before * self._up // self._down : stop]
+
+
+def _steps(from_rate: int, to_rate: int) -> tuple[int, int, float, int]:
+    """Return both rates without their common measure, where to cut, and a kernel's half width."""
+    common = math.gcd(from_rate, to_rate)
+    cutoff = _CUTOFF * min(1.0, to_rate / from_rate)
+    return to_rate // common, from_rate // common, cutoff, math.ceil(_CROSSINGS / cutoff)
 
 
 def _place_by_place(padded: Samples, kernels: _Kernels, down: int, resampled: Samples) -> None:
@@ -77,6 +121,12 @@ def _one_by_one(padded: Samples, kernels: _Kernels, up: int, down: int, resample
 def _rounded(sums: _Kernels) -> _Kernels:
     rounded: _Kernels = sums.round().clip(-32768, 32767)
     return rounded
+
+
+@lru_cache(8)  # what comes in pieces asks for the same again and again
+def _kernels(places: int, cutoff: float, half: int) -> _Kernels:
+    each = [_kernel(place / places, cutoff, half) for place in range(places + 1)]
+    return np.array(each, np.float32)
 
 
 def _kernel(offset: float, cutoff: float, half: int) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ _ENCODINGS = {  # by format and bits
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class WavFormat:
     """What the ``fmt`` chunk says of the samples."""
 
     encoding: str
@@ -49,11 +49,11 @@ def read_wav(data: bytes) -> tuple[Samples, int]:
     style = W64_STYLE if is_w64 else RIFF_STYLE
     end = int.from_bytes(data[16:24] if is_w64 else data[4:8], "little") + 8 * (not is_w64)
     long_size = None
-    form: _Format | None = None
+    form: WavFormat | None = None
     audio: tuple[int, int] | None = None
     for name, at, size in walk(data, style):
         if name == b"fmt ":
-            form = _read_format(data[at : at + min(size, 40)])
+            form = read_format(data[at : at + min(size, 40)])
         elif name == b"ds64" and size >= 16 and at + 16 <= len(data):  # of RF64 (EBU Tech 3306)
             riff_size, long_size = struct.unpack_from("<QQ", data, at)
             end = riff_size + 8
@@ -67,7 +67,12 @@ def read_wav(data: bytes) -> tuple[Samples, int]:
     raise AudioError(f"the WAV file ends before its {what}: export it again")
 
 
-def _read_format(chunk: bytes) -> _Format:
+def read_format(chunk: bytes) -> WavFormat:
+    """Read the body of a ``fmt`` chunk.
+
+    Raises:
+        AudioError: It is cut short, or of a kind that `read_wav` does not know.
+    """
     if len(chunk) < 16:
         raise AudioError("the WAV file's format is cut short: export it again")
     kind, channels, rate, _, block_bytes, bits = struct.unpack_from("<HHIIHH", chunk)
@@ -80,4 +85,4 @@ def _read_format(chunk: bytes) -> _Format:
             "export it as 16-bit PCM"
         )
     check_layout("WAV", channels, rate, block_bytes, encoding)
-    return _Format(encoding, channels, rate, block_bytes)
+    return WavFormat(encoding, channels, rate, block_bytes)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from avatarpool.animate import Batch, NoSession, Write
 from avatarpool.animate.files import write_json, write_jsonl, write_npz, write_pb
+from avatarpool.cli.animation_face import Face, face_of
 from avatarpool.cli.animation_plan import (
     PIPE,
     AnimateOptions,
@@ -37,6 +38,11 @@ _NUMBERS: dict[AnimationFormat, Write] = {
     AnimationFormat.PB: write_pb,
 }
 
+_NO_BASIS = (
+    "Jaw, lids, eyes and head alone: whose expression basis this is cannot be known, and "
+    "--basis would say it."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
@@ -61,10 +67,13 @@ def animate(options: AnimateOptions, settings: Settings) -> int:
         OSError: Standard output or the report's file cannot be written.
     """
     kind = format_of(options)
-    with _writer(kind) as writer:
-        plan = make_plan(options, kind)
+    face = face_of(options, kind, is_local=settings.is_empty)
+    with _writer(kind, face) as writer:
+        plan = make_plan(options, kind, face.means)
         report = Report(options, kept=plan.kept, total=len(plan.kept))
         if plan.to_do:
+            if kind.is_face and face.basis is None:
+                note(_NO_BASIS)
             report = run_in_loop(_animate(options, plan, writer, settings))
     if options.json_file is not None:
         options.json_file.write_text(report.to_json(), encoding="utf-8")
@@ -117,8 +126,11 @@ async def _animate(
 
 
 @contextmanager
-def _writer(kind: AnimationFormat) -> Iterator[_Writer]:
+def _writer(kind: AnimationFormat, face: Face) -> Iterator[_Writer]:
     """Yield what writes this kind; afterwards, nothing that it started is left."""
+    if kind.is_face:
+        yield _Writer(face.writer(kind), 0.1, lambda: None)
+        return
     if not kind.is_picture:
         yield _Writer(_NUMBERS[kind], 0.1, lambda: None)
         return

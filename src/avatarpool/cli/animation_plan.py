@@ -40,6 +40,8 @@ class AnimateOptions:
         session_ttl_minutes: How long a session may live.
         patience: Seconds in which each frame must come.
         json_file: Where what became of the clips goes as JSON.
+        basis: The service's expression basis: a file, or ``local``.
+        model: What a ``.glb`` animates.
     """
 
     speech: Path
@@ -51,6 +53,8 @@ class AnimateOptions:
     session_ttl_minutes: float
     patience: float
     json_file: Path | None = None
+    basis: Path | None = None
+    model: Path | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -89,19 +93,37 @@ def format_of(options: AnimateOptions) -> AnimationFormat:
         return kind
     if output.is_dir():
         raise misused(f"{shown(output)} is a folder: name the file to write")
-    suffix = output.suffix.lower().removeprefix(".")
-    known = [kind.value for kind in AnimationFormat]
-    if suffix not in known:
-        raise misused(f"{shown(output)} must end with .{', .'.join(known[:-1])} or .{known[-1]}")
-    if options.format not in (None, suffix):
-        raise misused(f"{shown(output)} is no {options.format.value}: leave --format out")
-    return AnimationFormat(suffix)
+    named = options.format or _kind_of(output.name)
+    if named is None:
+        *others, last = (kind.value for kind in AnimationFormat)
+        raise misused(f"{shown(output)} must end with .{', .'.join(others)} or .{last}")
+    if not _ends(output.name, named.endings):
+        raise misused(f"{shown(output)} is no {named.value}: leave --format out")
+    return named
 
 
-def make_plan(options: AnimateOptions, kind: AnimationFormat) -> Plan:
+def _kind_of(name: str) -> AnimationFormat | None:
+    """The format that a name ends with; of several the longest, and the whole before a part."""
+    for part in (0, 1):
+        fitting = [kind for kind in AnimationFormat if _ends(name, kind.endings[part : part + 1])]
+        if fitting:
+            return max(fitting, key=lambda kind: len(kind.value) if part == 0 else 0)
+    return None
+
+
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    return Path(name).suffix != "" and name.lower().endswith(endings)
+
+
+def make_plan(options: AnimateOptions, kind: AnimationFormat, means: str = "") -> Plan:
     """Find the clips, and see that their outputs can be written.
 
     Takes in standard input if that is the speech, and blocks while it does.
+
+    Args:
+        options: The command's.
+        kind: What is written.
+        means: What an output is made by, beside speech.
 
     Raises:
         ConfigurationError: The options cannot work.
@@ -114,7 +136,7 @@ def make_plan(options: AnimateOptions, kind: AnimationFormat) -> Plan:
     to_do: list[Clip] = []
     kept: list[Clip] = []
     for clip in clips:
-        (kept if _is_kept(clip, options) else to_do).append(clip)
+        (kept if _is_kept(clip, options, means) else to_do).append(clip)
     if to_do:
         _prepare_folders(clips)
     return Plan(to_do, kept)
@@ -177,12 +199,12 @@ def _refuse_overwriting(clips: Sequence[Clip]) -> None:
             raise misused(f"{shown(clip.output)} is speech to animate: choose another output")
 
 
-def _is_kept(clip: Clip, options: AnimateOptions) -> bool:
+def _is_kept(clip: Clip, options: AnimateOptions, means: str) -> bool:
     if options.is_forced or clip.output == PIPE:
         return False
     if options.keeps:
         return clip.output.exists()
-    return clip.audio is None and is_made_of(clip.output, clip.source)
+    return clip.audio is None and is_made_of(clip.output, clip.source, means)
 
 
 def _prepare_folders(clips: Sequence[Clip]) -> None:

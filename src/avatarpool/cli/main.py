@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
+from avatarpool.cli import gateway_command
 from avatarpool.cli.env_file import EnvFile
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.help import Commands
 from avatarpool.cli.options import (
     AnimationFormat,
     DriverName,
+    basis_or_local,
     file_or_dash,
     not_empty,
     number,
@@ -40,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(gateway_command.app)
 
 
 def main() -> None:
@@ -311,6 +314,19 @@ def animate(
             "its suffix."
         ),
     ] = None,
+    basis: Annotated[
+        Path | None,
+        typer.Option(
+            callback=basis_or_local,
+            metavar="FILE|local",
+            help="What the service's expression means, for other faces; its own is known of a "
+            "local service that this command starts.",
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Model that glb animates: a GLB."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make outputs anew, whatever they were made of.")
     ] = False,
@@ -346,12 +362,24 @@ def animate(
       .gif     ... without it
       .png     ... at 24 moments, in one picture
 
+    Or for a face that you have:
+
+    \b
+      .arkit.json     ARKit's 52 weights, and the turns of head and eyes
+      .arkit.csv      ... as Live Link Face records them
+      .visemes.json   the 15 Oculus visemes
+      .rhubarb.json   drawn mouths with their times, as Rhubarb writes them
+      .rhubarb.tsv    ... in its other form
+      .papagayo.dat   ... as Papagayo writes them for Moho, 24 frames a second
+      .glb            the glTF model of --model, its morph targets moved
+
     Pictures need the extra "render", and are painted by all cores.
 
     An output carries the SHA-256 of its speech file. One that was made of the
     very same file, and is not older than it, is kept; every other one is made
     anew. So the same command goes on where it was interrupted. An output is
-    there when it is whole.
+    there when it is whole. (.csv, .tsv and .dat have no place for it, and are
+    made anew each time.)
 
     A clip that fails stops no other one and is named at the end. Exits 0 if
     every output is there, 1 if any is not, 130 after Ctrl-C.
@@ -361,6 +389,8 @@ def animate(
       avatarpool animate speech.wav -o speech.jsonl
       avatarpool animate speech.wav -o speech.mp4
       avatarpool animate clips/ -o animations/ --format npz
+      avatarpool animate speech.wav -o speech.arkit.csv
+      avatarpool animate speech.wav -o speaks.glb --model head.glb
       espeak-ng --stdout "hi" | avatarpool animate - -o hi.json
       avatarpool animate a.wav -o - --format json | jq .seconds
     """  # noqa: D301 - \b tells click to keep the lines
@@ -368,7 +398,9 @@ def animate(
     from avatarpool.cli.animation_plan import AnimateOptions  # noqa: PLC0415
     from avatarpool.environment import read_settings  # noqa: PLC0415
 
-    options = AnimateOptions(speech, output, format, force, keep, pool_size, ttl, timeout, json)
+    options = AnimateOptions(
+        speech, output, format, force, keep, pool_size, ttl, timeout, json, basis, model
+    )
     raise typer.Exit(animate(options, read_settings()))
 
 

@@ -21,6 +21,13 @@ class AnimationFormat(str, Enum):
     JSONL = "jsonl"
     NPZ = "npz"
     PB = "pb"
+    ARKIT_JSON = "arkit.json"
+    ARKIT_CSV = "arkit.csv"
+    VISEMES_JSON = "visemes.json"
+    RHUBARB_JSON = "rhubarb.json"
+    RHUBARB_TSV = "rhubarb.tsv"
+    PAPAGAYO_DAT = "papagayo.dat"
+    GLB = "glb"
     MP4 = "mp4"
     GIF = "gif"
     PNG = "png"
@@ -28,7 +35,19 @@ class AnimationFormat(str, Enum):
     @property
     def is_text(self) -> bool:
         """Whether a terminal can show it."""
-        return self in (AnimationFormat.JSON, AnimationFormat.JSONL)
+        return self in (AnimationFormat.JSON, AnimationFormat.JSONL) or (
+            self.is_face and self is not AnimationFormat.GLB
+        )
+
+    @property
+    def is_face(self) -> bool:
+        """Whether it is in the terms of other faces than the service's."""
+        return "." in self.value or self is AnimationFormat.GLB
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """What its files' names may end with: all of it, or what is behind its last dot."""
+        return f".{self.value}", f".{self.value.rpartition('.')[2]}"
 
     @property
     def is_picture(self) -> bool:
@@ -76,6 +95,13 @@ def file_or_dash(file: Path | None) -> Path | None:
     """Refuse what is neither a file nor ``-``, for standard input."""
     if file is not None and str(file) != "-" and (not file.exists() or file.is_dir()):
         raise typer.BadParameter(f"{file} is no file")
+    return file
+
+
+def basis_or_local(file: Path | None) -> Path | None:
+    """Refuse what is neither a file nor ``local``, for the local service's basis."""
+    if file is not None and str(file) != "local" and not file.is_file():
+        raise typer.BadParameter(f"{file} is no file: name one, or say local")
     return file
 
 

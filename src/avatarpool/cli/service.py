@@ -68,18 +68,20 @@ def _show(environment: Mapping[str, str]) -> None:
         print(f"export {name}={shlex.quote(value)}", flush=True)  # noqa: T201
 
 
-def why_not_listening(error: OSError | UnicodeError, host: str, port: int) -> str:
+def why_not_listening(
+    error: OSError | UnicodeError, host: str, port: int, option: str = "--port"
+) -> str:
     """Say what kept a server from listening, and what to do."""
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.EADDRINUSE:
         return (
-            f"Port {port} of {host} is taken: choose another with --port; "
-            "--port 0 takes any free one."
+            f"Port {port} of {host} is taken: choose another with {option}; "
+            f"{option} 0 takes any free one."
         )
     if code == errno.EACCES:
         return (
-            f"Port {port} of {host} is not for this user: choose one from 1024 on with --port; "
-            "--port 0 takes any free one."
+            f"Port {port} of {host} is not for this user: choose one from 1024 on with {option}; "
+            f"{option} 0 takes any free one."
         )
     if code == errno.EADDRNOTAVAIL or isinstance(error, (socket.gaierror, UnicodeError)):
         return (

@@ -10,15 +10,10 @@ from aiohttp import web
 from avatarpool.endpoint import http, refusals
 from avatarpool.endpoint.accounts import Account
 from avatarpool.endpoint.admission import Admission
+from avatarpool.endpoint.guessing import Guesses
 from avatarpool.endpoint.refusals import TokenRefusal
 
 log = logging.getLogger("avatarpool.service")
-
-
-# Wrong keys in a second that are told so at once. A connection, which each of them ends,
-# costs a millisecond; those beyond take so many seconds.
-_FREE_GUESSES = 10
-_GUESS_SECONDS = 0.25
 
 
 class Console:
@@ -27,12 +22,18 @@ class Console:
     Args:
         admission: Decides about them.
         body_timeout: Seconds for the body of one.
+        guesses: Wrong keys; left out, those of the console alone.
     """
 
-    def __init__(self, admission: Admission[Account], body_timeout: float) -> None:
+    def __init__(
+        self,
+        admission: Admission[Account],
+        body_timeout: float,
+        guesses: Guesses | None = None,
+    ) -> None:
         self._admission = admission
         self._body_timeout = body_timeout
-        self._guessed = 0.0  # the time up to which the latest wrong keys have used their share
+        self._guesses = guesses or Guesses()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
@@ -46,7 +47,7 @@ class Console:
     async def _granted(self, request: web.Request) -> str | TokenRefusal:
         account = self._admission.applicant(request.headers.get("X-Api-Key", ""))
         if isinstance(account, TokenRefusal):
-            await self._slow_down()
+            await self._guesses.wrong()
             return account
         try:
             async with asyncio.timeout(self._body_timeout):
@@ -58,10 +59,3 @@ class Console:
         except ConnectionError:
             body = b""  # its client has gone: nobody hears the refusal
         return self._admission.grant(account, body)
-
-    async def _slow_down(self) -> None:
-        """Hold up who sends wrong keys faster than a mistake does."""
-        now = asyncio.get_running_loop().time()
-        self._guessed = max(self._guessed, now - 1.0) + 1.0 / _FREE_GUESSES
-        if self._guessed > now:
-            await asyncio.sleep(_GUESS_SECONDS)

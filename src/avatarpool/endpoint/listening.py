@@ -233,6 +233,7 @@ class Listener:
         limits: How many connections there may be, and how long they may take and idle.
         upgraded: As of a `GuardedRunner`.
         tls: Encrypts its connections; None: they are in the clear.
+        handler_cancellation: Whether who leaves cancels what answers him.
     """
 
     def __init__(
@@ -242,11 +243,16 @@ class Listener:
         *,
         upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
         tls: ssl.SSLContext | None = None,
+        handler_cancellation: bool = False,
     ) -> None:
         self._server: asyncio.Server | None = None
         self._tls = tls
         self._runner = GuardedRunner(
-            application, limits, upgraded=upgraded, shutdown_timeout=limits.close_timeout
+            application,
+            limits,
+            upgraded=upgraded,
+            shutdown_timeout=limits.close_timeout,
+            handler_cancellation=handler_cancellation,
         )
         self._crowd = self._runner.crowd
 

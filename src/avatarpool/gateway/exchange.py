@@ -18,6 +18,7 @@ from avatarpool.gateway.memory import RefusalMemory
 from avatarpool.gateway.queueing import OwnTurn, Queue, QueuedTurn
 from avatarpool.gateway.relay import Answer, Relay
 from avatarpool.gateway.rooms import Room, Tenant
+from avatarpool.gateway.watching import Watching
 from avatarpool.pool import PooledConnection
 from avatarpool.protocol.messages import PlaybackState
 from avatarpool.protocol.settings import AudioFormat
@@ -42,6 +43,8 @@ class Exchange:
     Args:
         group: The account's sessions.
         clients: Who may ask.
+        watching: Told of whom the pools do not hear.
+        session_timeout: Seconds that a request waits for a session once it is its turn.
         first_frame_timeout: Seconds from a request's last audio to its first frame.
         request_timeout: Seconds from there to its last one.
         resends: Whether requests are sent again whose session was lost.
@@ -61,19 +64,23 @@ class Exchange:
         self,
         group: AvatarPoolGroup,
         clients: Clients,
+        watching: Watching,
         *,
+        session_timeout: float,
         first_frame_timeout: float,
         request_timeout: float,
         resends: bool,
     ) -> None:
         self.group = group
         self.clients = clients
+        self._watching = watching
         self.queue = Queue(lambda: self.group.attainable)
         self.memory = RefusalMemory()
         self.resends = resends
         self.resent = 0
         self.is_draining = False
         self.is_paused = False
+        self._session_timeout = session_timeout
         self._first_frame_timeout = first_frame_timeout
         self._request_timeout = request_timeout
         self._relays: set[Relay] = set()
@@ -99,7 +106,7 @@ class Exchange:
             answer: Who gets what comes of it; told of nothing where it is refused.
             room: The session that the client has for itself, if its frames go to a room.
         """
-        refusal = self._refusal(client, key)
+        refusal = self.refusal(client, key.avatar_id)
         if refusal is not None:
             return client.refuse(refusal)
         refusal = client.begin(self._loop.time())
@@ -127,23 +134,27 @@ class Exchange:
         self._own(relay.task)
         return relay
 
-    def _refusal(self, client: Client, key: PoolKey) -> Failure | None:
+    def refusal(self, client: Client, avatar_id: str) -> Failure | None:
+        """Return what a request for an avatar would be refused with now, if it can be known."""
         if self.is_draining:
             return failures.CLOSING
         if self.is_paused:
             return failures.PAUSED
-        if not client.allows(key.avatar_id):
-            return failures.avatar_not_allowed(key.avatar_id)
-        return self.memory.failure(key.avatar_id, self._loop.time())
+        if not client.allows(avatar_id):
+            return failures.avatar_not_allowed(avatar_id)
+        return self.memory.failure(avatar_id, self._loop.time())
 
     def _lend(self, key: PoolKey, timeout: float) -> PooledConnection:
-        return self.group.borrow(key, timeout=timeout)
+        return self.group.borrow(key, timeout=min(timeout, self._session_timeout))
 
     def _ended(self, client: Client, key: PoolKey, relay: Relay, failure: Failure | None) -> None:
         client.end(relay.seconds, failure)
         self.resent += relay.was_resent
         if failure is not None:
             self.memory.note(key.avatar_id, failure, self._loop.time())
+            if failure.name == "queueTimeout" and not relay.had_turn:
+                waited = client.limits.queue_timeout
+                self._watching.turned_away(client.name, failure.message, waited)
 
     def _gone(self, relay: Relay, _: asyncio.Task[None]) -> None:
         self._relays.discard(relay)

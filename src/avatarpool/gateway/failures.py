@@ -92,6 +92,12 @@ def audio_too_long(seconds: float) -> Failure:
     return Failure("audioTooLong", why, refusals.INVALID_ARGUMENT, 413)
 
 
+def audio_stopped(seconds: float) -> Failure:
+    """A client has stopped in the middle of a request."""
+    why = f"no more audio within {seconds:g} s, and no end of it"
+    return Failure("audioStopped", why, refusals.INVALID_ARGUMENT, 408)
+
+
 def avatar_not_allowed(avatar_id: str) -> Failure:
     """The avatar is not one of the client's."""
     why = refusals.avatar_unknown(avatar_id).message

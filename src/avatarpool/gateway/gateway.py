@@ -7,12 +7,16 @@ import logging
 import secrets
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from aiohttp import web
+
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
+from avatarpool.endpoint.guessing import Guesses
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener, netloc
 from avatarpool.endpoint.refusals import UpgradeRefusal
@@ -21,12 +25,19 @@ from avatarpool.endpoint.tokens import TokenOffice
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.fleet import PoolKey
 from avatarpool.gateway import doors
+from avatarpool.gateway.admin import Administration
+from avatarpool.gateway.animations import Animations
+from avatarpool.gateway.authentication import Authentication
 from avatarpool.gateway.clients import Client, Clients
 from avatarpool.gateway.exchange import Exchange
+from avatarpool.gateway.forwarding import Forwarding
+from avatarpool.gateway.health import Gauged, Health
+from avatarpool.gateway.host import Host
 from avatarpool.gateway.ingress import Ingress
 from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.settings import GatewaySettings
 from avatarpool.gateway.upstream import group_of
+from avatarpool.gateway.watching import Watching
 from avatarpool.protocol.messages import PlaybackState
 
 log = logging.getLogger("avatarpool.gateway")
@@ -50,6 +61,8 @@ class Gateway:
         group: The account's sessions.
         exchange: Serves clients' requests.
         ingress: The official clients' connections.
+        watching: How it has stood in the last minutes.
+        host: The host-mode clients'.
 
     Raises:
         ConfigurationError: The settings cannot work.
@@ -57,6 +70,8 @@ class Gateway:
 
     exchange: Exchange
     ingress: Ingress
+    watching: Watching
+    host: Host
 
     def __init__(
         self, settings: GatewaySettings, *, wall_clock: Callable[[], float] = time.time
@@ -66,6 +81,7 @@ class Gateway:
         self.clients = Clients(settings.clients)
         self._wall_clock = wall_clock
         self._listener: Listener | None = None
+        self._tls: ssl.SSLContext | None = None
         self._console: tuple[str, int] = (settings.listen.host, settings.listen.port)
         self._ingress: tuple[str, int] = (settings.listen.host, settings.listen.ingress_port)
         self._closed: asyncio.Task[None] | None = None
@@ -93,10 +109,14 @@ class Gateway:
             ConfigurationError: The certificate, the budget or its store cannot be used.
         """
         settings = self.settings
-        tls = _tls(settings)
+        tls = self._tls = _tls(settings)
+        self.watching = Watching(asyncio.get_running_loop().time)
+        self.group.add_listener(self.watching.heard)
         self.exchange = Exchange(
             self.group,
             self.clients,
+            self.watching,
+            session_timeout=settings.pools.timeout,
             first_frame_timeout=settings.pools.first_frame_timeout,
             request_timeout=settings.pools.request_timeout,
             resends=settings.pools.resend_lost_requests,
@@ -109,10 +129,15 @@ class Gateway:
             max_token_lifetime=settings.tokens.lifetime,
             wall_clock=self._wall_clock,
         )
-        self.ingress = Ingress(self._admission, self.exchange, self._origins(), limits)
-        console = Console(self._admission, limits.handshake_timeout)
-        application = doors.application(console, lambda: self.ingress.origins)
-        self._listener = Listener(application, limits, tls=tls)
+        self.ingress = Ingress(self._admission, self.exchange, limits)
+        self._know_the_world()
+        self._listener = Listener(
+            self._application(limits),
+            limits,
+            upgraded=self.host.reading,
+            tls=tls,
+            handler_cancellation=True,
+        )
         try:
             await self.group.initialize(wait=False)
             self._console = await self._listener.start(*self._console)
@@ -121,6 +146,36 @@ class Gateway:
             await self.close()
             raise
         log.info("gateway listens on %s and %s", netloc(*self._console), netloc(*self._ingress))
+
+    def _application(self, limits: ServiceLimits) -> web.Application:
+        authentication = Authentication(self.clients, self._admission.tokens, lambda: self.settings)
+        guesses, refused = Guesses(), Counter[str]()
+        self.host = Host(self.exchange, authentication, limits, self._default_avatar)
+        self._animations = Animations(self.exchange, authentication, limits)
+        gauged = Gauged(self._connections, self.ingress.refused, refused)
+        self._health = Health(self.exchange, authentication, gauged)
+        app = doors.application(
+            Console(self._admission, limits.handshake_timeout, guesses),
+            lambda: self.ingress.origins,
+            guesses=guesses,
+            refused=refused,
+        )
+        doors.routes(
+            app,
+            uploads=self._animations,
+            hosts=self.host,
+            health=self._health,
+            administration=Administration(self.exchange, authentication, limits.handshake_timeout),
+        )
+        return app
+
+    def _connections(self) -> dict[str, int]:
+        return {"sdk": len(self.ingress.roster), "host": len(self.host.connections)}
+
+    def _default_avatar(self, client: Client) -> str:
+        """Return the avatar of who names none: the client's first, or the first that is warm."""
+        warm = [each.avatar for each in self.settings.pools.warm]
+        return next(filter(client.allows, (*client.limits.avatars, *warm)), "")
 
     async def close(self) -> None:
         """Refuse new work, wait for requests under way within ``shutdown_timeout``, and end.
@@ -143,16 +198,23 @@ class Gateway:
             await self.exchange.drain(self.settings.listen.shutdown_timeout)
             await self.exchange.close()
             await self.ingress.close()
+            await self.host.close()
             await self._listener.close()
+            self._animations.close()
+            self._health.close()
         await self.group.close()
 
     def reload(self, settings: GatewaySettings) -> None:
-        """Take over what can be changed while it runs: see `reading.changed`.
+        """Take over what can be changed while it runs: see `changes.changed`.
+
+        A certificate that was renewed in its place is read again, for new connections.
 
         Raises:
-            ConfigurationError: The budget would leave no session beside the warm ones; nothing
-                is changed.
+            ConfigurationError: The certificate cannot be used, or the budget would leave no
+                session beside the warm ones; nothing is changed.
         """
+        if self._tls is not None:
+            _load_certificate(self._tls, self.settings)
         if settings.budget.sessions != self.settings.budget.sessions:
             self.group.resize(settings.budget.sessions)
         gone = self.clients.replace(settings.clients)
@@ -162,7 +224,14 @@ class Gateway:
         self._admission.max_token_lifetime = settings.tokens.lifetime
         self.exchange.resends = settings.pools.resend_lost_requests
         self.settings = settings
-        self.ingress.origins = self._origins()
+        self._know_the_world()
+
+    def _know_the_world(self) -> None:
+        """Tell the ingress by which names it is known, and through whom it is reached."""
+        listen = self.settings.listen
+        public = [listen.public_console or "", listen.public_ingress or ""]
+        self.ingress.origins = Origins(listen.host, public, listen.allowed_origins)
+        self.ingress.forwarding = Forwarding(listen.trusted_proxies)
 
     # --- where it is ----------------------------------------------------------------------
 
@@ -191,11 +260,6 @@ class Gateway:
     def _is_secure(self) -> bool:
         return self.settings.listen.tls_certificate is not None
 
-    def _origins(self) -> Origins:
-        listen = self.settings.listen
-        public = [listen.public_console or "", listen.public_ingress or ""]
-        return Origins(listen.host, public, listen.allowed_origins)
-
     def _played(self, key: PoolKey, state: PlaybackState) -> None:
         self.exchange.played(key, state)
 
@@ -204,17 +268,21 @@ class Gateway:
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
-    listen = settings.listen
-    if listen.tls_certificate is None:
+    if settings.listen.tls_certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_certificate(context, settings)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
+    listen = settings.listen
+    assert listen.tls_certificate is not None
     try:
         context.load_cert_chain(listen.tls_certificate, listen.tls_key)
     except OSError as error:
         why = f"listen.tls_certificate {str(listen.tls_certificate)!r} cannot be used: {error}"
         raise ConfigurationError("the gateway cannot work", [why]) from None
-    return context
 
 
 def _limits(settings: GatewaySettings) -> ServiceLimits:

@@ -7,6 +7,7 @@ import errno
 import logging
 import secrets
 import ssl
+from collections import Counter
 
 import aiofastnet
 
@@ -22,6 +23,7 @@ from avatarpool.endpoint.roster import Roster
 from avatarpool.gateway.clients import Client
 from avatarpool.gateway.downstream import Downstream
 from avatarpool.gateway.exchange import Exchange
+from avatarpool.gateway.forwarding import Forwarding
 from avatarpool.gateway.heads import RequestHead
 from avatarpool.gateway.opening import Opening
 from avatarpool.gateway.origins import Origins
@@ -40,26 +42,24 @@ class Ingress:
     Args:
         admission: Decides who is.
         exchange: Serves their requests.
-        origins: Whose pages may connect.
         limits: What is allowed to each.
 
     Attributes:
         roster: The conversations.
         limits: What is allowed to each.
+        origins: Whose pages may connect.
+        forwarding: Who is believed in whom they forward for.
         refused: Upgrades, by HTTP status.
     """
 
     def __init__(
-        self,
-        admission: Admission[Client],
-        exchange: Exchange,
-        origins: Origins,
-        limits: ServiceLimits,
+        self, admission: Admission[Client], exchange: Exchange, limits: ServiceLimits
     ) -> None:
         self.roster = Roster()
         self.limits = limits
-        self.origins = origins
-        self.refused: dict[int, int] = {}
+        self.origins = Origins("", (), ())
+        self.forwarding = Forwarding(())
+        self.refused: Counter[int] = Counter()
         self._admission = admission
         self._exchange = exchange
         self._downstreams: set[Downstream] = set()
@@ -119,11 +119,12 @@ class Ingress:
             turns=self._turns,
         )
 
-    def _judge(self, head: RequestHead) -> Downstream | UpgradeRefusal:
+    def _judge(self, head: RequestHead, peer: str) -> Downstream | UpgradeRefusal:
         judged = self._admitted(head)
         if isinstance(judged, UpgradeRefusal):
-            self.refused[judged.status] = self.refused.get(judged.status, 0) + 1
-            log.info("upgrade refused: %d %r", judged.status, judged.message)
+            self.refused[judged.status] += 1
+            address = self.forwarding.client(peer, head.headers.get("x-forwarded-for", ""))
+            log.info("upgrade of %s refused: %d %r", address, judged.status, judged.message)
         return judged
 
     def _admitted(self, head: RequestHead) -> Downstream | UpgradeRefusal:

@@ -41,14 +41,15 @@ class Served(Protocol):
         """Much has come."""
 
 
-Judge = Callable[[RequestHead], "Served | UpgradeRefusal"]
+Judge = Callable[[RequestHead, str], "Served | UpgradeRefusal"]
+"""Admits an upgrade that came from an address, or says why not."""
 
 
 class Opening(asyncio.Protocol):
     """Stands between a connection and picows: judges the upgrade, and counts the frames.
 
     Args:
-        judge: Admits an upgrade, or says why not.
+        judge: Admits it.
         crowd: Where it needs a place.
         timeout: Seconds for the upgrade to come.
         max_first_bytes: Of a message, until it is told otherwise.
@@ -156,7 +157,8 @@ class Opening(asyncio.Protocol):
         except BadRequest as bad:
             self._refuse(UpgradeRefusal(400, str(bad)))
             return
-        judged = self._judge(head)
+        peer = self._transport.get_extra_info("peername")
+        judged = self._judge(head, str(peer[0]) if peer else "")
         if isinstance(judged, UpgradeRefusal):
             self._refuse(judged)
         else:

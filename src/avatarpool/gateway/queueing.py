@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from avatarpool.gateway.clients import Client
 from avatarpool.gateway.turns import Ticket, Turns
+from avatarpool.gateway.watching import TURN_SECONDS
 
 # Seconds between looks at whether there are more sessions than there were, while some wait.
 _LOOK_INTERVAL = 0.25
@@ -36,7 +37,11 @@ class Queue:
         return len(self._awaiting)
 
     async def wait(self, client: Client) -> Ticket:
-        """Wait for a client's turn; cancelling gives it up."""
+        """Wait for a client's turn; cancelling gives it up.
+
+        What was waited is part of the wait for the session that is borrowed in this context next.
+        """
+        asked_at = self._loop.time()
         ticket = self.turns.ask(client.standing)
         future = self._awaiting[ticket] = self._loop.create_future()
         self.advance()
@@ -48,6 +53,7 @@ class Queue:
             raise
         finally:
             del self._awaiting[ticket]
+        TURN_SECONDS.set(self._loop.time() - asked_at)
         return ticket
 
     def leave(self, ticket: Ticket, audio_seconds: float) -> None:

@@ -75,7 +75,10 @@ class Limits(Protocol):
 
     @property
     def request_timeout(self) -> float:
-        """Seconds from the last audio, or from a client's reading on, to the last frame."""
+        """Seconds from the last audio, or from a client's reading on, to the last frame.
+
+        As many may pass between two pieces of audio.
+        """
 
     @property
     def max_audio_seconds(self) -> float:
@@ -97,6 +100,7 @@ class Relay:
     Attributes:
         is_over: Whether its answer was told of its end.
         was_resent: Whether it was sent again.
+        had_turn: Whether it was its turn to have a session.
     """
 
     doubt: Exception | None = None  # of a Reception
@@ -134,6 +138,7 @@ class Relay:
         self._has_ended = False  # the audio
         self.is_over = False
         self.was_resent = False
+        self.had_turn = False
         self.task = self._loop.create_task(self._run())
         self.task.add_done_callback(self._done)
 
@@ -243,6 +248,7 @@ class Relay:
                 await self._turn.come()
         except TimeoutError:
             return failures.waited_too_long(self._limits.queue_timeout)
+        self.had_turn = True
         try:
             while True:
                 failure = await self._attempt(deadline)
@@ -295,7 +301,16 @@ class Relay:
                     return
             self._stirred.clear()
             if not self._outcome.done():
+                await self._more()
+
+    async def _more(self) -> None:
+        """Wait for more audio: a client that stops in a request's middle keeps a session."""
+        seconds = self._limits.request_timeout
+        try:
+            async with asyncio.timeout(seconds):
                 await self._stirred.wait()
+        except TimeoutError:
+            self.give_up(failures.audio_stopped(seconds))
 
     def _keep(self, audio: bytes, *, end: bool) -> None:
         if self._kept is not None:
@@ -334,7 +349,7 @@ class Relay:
 
     def _took_too_long(self, seconds: float) -> None:
         awaited = "last frame" if self._frames else "first frame"
-        self.finish(RequestTimeout("?", seconds, self._frames, awaited))
+        self.finish(self.doubt or RequestTimeout("?", seconds, self._frames, awaited))
 
     def _over(self, failure: Failure | None) -> None:
         if self.is_over:
@@ -348,6 +363,7 @@ class Relay:
     def begin(self, req_id: str) -> Reception:
         """The service's request begins; as of a `Receiver`."""
         del req_id
+        self.doubt = None
         return self
 
     def add(self, frame: AnimationFrame) -> Exception | None:
@@ -366,5 +382,5 @@ class Relay:
             return
         if error is None:
             self._over(None)
-        self._outcome.set_result(error or (self.doubt if not self._frames else None))
+        self._outcome.set_result(error)
         self._stirred.set()

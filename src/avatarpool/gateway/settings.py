@@ -217,9 +217,13 @@ class Warm(_Section):
 class Pools(_Section):
     """``[pools]``: the sessions upstream."""
 
-    timeout: Seconds = seconds(30.0, "that a request waits for a session", HOUR)
-    request_timeout: Seconds = seconds(60.0, "from a request's first audio to its last frame", DAY)
-    first_frame_timeout: Seconds = seconds(10.0, "from a request's audio to its first frame", DAY)
+    timeout: Seconds = seconds(30.0, "that a request waits for a session once it is its turn", HOUR)
+    request_timeout: Seconds = seconds(
+        60.0, "from a request's last audio to its last frame, or between two pieces of audio", DAY
+    )
+    first_frame_timeout: Seconds = seconds(
+        10.0, "from a request's last audio to its first frame", DAY
+    )
     max_idle: Seconds = seconds(60.0, "after which a session that nobody needs is closed", DAY)
     session_ttl_minutes: Seconds = setting(
         10.0,

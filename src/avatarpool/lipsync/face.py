@@ -1,18 +1,7 @@
 """From how open the mouth is to a whole face: lids, gaze, head, expression.
 
 FLAME's own expression basis is statistical and names nothing, so the first
-coefficients are the local service's own:
-
-===== ============================================
-index coefficient
-===== ============================================
-0     lips spread (+1) or puckered (-1)
-1     lips pressed together, 0 to 1
-2     lower lip rolled in under the teeth, 0 to 1
-3     lips funnelled, 0 to 1
-4     upper lip raised, 0 to 1
-5..99 0
-===== ============================================
+coefficients are the local service's own: `avatarpool.blendshapes.local` names them.
 """
 
 from __future__ import annotations
@@ -20,12 +9,13 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
+from avatarpool.blendshapes.local import COEFFICIENTS, JAW_RADIANS
 from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 
 EXPRESSIONS = 100
-JAW_OPEN_RADIANS = 0.25
 JAW_STEP_RADIANS = 0.1
 """The jaw turns by no more from one keyframe to the next: 2.5 rad/s."""
 
@@ -37,7 +27,7 @@ _SHORTEST_BLINK_GAP = 0.3
 
 _SWAY_HERTZ = (0.13, 0.21, 0.29, 0.11, 0.17, 0.37)
 _ORIGIN = (0.0, 0.0, 0.0)
-_REST = (0.0,) * (EXPRESSIONS - 5)
+_REST = (0.0,) * (EXPRESSIONS - len(COEFFICIENTS))
 
 
 class Mouth(NamedTuple):
@@ -49,6 +39,10 @@ class Mouth(NamedTuple):
     roll: float = 0.0
     funnel: float = 0.0
     raised: float = 0.0
+
+
+# What the basis has of a mouth, in its order.
+_in_basis = itemgetter(*map(Mouth._fields.index, COEFFICIENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +122,7 @@ class Face:
         x, y, z = (a + (b - a) * 0.15 for a, b in zip(self._head, wanted, strict=True))
         self._head = (x, y, z)
         # Pressed lips hold the jaw, however loud the voice behind them.
-        jaw = JAW_OPEN_RADIANS * mouth.jaw * (1.0 - 0.6 * mouth.press)
+        jaw = JAW_RADIANS * mouth.jaw * (1.0 - 0.6 * mouth.press)
         step = min(JAW_STEP_RADIANS, max(-JAW_STEP_RADIANS, jaw - self._jaw))
         self._jaw += step
         gaze = (0.02 * sway[4], 0.03 * sway[3], 0.0)
@@ -139,7 +133,7 @@ class Face:
             jaw_pose=(self._jaw, 0.0, 0.0),
             eye_pose=gaze + gaze,
             eye_lid=(lid, lid),
-            expression=(mouth.spread, mouth.press, mouth.roll, mouth.funnel, mouth.raised, *_REST),
+            expression=(*_in_basis(mouth), *_REST),
         )
 
     def _lid(self, time: float) -> float:

@@ -17,6 +17,8 @@ class Counted(Protocol):
 
     opened_at: float
     request_count: int
+    phase: Phase
+    since: float
 
     @property
     def connection_id(self) -> str:
@@ -60,6 +62,8 @@ class Meter:
                 connection_id=connection.connection_id,
                 request_count=connection.request_count,
                 age_seconds=now - connection.opened_at,
+                state=connection.phase.name.lower(),
+                state_seconds=now - connection.since,
             )
             for connection in sorted(connections, key=lambda connection: connection.opened_at)
         ]

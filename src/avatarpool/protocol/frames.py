@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from avatarpool.protocol.keyframes import Keyframe, decode_keyframes
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe, decode_keyframes
 from avatarpool.protocol.varints import prefixed, varint
 
 _new = object.__new__
@@ -86,6 +86,9 @@ class AnimationFrame:
     __slots__ = ("_data", "_header")
     __match_args__ = ("req_id", "end", "animation", "connection_id", "avatar_id")
 
+    fps: ClassVar[int] = FRAMES_PER_SECOND
+    """Keyframes per second of audio."""
+
     def __init__(
         self,
         req_id: str,
@@ -156,6 +159,9 @@ class AnimationFrame:
     def keyframes(self) -> tuple[Keyframe, ...]:
         """The animation's keyframes, decoded anew at each call.
 
+        Their time counts from the first of them, as a message does not say where in
+        its request it stands; `keyframes_of` counts from the request's beginning.
+
         Raises:
             AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
         """
@@ -163,6 +169,22 @@ class AnimationFrame:
 
     def _values(self) -> tuple[str, bool, bytes, str, str]:
         return self.req_id, self.end, self.animation, self.connection_id, self.avatar_id
+
+
+def keyframes_of(frames: Iterable[AnimationFrame], first: int = 0) -> Iterator[Keyframe]:
+    """Decode the keyframes of frames one after another, with their time in the request.
+
+    Args:
+        frames: A request's, in the order in which they came; some of them, or one.
+        first: How many keyframes of the request came before these frames.
+
+    Raises:
+        AvatarSDKError: A frame's bytes are no ``FlameAnimation`` (``protocolError``).
+    """
+    for frame in frames:
+        keyframes = decode_keyframes(frame.animation, first)
+        yield from keyframes
+        first += len(keyframes)
 
 
 def frame_of(data: bytes, header: FrameHeader) -> AnimationFrame:

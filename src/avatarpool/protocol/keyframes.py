@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
@@ -31,6 +31,8 @@ class Keyframe:
         eye_pose: 6 values, left eye then right eye.
         eye_lid: 2 values, left and right: 0 open, 1 closed.
         expression: 50 to 100 coefficients of the expression basis.
+        time: When it begins, in seconds from the beginning of what it was read
+            from: a message, or a request (`keyframes_of`). Poses are equal at any time.
     """
 
     translation: tuple[float, ...] = ()
@@ -40,6 +42,7 @@ class Keyframe:
     eye_pose: tuple[float, ...] = ()
     eye_lid: tuple[float, ...] = ()
     expression: tuple[float, ...] = ()
+    time: float = field(default=0.0, compare=False)
 
 
 def encode_keyframes(keyframes: Iterable[Keyframe]) -> bytes:
@@ -60,8 +63,12 @@ def encode_keyframes(keyframes: Iterable[Keyframe]) -> bytes:
     ).SerializeToString()
 
 
-def decode_keyframes(animation: bytes) -> tuple[Keyframe, ...]:
+def decode_keyframes(animation: bytes, first: int = 0) -> tuple[Keyframe, ...]:
     """Read the keyframes of a serialised ``FlameAnimation``.
+
+    Args:
+        animation: The message.
+        first: Number of its first keyframe, which tells their time.
 
     Raises:
         AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
@@ -83,6 +90,7 @@ def decode_keyframes(animation: bytes) -> tuple[Keyframe, ...]:
             tuple(f.eye_pose),
             tuple(f.eye_lid),
             tuple(f.expression),
+            number / FRAMES_PER_SECOND,
         )
-        for f in flames
+        for number, f in enumerate(flames, start=first)
     )

@@ -20,9 +20,9 @@ from avatarpool.endpoint.reading import Reading, Turns
 from avatarpool.endpoint.refusals import UpgradeRefusal
 from avatarpool.endpoint.roster import Roster
 from avatarpool.endpoint.scanner import FrameScanner
+from avatarpool.endpoint.socket import ServerSocket
 from avatarpool.service import opus
 from avatarpool.service.session import ServedSession, Workshop
-from avatarpool.service.socket import ServerSocket
 
 log = logging.getLogger("avatarpool.service")
 

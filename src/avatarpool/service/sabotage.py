@@ -14,9 +14,9 @@ from avatarpool.endpoint import refusals
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.reading import Reading
 from avatarpool.endpoint.refusals import Ending
+from avatarpool.endpoint.socket import ServerSocket, SessionOver
 from avatarpool.protocol.messages import AnimationFrame, ConfirmSession, Message
 from avatarpool.service.faults import Faults, SessionFault, Step
-from avatarpool.service.socket import ServerSocket, SessionOver
 
 _LOOK = 0.02  # seconds between two looks at whether a peer has gone
 _SPOKEN = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG)

@@ -23,6 +23,7 @@ from avatarpool.endpoint.conversation import (
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.refusals import Ending
 from avatarpool.endpoint.scanner import Violation
+from avatarpool.endpoint.socket import ServerSocket, SessionOver
 from avatarpool.lipsync import DriverFactory
 from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, AudioFormat
 from avatarpool.protocol.texts import shown
@@ -34,7 +35,6 @@ from avatarpool.service.generation import (
     Pipeline,
 )
 from avatarpool.service.opus import OpusDecoder
-from avatarpool.service.socket import ServerSocket, SessionOver
 from avatarpool.service.workers import Workers
 
 log = logging.getLogger("avatarpool.service")

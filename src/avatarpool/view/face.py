@@ -4,6 +4,8 @@
 parameters, points that move with them, and shapes whose outlines name points.
 This module and ``static/avatar-face.js`` read it by the same rules:
 
+- A parameter is a sum ``of`` a keyframe's fields, each with a place in it and a
+  factor; the expression's places have the names of the local service's basis.
 - A point is ``at`` x, y and depth, in the drawing's units, and for each unit of a
   parameter moves by that parameter's two numbers.
 - ``-name`` is its mirror image. Where a parameter has a value for either side,
@@ -22,6 +24,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from avatarpool.blendshapes.local import COEFFICIENTS
 from avatarpool.protocol.keyframes import Keyframe
 
 Pose = dict[str, float]
@@ -44,7 +47,8 @@ def pose_of(keyframe: Keyframe) -> Pose:
     pose = {}
     for name, parameter in _RIG["parameters"].items():
         value = 0.0
-        for field, index, factor in parameter["of"]:
+        for field, place, factor in parameter["of"]:
+            index = COEFFICIENTS.index(place) if field == "expression" else place
             values = getattr(keyframe, field)
             value += factor * values[index] if index < len(values) else 0.0
         low, high = parameter["range"]

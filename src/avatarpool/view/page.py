@@ -15,6 +15,7 @@ from aiohttp import web
 from avatarpool.audio import read_audio
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import GuardedRunner, without_request
+from avatarpool.endpoint.pages import page_files, page_headers
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -42,31 +43,11 @@ IDLE_TIMEOUT = ServiceLimits().http_idle_timeout
 _UPLOAD_TIMEOUT = 30.0  # seconds; the file comes from this machine
 _CLOSE_TIMEOUT = 1.0  # seconds for answers under way when the server is closed
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Permissions-Policy": "microphone=(self)",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
+_HEADERS = page_headers(media="'self' blob:") | {"Permissions-Policy": "microphone=(self)"}
 
 
 log = logging.getLogger("avatarpool.view")
 log.addFilter(without_request)
-
-# Not mimetypes: what it says depends on the machine, and browsers insist on these.
-_TYPES = {
-    "css": "text/css",
-    "html": "text/html",
-    "js": "text/javascript",
-    "json": "application/json",
-}
 
 # What each failure is answered with; the first that fits.
 _STATUS = (
@@ -188,12 +169,7 @@ async def _converted(file: bytes) -> bytes:
 
 def _files() -> dict[str, tuple[bytes, str]]:
     package = files("avatarpool")
-    found = {
-        f"/{file.name}": (file.read_bytes(), _TYPES[suffix])
-        for file in package.joinpath("view", "static").iterdir()
-        if (suffix := file.name.rpartition(".")[2]) in _TYPES
-    }
-    found["/"] = found.pop("/index.html")
+    found = page_files("view")
     found["/face.svg"] = (face_svg({}).encode(), "image/svg+xml")
     found["/speech.wav"] = (package.joinpath("assets", "speech.wav").read_bytes(), "audio/wav")
     return found

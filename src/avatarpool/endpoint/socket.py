@@ -66,14 +66,26 @@ class ServerSocket:
         """Wait until the session may be confirmed."""
 
     async def receive(self) -> bytes:
-        """Return the next message.
+        """Return the next message, a binary one.
+
+        Raises:
+            SessionOver: The peer has ended it, or sent text.
+            Violation: The peer sent what it must not, as a WebSocket.
+        """
+        data = await self.receive_any()
+        if isinstance(data, str):
+            raise SessionOver(refusals.TEXT_MESSAGE)
+        return data
+
+    async def receive_any(self) -> bytes | str:
+        """Return the next message, binary or text.
 
         aiohttp hands out what it has read without giving way, and answers
         pings likewise: thousands of small messages, a second of the loop. So pings
         are answered here.
 
         Raises:
-            SessionOver: The peer has ended it, or sent text.
+            SessionOver: The peer has ended it.
             Violation: The peer sent what it must not, as a WebSocket.
         """
         while True:
@@ -89,7 +101,9 @@ class ServerSocket:
                     if message.data == BROKEN and self.reading.scanner.violation is not None:
                         raise self.reading.scanner.violation
                 case WSMsgType.TEXT:
-                    raise SessionOver(refusals.TEXT_MESSAGE)
+                    text: str = message.data
+                    self.reading.take(len(text.encode()))
+                    return text
                 case WSMsgType.CLOSE:
                     if message.data:  # otherwise it has no code
                         is_valid = may_carry(message.data)
@@ -119,6 +133,14 @@ class ServerSocket:
         if others and not self.transport.is_closing():
             self.transport.write(framed(others))
         await self._in_time(self.socket.send_bytes(last))
+
+    async def send_bytes(self, message: bytes) -> None:
+        """Write one message and wait while the peer's buffers are full.
+
+        Raises:
+            SessionOver: As of `send`.
+        """
+        await self._in_time(self.socket.send_bytes(message))
 
     async def send_frames(
         self,

@@ -1,0 +1,64 @@
+"""Both of the gateway's ports behind a certificate of its own."""
+
+from __future__ import annotations
+
+import pytest
+from echo import EchoDriver
+from gateway_service import GatewayService
+from proxying import Authority
+
+from avatarpool import AvatarConnectionPool, AvatarSession
+from avatarpool.exceptions import ConfigurationError, SessionTokenError
+from avatarpool.gateway.gateway import Gateway
+from avatarpool.gateway.settings import Listen
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+def listening(tmp_path, authority, **options):
+    issued = authority.ca.issue_cert("localhost", "127.0.0.1")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    files = {"tls_certificate": certificate, "tls_key": key}
+    return Listen(**{"port": 0, "ingress_port": 0, "shutdown_timeout": 0.0, **files, **options})
+
+
+async def test_clients_speak_over_tls(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        assert service.console_url.startswith("https://127.0.0.1:")
+        assert service.ingress_url.startswith("wss://127.0.0.1:")
+        config = service.config_factory(ssl_context=authority.trusting())
+        async with AvatarConnectionPool(2, lambda: config) as pool:
+            for _ in range(3):
+                async with pool.borrow() as conn:
+                    await conn.session.send_audio(bytes(640_000), end=True)  # 20 s in one message
+                    assert sum(len(f.keyframes) for f in await conn.collector.wait()) == 500
+
+
+async def test_a_key_of_another_certificate_is_told_at_the_start(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    authority.ca.issue_cert("localhost").private_key_pem.write_to_path(listen.tls_key)
+    async with GatewayService(driver=EchoDriver) as service:
+        with pytest.raises(ConfigurationError, match=r"listen\.tls_certificate .* cannot be used"):
+            await Gateway(service.settings(listen=listen)).start()
+
+
+async def test_a_certificate_that_is_renewed_is_read_again(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        another = Authority(tmp_path)
+        config = service.config_factory(ssl_context=another.trusting())
+        with pytest.raises(SessionTokenError):
+            await AvatarSession(config).init()
+        listening(tmp_path, another)  # in its place
+        service.gateway.reload(service.settings())
+        await AvatarSession(config).init()
+        listen.tls_certificate.write_text("no certificate")
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            service.gateway.reload(service.settings())
+        await AvatarSession(config).init()  # the one before stays
