@@ -3,7 +3,8 @@
     gateway_process.py LOOP PORTS SESSIONS
 
 Its one client is ``app`` with the key ``key``, as `clients.Ports` has it, and may ask for as much
-as it likes. Prints where it listens as one line of JSON, as `upstream` does, and runs until
+as it likes. It is what `avatarpool gateway` runs, on either event loop.
+Prints where it listens as one line of JSON, as `upstream` does, and runs until
 its standard input ends.
 """
 
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from clients import Ports
 from upstream import allow_many_sockets
 
+from avatarpool.cli.gateway import keep_out_of_collections
 from avatarpool.gateway import keys
 from avatarpool.gateway.gateway import Gateway
 from avatarpool.gateway.settings import (
@@ -71,6 +73,7 @@ async def main(ports: Ports, sessions: int) -> None:
     """Serve until standard input ends."""
     allow_many_sockets()
     async with Gateway(settings_for(ports, sessions)) as gateway:
+        keep_out_of_collections()
         where = {
             "ingress": urlsplit(gateway.ingress_url).port,
             "console": urlsplit(gateway.console_url).port,
