@@ -82,7 +82,7 @@ fuzz: setup ## Strangers' bytes, ten minutes for each reader (FUZZ_SECONDS=5: a 
 	@touch $@
 
 .PHONY: bench
-bench: .venv-bench/.ready ## Measure it beside its peers: some twelve minutes (BENCH_ARGS=--quick: a look)
+bench: .venv-bench/.ready ## Measure it beside its peers: some twenty minutes (BENCH_ARGS=--quick: a look)
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: format

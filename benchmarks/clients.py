@@ -44,6 +44,7 @@ OPENING_AT_ONCE = 16
 _COPY_BUFFER = bytearray(256 * 1024)
 
 T = TypeVar("T")
+Listener = TypeVar("Listener", bound="PicowsListener")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Ports:
             avatar_id=avatar_id,
             api_key="key",
             app_id="app",
-            console_endpoint_url=f"{scheme}://{self.host}:{self.console}",
-            ingress_endpoint_url=f"{scheme}://{self.host}:{self.ingress}",
+            console_endpoint_url=f"{scheme}://{self.host}:{self.console}/v1/console",
+            ingress_endpoint_url=f"{scheme}://{self.host}:{self.ingress}/v2/driveningress",
         )
 
     def tls(self) -> ssl.SSLContext | None:
@@ -160,7 +161,7 @@ async def tuned_websockets(ports: Ports, avatar_id: str, size: int) -> AsyncIter
                 return len(frames)
 
     async with ConsoleClient() as console:
-        await _open_all(size, lambda: open_one(console), idle)
+        await open_all(size, lambda: open_one(console), idle.append)
         try:
             yield request
         finally:
@@ -211,18 +212,27 @@ class PicowsListener(WSListener):
 
 
 async def open_picows(
-    config: SessionConfig, console: ConsoleClient, frames: int, context: ssl.SSLContext | None
-) -> PicowsListener:
+    config: SessionConfig,
+    console: ConsoleClient,
+    make_listener: Callable[[], Listener],
+    context: ssl.SSLContext | None,
+) -> Listener:
     """Open one connection: token, upgrade, handshake."""
     url, headers = outgoing.ingress_target(config, await console.request_token(config))
-    _, listener = await picows.ws_connect(
-        lambda: PicowsListener(frames),
+    made: list[Listener] = []
+
+    def make() -> Listener:
+        made.append(make_listener())
+        return made[-1]
+
+    await picows.ws_connect(
+        make,
         url,
         ssl_context=context,
         extra_headers=headers,
         read_buffer_init_size=1024,
     )
-    assert isinstance(listener, PicowsListener)
+    (listener,) = made
     listener.transport.send(WSMsgType.BINARY, encode(outgoing.configuration(config)))
     await listener.done
     return listener
@@ -242,7 +252,11 @@ async def raw_picows(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[R
         return count
 
     async with ConsoleClient() as console:
-        await _open_all(size, lambda: open_picows(config, console, frames, context), idle)
+        await open_all(
+            size,
+            lambda: open_picows(config, console, lambda: PicowsListener(frames), context),
+            idle.append,
+        )
         try:
             yield request
         finally:
@@ -276,12 +290,15 @@ async def bare_copy(ports: Ports, avatar_id: str, size: int) -> AsyncIterator[Re
         yield request
 
 
-async def _open_all(size: int, open_one: Callable[[], Awaitable[T]], into: deque[T]) -> None:
+async def open_all(
+    size: int, open_one: Callable[[], Awaitable[T]], opened_one: Callable[[T], object]
+) -> None:
+    """Open so many connections, a few at a time."""
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def opened() -> None:
         async with gate:
-            into.append(await open_one())
+            opened_one(await open_one())
 
     async with asyncio.TaskGroup() as group:
         for _ in range(size):

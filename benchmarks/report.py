@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,9 @@ PEERS = {
     "sqlalchemy": "SQLAlchemy",
     "bare": "bare deques",
     "none": "no pool",
+    "haproxy": "HAProxy, TCP",
+    "relay": "bare picows relay",
+    "direct": "no gateway",
 }
 
 
@@ -47,6 +51,7 @@ class Goal:
         most: What it is to be at most, in that unit.
         of_naive: The same, as a share of the naive pool's.
         of_picows: The same, as a share of raw picows's.
+        of_haproxy: The same, as a share of HAProxy's.
     """
 
     what: str
@@ -56,6 +61,7 @@ class Goal:
     most: float | None = None
     of_naive: float | None = None
     of_picows: float | None = None
+    of_haproxy: float | None = None
 
     @property
     def scale(self) -> float:
@@ -63,7 +69,7 @@ class Goal:
         return 1000.0 if self.unit == "ms" and self.figure.endswith("_us") else 1.0
 
     def __str__(self) -> str:
-        shares = {"naive": self.of_naive, "picows": self.of_picows}
+        shares = {"naive": self.of_naive, "picows": self.of_picows, "HAProxy": self.of_haproxy}
         limits = [f"{share:g} x {whose}" for whose, share in shares.items() if share is not None]
         if self.most is not None:
             limits.append(f"{self.most:g}")
@@ -105,6 +111,20 @@ GOALS = (
     Goal("errors with 5,000 connections", "many", "errors", "", 0),
 )
 
+GATEWAY_GOALS = (
+    Goal("CPU per relayed frame", "gateway_frames", "cpu_us", "µs", of_haproxy=2),
+    Goal("frames over 40 ms late, of 200 requests at once", "gateway_frames", "late", "", 0),
+    Goal("first frame later than without it", "gateway_first_frame", "added_ms", "ms", 1),
+    Goal("memory with 2,000 idle clients", "gateway_idle", "idle_mb", "MB", 120),
+    Goal(
+        "p99 first frame later beside 200 bad handshakes a second",
+        "gateway_hostile",
+        "added_ms",
+        "ms",
+        20,
+    ),
+)
+
 
 def number(value: float | None) -> str:
     """Return three significant digits."""
@@ -121,21 +141,34 @@ def table_of(head: list[str], lines: list[list[str]]) -> str:
 
 
 def summary(results: Results) -> str:
-    """Return the table of goals."""
+    """Return the table of the pool's goals."""
+    head = ["", "naive pool, official SDK", "raw picows", "avatarpool", "on uvloop"]
+    lines = _against(GOALS, results, "naive", "picows")
+    return table_of([*head, "to naive", "to picows", "goal, at most"], lines)
+
+
+def gateway_summary(results: Results) -> str:
+    """Return the table of the gateway's goals."""
+    head = ["The gateway", "HAProxy, TCP", "bare picows relay", "gateway", "on uvloop"]
+    lines = _against(GATEWAY_GOALS, results, "haproxy", "relay")
+    return table_of([*head, "to HAProxy", "to the relay", "goal, at most"], lines)
+
+
+def _against(goals: Iterable[Goal], results: Results, one: str, other: str) -> list[list[str]]:
+    """Return a line for each goal that was measured, ours beside those of two peers."""
     lines = []
-    for goal in GOALS:
+    for goal in goals:
         if goal.case not in results:
             continue
-        naive, picows, ours, on_uvloop = (
+        first, second, ours, on_uvloop = (
             found[goal.figure] / goal.scale if (found := results[goal.case].get(who)) else None
-            for who in ("naive asyncio", "picows asyncio", "ours asyncio", "ours uvloop")
+            for who in (f"{one} asyncio", f"{other} asyncio", "ours asyncio", "ours uvloop")
         )
         what = f"{goal.what}, {goal.unit}" if goal.unit else goal.what
-        values = [number(value) for value in (naive, picows, ours, on_uvloop)]
-        ratios = [f"{ours / other:.2f}" if ours and other else "" for other in (naive, picows)]
+        values = [number(value) for value in (first, second, ours, on_uvloop)]
+        ratios = [f"{ours / peer:.2f}" if ours and peer else "" for peer in (first, second)]
         lines.append([what, *values, *ratios, str(goal)])
-    head = ["", "naive pool, official SDK", "raw picows", "avatarpool", "on uvloop"]
-    return table_of([*head, "to naive", "to picows", "goal, at most"], lines)
+    return lines
 
 
 def details(name: str, found: dict[str, dict[str, float]]) -> str:
@@ -156,7 +189,7 @@ def peers_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
     main = next(iter(case.figures))
     head = [cell for title in case.figures.values() for cell in (title, "on uvloop")]
     lines = []
-    for peer in case.peers:
+    for peer in _measured(case, found):
         on = [found[f"{peer} {loop}"] for loop in LOOPS]
         cells = [number(figures[figure]) for figure in case.figures for figures in on]
         ratio = on[0][main] / found["ours asyncio"][main]
@@ -171,10 +204,15 @@ def loops_in_lines(case: Case, found: dict[str, dict[str, float]]) -> str:
             f"{PEERS[peer]}, {loop}",
             *(with_wall(found[f"{peer} {loop}"], name) for name in case.figures),
         ]
-        for peer in case.peers
+        for peer in _measured(case, found)
         for loop in case.loops
     ]
     return table_of(["", *case.figures.values()], lines)
+
+
+def _measured(case: Case, found: dict[str, dict[str, float]]) -> list[str]:
+    """Return the peers that were there."""
+    return [peer for peer in case.peers if f"{peer} {case.loops[0]}" in found]
 
 
 def with_wall(figures: dict[str, float], name: str) -> str:
@@ -215,7 +253,10 @@ def surroundings() -> str:
 
 def tables(results: Results) -> str:
     """Return everything as Markdown."""
-    parts = [summary(results), *(details(name, found) for name, found in results.items())]
+    goals = [summary(results)]
+    if any(name.startswith("gateway_") for name in results):
+        goals.append(gateway_summary(results))
+    parts = [*goals, *(details(name, found) for name, found in results.items())]
     return "\n\n".join((*parts, surroundings())) + "\n"
 
 

@@ -1,13 +1,13 @@
 """Measures avatarpool and its peers side by side: ``make bench``.
 
-    python benchmarks/run.py                      # everything, some twelve minutes
+    python benchmarks/run.py                      # everything, some twenty minutes
     python benchmarks/run.py --quick              # a look, a minute or two
     python benchmarks/run.py --only request --only borrow
     python benchmarks/run.py --publish            # and renew docs/performance.md
 
 Each peer has a process of its own on each event loop; they take turns, round by
 round, on the same work, and the medians of the rounds are what counts. The
-service is a further process. CPU time is the client's alone; on a busy machine
+service is a further process, and so is a gateway. CPU time is the client's alone; on a busy machine
 it is to be trusted, wall time is not. What is measured over a wide-area link needs
 root and TUN devices, and is left out where they are not to be had.
 """
@@ -31,6 +31,7 @@ from tempfile import TemporaryDirectory
 import certificate
 import wan
 from case import Case, Link
+from relays import HAPROXY
 from report import Results, publish, tables
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -65,9 +66,17 @@ CASES = (
     "many_requests",
     "service",
     "hostile",
+    "gateway_frames",
+    "gateway_first_frame",
+    "gateway_idle",
+    "gateway_idle_wss",
+    "gateway_growth",
+    "gateway_hostile",
 )
 
 ROUND_TIMEOUT = 180.0
+
+NO_HAPROXY = "Left out: HAProxy, which is not installed: apt-get install haproxy."
 
 LOOPBACK = "127.0.0.1"
 
@@ -124,7 +133,8 @@ class Turns:
         self._ports = ports
         self._options = ["--quick"] if is_quick else []
         self.rounds = min(case.rounds, 2) if is_quick else case.rounds
-        self.keys = [(peer, loop) for peer in case.peers for loop in case.loops]
+        peers = [peer for peer in case.peers if peer != "haproxy" or HAPROXY is not None]
+        self.keys = [(peer, loop) for peer in peers for loop in case.loops]
         self.figures: dict[tuple[str, str], list[dict[str, float]]] = {k: [] for k in self.keys}
 
     async def run(self, progress: Progress) -> None:
@@ -177,6 +187,7 @@ class Upstreams:
         _, self._far = wan.ends_of(network)
         trusted, self._certificate = certificate.issue(folder, LOOPBACK, self._far)
         os.environ["SSL_CERT_FILE"] = str(trusted)  # for the workers
+        os.environ["BENCH_CERTIFICATE"] = str(self._certificate)  # for a gateway
 
     @cached_property
     def no_link(self) -> str | None:
@@ -204,7 +215,7 @@ async def measure(
 ) -> tuple[Results, str]:
     """Run the cases one after the other; return the medians of their rounds.
 
-    What had to be left out is the second answer: a sentence, if anything.
+    What had to be left out is the second answer, in sentences, if anything.
     """
     results: Results = {}
     left_out: list[str] = []
@@ -224,9 +235,10 @@ async def measure(
             results[name] = {
                 f"{peer} {loop}": medians(rounds) for (peer, loop), rounds in turns.figures.items()
             }
-    if not left_out:
-        return results, ""
-    return results, f"Left out: {', '.join(left_out)}, for {upstreams.no_link}."
+    why = [f"Left out: {', '.join(left_out)}, for {upstreams.no_link}."] if left_out else []
+    if HAPROXY is None and any(name.startswith("gateway_") for name in results):
+        why.append(NO_HAPROXY)
+    return results, " ".join(why)
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -256,6 +268,8 @@ def main() -> None:
             upstreams = Upstreams(Path(folder), options.network)
             if options.publish and upstreams.no_link is not None:
                 parser.error(f"--publish needs all figures: {upstreams.no_link}")
+            if options.publish and HAPROXY is None:
+                parser.error(f"--publish needs all figures. {NO_HAPROXY}")
             names = options.only or list(CASES)
             results, left_out = asyncio.run(
                 measure(names, upstreams, is_quick=options.quick, console=console)

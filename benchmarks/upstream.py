@@ -50,6 +50,10 @@ PACE = 0.002
 """Seconds of a paced frame: 20 times as fast as speech."""
 
 
+SPEECH_PACE = 0.04
+"""Seconds of a frame as speech has them: 25 a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """How an answer leaves whose frames have a write of their own each.
@@ -69,6 +73,7 @@ RHYTHMS = {
     "paced": Rhythm(1, PACE),
     # A lip-sync's: the local service works out 160 ms of speech at a time.
     "natural": Rhythm(4, 4 * PACE),
+    "speech": Rhythm(1, SPEECH_PACE),
 }
 """All but ``burst``, which is one write."""
 

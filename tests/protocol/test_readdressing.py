@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +50,15 @@ def test_frames_of_several_requests_pass_through_one():
     for theirs in ("first", "second", "first"):
         came = decode(bytes(AnimationFrame(theirs, False, b"face", "conn")))
         assert decode(readdressing.message(came)).req_id == "my-request"
+
+
+@pytest.mark.parametrize(("connection_id", "req_id"), [("conn", ""), ("", "req"), ("", "")])
+def test_ids_of_a_frame_do_not_pass_behind_one_that_has_fewer(connection_id, req_id):
+    whole = AnimationFrame("req", False, b"face", "conn")
+    fewer = AnimationFrame(req_id, False, b"", connection_id)
+    fewer = AnimationFrame(req_id, False, bytes(len(whole) - len(fewer) - 2), connection_id)
+    assert bytes(fewer)[:4] == bytes(whole)[:4]  # as long as each other
+    readdressing = Readdressing("mine", "my-request")
+    for came in (fewer, whole, fewer):
+        frame = decode(readdressing.message(decode(bytes(came))))
+        assert frame == AnimationFrame("my-request", False, came.animation, "mine")

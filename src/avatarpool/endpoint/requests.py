@@ -87,12 +87,13 @@ class RequestTable:
         Raises:
             SessionStateError: The request is not open, or may not end yet.
         """
+        if not end and req_id in self._open:
+            return  # it leaves its request where it is
         state = self._open.get(req_id, RequestState.DONE)
         event = RequestEvent.LAST_FRAME if end else RequestEvent.FRAME
-        self._open[req_id] = next_request_state(Role.SERVER, state, event)
-        if end:
-            del self._open[req_id]
-            self._remember(req_id)
+        next_request_state(Role.SERVER, state, event)
+        del self._open[req_id]
+        self._remember(req_id)
 
     def fail(self, req_id: str) -> None:
         """Record that the request is given up, its error about to be sent."""

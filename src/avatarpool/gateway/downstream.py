@@ -45,6 +45,11 @@ from avatarpool.transport.picows_protocol import server_protocol
 
 log = logging.getLogger("avatarpool.gateway")
 
+# What is written within so many seconds of something else waits for the turn of the event loop
+# to end, and leaves with all that comes in it: a burst is two writes. A frame that comes alone,
+# as they do at 25 a second, leaves at once; another turn for it would cost as much as the write.
+_CROWDED = 0.001
+
 
 # Answers that a client does not read, before nothing more of it is read: what it asks meanwhile
 # is little, but for a flood of pings, or of what is refused.
@@ -97,7 +102,8 @@ class Downstream(WSListener):
         self._room: Room | None = None  # its frames go to one
         self._relayed: dict[str, _Relayed] = {}  # the requests that are open
         self._pieces = bytearray()  # of a message under way
-        self._out = bytearray()  # written in this turn of the event loop
+        self._out = bytearray()  # written in this turn of the event loop, and waits for its end
+        self._written_at = 0.0
         self._alarm: asyncio.TimerHandle | None = (
             None  # what the conversation, and closing, may take
         )
@@ -160,7 +166,7 @@ class Downstream(WSListener):
         elif self._is_over:
             pass
         elif kind == WSMsgType.PING:
-            self._write(frame_header(frame.payload_size, 0x8A), frame.get_payload_as_bytes())
+            self._write(frame_header(frame.payload_size, 0x8A) + frame.get_payload_as_bytes())
         elif kind == WSMsgType.PONG:
             self._look_for_violation(frame.get_payload_as_bytes())
         elif kind == WSMsgType.TEXT:
@@ -318,22 +324,31 @@ class Downstream(WSListener):
     # --- writing --------------------------------------------------------------------------
 
     def _send(self, message: bytes) -> None:
-        self._write(frame_header(len(message)), message)
+        self._write(frame_header(len(message)) + message)
 
     def relay(self, head: bytes, tail: memoryview) -> None:
         """Send a frame in two parts."""
-        self._write(frame_header(len(head) + len(tail)), head, tail)
+        self._write(b"".join((frame_header(len(head) + len(tail)), head, tail)))
 
-    def _write(self, *parts: bytes | memoryview) -> None:
-        """Have parts leave in this turn of the event loop, all that comes in it in one write."""
-        if not self._out:
+    def _write(self, frame: bytes) -> None:
+        """Have a frame leave in this turn of the event loop, all of a turn in few writes."""
+        now = self._loop.time()
+        if self._out:
+            self._out += frame
+        elif now - self._written_at > _CROWDED:
+            self._write_out(frame)
+        else:
+            self._out += frame
             self._loop.call_soon(self._flush)
-        for part in parts:
-            self._out += part
+        self._written_at = now
 
     def _flush(self) -> None:
         out, self._out = self._out, bytearray()
-        if out and self._transport is not None and not self._transport.is_disconnected:
+        if out:
+            self._write_out(out)
+
+    def _write_out(self, out: bytes | bytearray) -> None:
+        if self._transport is not None and not self._transport.is_disconnected:
             self._transport.underlying_transport.write(out)
             if self._is_swamped:
                 self._opening.fill()

@@ -46,7 +46,8 @@ class Queue:
         future = self._awaiting[ticket] = self._loop.create_future()
         self.advance()
         try:
-            await future
+            if not future.done():  # it is, where sessions are free: a turn of the loop saved
+                await future
         except BaseException:
             self.leave(ticket, 0.0)
             raise

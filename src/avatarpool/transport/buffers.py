@@ -145,7 +145,8 @@ class BoundedReads:
         self.heard_at = self._now()
         room = self._get_buffer(hint)
         size = len(room)
-        self._size = max(self._size, size)
+        if size > self._size:  # noqa: PLR1730  # max() would cost each read a call
+            self._size = size
         if self._size >= _READ_BYTES:
             size -= self._size // 8
             if size > 0:  # otherwise the message at its beginning needs a larger one
