@@ -63,11 +63,27 @@ docs: setup ## Run the code blocks of README and docs/
 	$(BIN)/python -m pytest -q tests/docs
 
 .PHONY: check
-check: lint test docs ## Everything that CI runs
+check: lint test docs integrations ## Everything that CI runs
 
 .PHONY: coverage
 coverage: setup ## Branch coverage of the package, pool and protocol first
 	$(PYTEST) -q --cov --cov-report=term-missing:skip-covered
+
+# Frameworks that want other versions than the rest; each has its tests and its example.
+INTEGRATIONS := pipecat
+
+.venv-%/.tested: pyproject.toml requirements/%.txt
+	@echo "Installing $* and what its tests need into .venv-$* (150 MB to download: one to five minutes)..."
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/$*.txt
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: integrations
+integrations: $(INTEGRATIONS:%=.venv-%/.tested) ## Tests of agent frameworks, each in a virtual environment of its own
+	for each in $(INTEGRATIONS); do \
+		.venv-$$each/bin/python -m pytest tests/integrations/$$each $(PYTEST_ARGS) || exit 1; \
+	done
 
 FUZZ_SECONDS ?= 600
 
@@ -119,7 +135,15 @@ proto: ## Regenerate src/avatarpool/protocol/wire from proto/ (Python 3.11 or 3.
 lock: setup ## Renew the pinned versions in requirements/
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-		--no-header --no-annotate --group dev --all-extras pyproject.toml -o requirements/dev.txt
+		--no-header --no-annotate --group dev --extra audio --extra opentelemetry \
+		--extra prometheus --extra redis --extra render --extra uvloop \
+		pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 		--no-header --no-annotate --group bench --extra uvloop --constraint requirements/dev.txt \
 		pyproject.toml -o requirements/bench.txt
+	for extra in $(INTEGRATIONS); do \
+		grep -v '^protobuf==' requirements/dev.txt | \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+			--no-header --no-annotate --group integrations --extra $$extra --extra uvloop \
+			--constraint /dev/stdin pyproject.toml -o requirements/$$extra.txt || exit 1; \
+	done

@@ -63,6 +63,15 @@ def encode_keyframes(keyframes: Iterable[Keyframe]) -> bytes:
     ).SerializeToString()
 
 
+def count_keyframes(animation: bytes) -> int:
+    """Return how many keyframes a serialised ``FlameAnimation`` has.
+
+    Raises:
+        AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
+    """
+    return len(_parsed(animation).keyframes)
+
+
 def decode_keyframes(animation: bytes, first: int = 0) -> tuple[Keyframe, ...]:
     """Read the keyframes of a serialised ``FlameAnimation``.
 
@@ -73,14 +82,7 @@ def decode_keyframes(animation: bytes, first: int = 0) -> tuple[Keyframe, ...]:
     Raises:
         AvatarSDKError: The bytes are no ``FlameAnimation`` (``protocolError``).
     """
-    try:
-        flames = FlameAnimation.FromString(animation).keyframes
-    except DecodeError as error:
-        raise AvatarSDKError(
-            AvatarSDKErrorCode.protocolError,
-            f"animation of {len(animation)} bytes cannot be decoded",
-            phase="websocket_runtime",
-        ) from error
+    flames = _parsed(animation).keyframes
     return tuple(
         Keyframe(
             tuple(f.translation),
@@ -94,3 +96,14 @@ def decode_keyframes(animation: bytes, first: int = 0) -> tuple[Keyframe, ...]:
         )
         for number, f in enumerate(flames, start=first)
     )
+
+
+def _parsed(animation: bytes) -> FlameAnimation:
+    try:
+        return FlameAnimation.FromString(animation)
+    except DecodeError as error:
+        raise AvatarSDKError(
+            AvatarSDKErrorCode.protocolError,
+            f"animation of {len(animation)} bytes cannot be decoded",
+            phase="websocket_runtime",
+        ) from error

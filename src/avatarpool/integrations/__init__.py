@@ -1,0 +1,1 @@
+"""Faces for voice agents: `pipecat`, an extra, over `speech`, which any framework can use."""

@@ -1,0 +1,228 @@
+"""The face of one turn: a request over a session that is borrowed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from avatarpool.audio.resample import Resampler
+from avatarpool.audio.samples import Samples, to_mono
+from avatarpool.exceptions import AudioError, AvatarPoolError, PoolError
+from avatarpool.pool import LentSession, PooledConnection
+from avatarpool.pool.receiving import Reception
+from avatarpool.protocol.frames import AnimationFrame
+from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, count_keyframes
+from avatarpool.protocol.refusals import protocol_violation
+from avatarpool.untrusted import words
+
+# Audio that may wait for a session, or for the service to take it: over four minutes at
+# 16 kHz. Where more does, the turn has no face.
+_MAX_WAITING_BYTES = 8 * 1024 * 1024
+
+# Of keyframes and messages, what a service may give beyond its audio: one that gives more
+# without end would fill the memory.
+_MOST_EXTRA = 10 * FRAMES_PER_SECOND
+
+_PIECE_TIMEOUT = 10.0  # seconds until the next audio, or its end: then the session goes back
+_STOP_TIMEOUT = 1.0  # seconds for an interrupt to leave; the pool ends what it does not reach
+
+
+class Answer(Protocol):
+    """Who gets what comes of a request; called from the event loop, must not block or raise."""
+
+    def frame(self, frame: AnimationFrame, keyframes: int) -> None:
+        """Take a frame as it came, which has so many keyframes."""
+
+    def over(self, error: Exception | None) -> None:
+        """Learn, once, that nothing more comes; an error is why that is too early."""
+
+
+class FaceRequest:
+    """A turn's request from its first audio to its last frame.
+
+    It borrows, sends, receives and returns in a task of its own, as fast as the service
+    lets it; `push` and `end` wait for nothing.
+
+    Args:
+        lend: Borrows its session.
+        sample_rate: Of that session's audio.
+        answer: Who gets what comes of it.
+        before: Another request, which returns its session first.
+
+    Attributes:
+        task: Its task; when that is done, the session was returned.
+    """
+
+    doubt: Exception | None = None  # of a Reception
+
+    def __init__(
+        self,
+        lend: Callable[[], AbstractAsyncContextManager[PooledConnection]],
+        sample_rate: int,
+        answer: Answer,
+        before: FaceRequest | None,
+    ) -> None:
+        self._lend = lend
+        self._sample_rate = sample_rate
+        self._answer = answer
+        self._before = before
+        self._from_rate = sample_rate
+        self._resampler: Resampler | None = None  # of audio that comes at another rate
+        self._pieces: deque[bytes] = deque()  # not sent yet
+        self._waiting_bytes = 0
+        self._has_ended = False  # the audio
+        self._stirred = asyncio.Event()  # more audio, or the request's end
+        self._audio_bytes = 0
+        self._keyframes = 0
+        self._frames = 0
+        self._is_over = False
+        loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[None] = loop.create_future()
+        self.task = loop.create_task(self._run())
+
+    def __repr__(self) -> str:
+        return f"<FaceRequest {'over' if self._is_over else f'{self._waiting_bytes} bytes wait'}>"
+
+    def push(self, audio: bytes, sample_rate: int, channels: int) -> None:
+        """Take a piece of the turn's audio: whole samples of 16 bits."""
+        if self._is_over:
+            return
+        if sample_rate != self._from_rate:
+            self._finish_rate()
+            self._from_rate = sample_rate
+            if sample_rate != self._sample_rate:
+                self._resampler = Resampler(sample_rate, self._sample_rate)
+        samples = to_mono(memoryview(audio), "<i2", channels)
+        self._put(self._resampler.feed(samples) if self._resampler else samples)
+        if self._waiting_bytes > _MAX_WAITING_BYTES:
+            self._fail(AudioError(f"over {_MAX_WAITING_BYTES} bytes of audio waited to be sent"))
+
+    def end(self) -> None:
+        """The turn's audio is complete."""
+        if not (self._is_over or self._has_ended):
+            self._finish_rate()
+            self._has_ended = True
+            self._stirred.set()
+
+    def stop(self) -> None:
+        """Stop at once: nothing more of it comes, and the service is told."""
+        self._is_over = True
+        self._pieces.clear()
+        self.task.cancel()
+
+    def _finish_rate(self) -> None:
+        if self._resampler is not None:
+            self._put(self._resampler.end())
+            self._resampler = None
+
+    def _put(self, samples: Samples) -> None:
+        if len(samples):
+            piece = samples.astype("<i2").tobytes()
+            self._pieces.append(piece)
+            self._waiting_bytes += len(piece)
+            self._audio_bytes += len(piece)
+            self._stirred.set()
+
+    # --- its task -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            if self._before is not None:
+                await asyncio.wait([self._before.task])
+                self._before = None
+            await self._attempt()
+        except Exception as failure:  # noqa: BLE001  # the voice goes on, whatever it is
+            self._over(_told(failure))
+
+    async def _attempt(self) -> None:
+        async with self._lend() as conn:
+            conn.deliver_to(self)
+            try:
+                await self._speak(conn.session)
+                await self._outcome
+            except AvatarPoolError as failure:
+                self._over(failure)  # before the return, which would be another reason
+            except asyncio.CancelledError:
+                # The service may be told, if it has heard of the request.
+                with contextlib.suppress(AvatarPoolError, TimeoutError):
+                    async with asyncio.timeout(_STOP_TIMEOUT):
+                        await conn.session.interrupt()
+                raise
+
+    async def _speak(self, session: LentSession) -> None:
+        while not self._outcome.done():
+            is_last = self._has_ended
+            audio = b"".join(self._pieces)
+            self._pieces.clear()
+            if audio or is_last:
+                await session.send_audio(audio, is_last)
+                self._waiting_bytes -= len(audio)
+            if is_last:
+                return
+            self._stirred.clear()
+            if not self._pieces and not self._has_ended:
+                await self._more()
+
+    async def _more(self) -> None:
+        try:
+            async with asyncio.timeout(_PIECE_TIMEOUT):
+                await self._stirred.wait()
+        except TimeoutError:
+            raise AudioError(f"no audio of the turn came for {_PIECE_TIMEOUT:.0f} s") from None
+
+    # --- its end --------------------------------------------------------------------------
+
+    def _over(self, error: Exception | None) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._pieces.clear()
+            self._answer.over(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._over(error)
+        self.task.cancel()
+
+    # --- Receiver, Reception --------------------------------------------------------------
+
+    def begin(self, req_id: str) -> Reception:
+        """The service's request begins; as of a `Receiver`."""
+        del req_id
+        return self
+
+    def add(self, frame: AnimationFrame) -> Exception | None:
+        """Pass a frame on; as of a `Reception`."""
+        if self._is_over:
+            return None
+        try:
+            keyframes = count_keyframes(frame.animation)
+        except AvatarPoolError as error:
+            return error
+        self._frames += 1
+        self._keyframes += keyframes
+        wanted = self._audio_bytes * FRAMES_PER_SECOND // (2 * self._sample_rate)
+        if max(self._frames, self._keyframes) > wanted + _MOST_EXTRA:
+            return protocol_violation(
+                f"{self._keyframes} keyframes in {self._frames} messages came where {wanted} do",
+                req_id=frame.req_id,
+            )
+        self._answer.frame(frame, keyframes)
+        return None
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Learn how the service's request ended; as of a `Reception`."""
+        if not self._outcome.done():
+            self._over(error or (None if self._frames else self.doubt))
+            self._outcome.set_result(None)
+            self._stirred.set()
+
+
+def _told(failure: Exception) -> AvatarPoolError:
+    if isinstance(failure, AvatarPoolError):
+        return failure
+    error = PoolError(words(failure))
+    error.__cause__ = failure
+    return error
