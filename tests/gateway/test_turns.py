@@ -254,7 +254,7 @@ def test_a_storm_of_each_other_client_delays_a_request_by_at_most_one(
     turns, one = Turns(), Standing("one", MANY)
     for n in range(storms):
         storm = Standing(f"storm {n}", MANY)
-        asked(turns, storm, [chance.uniform(0, 30) if is_known else 0.0 for _ in range(1000)])
+        asked(turns, storm, [chance.uniform(0, 30) if is_known else 0.0 for _ in range(200)])
     running = []
 
     def end_one():
