@@ -10,9 +10,21 @@ import struct
 import time
 
 import pytest
-from served_gateway import ADMIN, ONE, TWO, client, has, is_idle, problem, served, until
+from served_gateway import (
+    ADMIN,
+    ONE,
+    TWO,
+    client,
+    has,
+    is_idle,
+    problem,
+    served,
+    settings_of,
+    until,
+)
 
 from avatarpool.audio import OpusEncoder
+from avatarpool.blendshapes import ARKIT, LOCAL, ROTATIONS, arkit, visemes, vrm
 from avatarpool.gateway import uploads
 from avatarpool.gateway.settings import Budget
 from avatarpool.protocol.codec import decode
@@ -21,6 +33,7 @@ from avatarpool.protocol.messages import AnimationFrame, ServerError
 from avatarpool.service import SessionFault
 
 SECOND = bytes(range(256)) * 125  # 32,000 bytes
+PARAMETERS = [name for name in Keyframe.__slots__ if name != "time"]
 
 
 def wav(samples: bytes, rate: int = 16000) -> bytes:
@@ -408,3 +421,30 @@ async def test_a_session_token_is_as_good_as_a_key(http, gateway):
         assert (await lines(response))[-1]["records"] == 25
     async with http.post(url, data=SECOND, headers=headers | has(TWO)) as response:
         assert (await problem(response))["detail"] == "the request has several credentials"
+
+
+FACES = {"arkit": arkit, "visemes": visemes, "vrm": vrm}
+
+
+@pytest.mark.parametrize("face", FACES)
+async def test_an_answer_may_be_another_faces_weights(http, gateway, face):
+    async with ask(http, gateway, SECOND) as response:
+        poses = (await lines(response))[:-1]
+    async with ask(http, gateway, SECOND, frames=face) as response:
+        told = await lines(response)
+    assert told[-1] == {"type": "end", "records": 25}
+    for record, pose in zip(told[:-1], poses, strict=True):
+        keyframe = Keyframe(**{name: tuple(pose[name]) for name in PARAMETERS})
+        assert (record["type"], record["time"]) == (face, pose["time"])
+        assert record["weights"] == pytest.approx(FACES[face](keyframe), abs=1e-5)
+
+
+async def test_what_the_coefficients_mean_may_be_told(http, upstream, tmp_path):
+    LOCAL.save(tmp_path / "basis.json")
+    known = settings_of(upstream).upstream.model_copy(update={"basis": tmp_path / "basis.json"})
+    async with (
+        served(upstream, upstream=known) as gateway,
+        ask(http, gateway, SECOND, frames="arkit") as response,
+    ):
+        told = await lines(response)
+    assert set(told[0]["weights"]) == {*ARKIT, *ROTATIONS}

@@ -72,14 +72,42 @@ class Demo:
 
 
 @asynccontextmanager
-async def demo(http, gateway, key=ONE, **options):
+async def demo(http, gateway, key=ONE, query="", **options):
     headers = has(key) | options.pop("headers", {})
-    async with http.ws_connect(f"{gateway.url}/v1/host", headers=headers, **options) as opened:
+    url = f"{gateway.url}/v1/host{query}"
+    async with http.ws_connect(url, headers=headers, **options) as opened:
         yield Demo(opened)
 
 
 def seconds(frames) -> float:
     return sum(len(frame.keyframes) for frame in frames) / 25
+
+
+@pytest.mark.parametrize("face", ["arkit", "visemes", "vrm", "flame"])
+async def test_frames_may_be_another_faces(http, gateway, face):
+    async with demo(http, gateway, query=f"?frames={face}") as one:
+        await one.start(avatar_id="a")
+        for _ in range(2):
+            await one.say(SECOND, last=True)
+            told, flags = [], 0
+            while not flags:
+                kind, flags, records = await one.receive()
+                assert kind == 5, records
+                told += records
+            kinds = {"keyframe"} if face == "flame" else {face}
+            assert {record["type"] for record in told} == kinds
+            assert [record["time"] for record in told] == [n / 25 for n in range(25)]
+        await one.say(SECOND)
+        await one.socket.send_str('{"action": "interrupt"}')
+        while not flags or kind != 5 or records:
+            kind, flags, records = await one.receive()
+
+
+async def test_frames_of_no_kind_are_refused_at_the_upgrade(http, gateway):
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        async with demo(http, gateway, query="?frames=puppet"):
+            pass
+    assert caught.value.status == 400
 
 
 async def test_several_speeches_on_one_connection(http, gateway):

@@ -261,6 +261,7 @@ def test_each_setting_is_either_taken_over_or_needs_a_restart():
             use_query_auth=True,
             proxy=False,
             ca_file=Path("c"),
+            basis=Path("d"),
         ),
         tokens=Tokens(secrets=(SecretStr("x" * 32),), lifetime=1, single_use=True),
         budget={"sessions": 9, "redis": "redis://h", "name": "b", "lease_ttl": 1},

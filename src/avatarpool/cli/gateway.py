@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from avatarpool.blendshapes import LOCAL
 from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.loop import run_in_loop
 from avatarpool.cli.service import why_not_listening
@@ -96,7 +97,7 @@ async def serve(
             avatar_id = service.avatar_ids[0]
         if not settings.clients:
             note(_nobody_else(is_local=local_upstream))
-        gateway = Gateway(demo.invited(settings))
+        gateway = Gateway(demo.invited(settings), basis=LOCAL if local_upstream else None)
         reload = _Reload(gateway, demo, settings, read_again)
         try:
             await stack.enter_async_context(gateway)

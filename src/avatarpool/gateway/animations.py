@@ -11,6 +11,7 @@ from typing import Self
 
 from aiohttp import http_exceptions, web
 
+from avatarpool.blendshapes import Basis
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.fleet import PoolKey
 from avatarpool.gateway import failures, problems, records
@@ -93,11 +94,17 @@ class Animations:
         exchange: Serves them.
         authentication: Whose they are.
         limits: How long a body may take to come.
+        basis: Whose expression coefficients the service's are, if that is known.
     """
 
     def __init__(
-        self, exchange: Exchange, authentication: Authentication, limits: ServiceLimits
+        self,
+        exchange: Exchange,
+        authentication: Authentication,
+        limits: ServiceLimits,
+        basis: Basis | None = None,
     ) -> None:
+        self._basis = basis
         self._exchange = exchange
         self._authentication = authentication
         self._patience = limits.http_idle_timeout
@@ -123,7 +130,7 @@ class Animations:
         outbox = Outbox()
         hearing = asyncio.create_task(self._hear(request, client, asked, outbox))
         try:
-            return await _answer(request, asked, outbox)
+            return await _answer(request, asked, outbox, self._basis)
         except ConnectionError:  # its client has left
             return web.Response()
         finally:
@@ -197,7 +204,9 @@ class Animations:
         await outbox.push(audio, end=end)
 
 
-async def _answer(request: web.Request, asked: Asked, outbox: Outbox) -> web.StreamResponse:
+async def _answer(
+    request: web.Request, asked: Asked, outbox: Outbox, basis: Basis | None
+) -> web.StreamResponse:
     """Write what comes; before its first frame nothing is settled.
 
     Raises:
@@ -205,7 +214,7 @@ async def _answer(request: web.Request, asked: Asked, outbox: Outbox) -> web.Str
     """
     req_id = generate_log_id()
     writing = records.writing(
-        asked.answer_type, asked.frames, f"gateway-{secrets.token_hex(8)}", req_id
+        asked.answer_type, asked.frames, basis, f"gateway-{secrets.token_hex(8)}", req_id
     )
     frames = await outbox.take()
     if not frames and outbox.failure is not None:
@@ -229,15 +238,12 @@ def _written(writing: Writing, outbox: Outbox, frames: list[AnimationFrame]) -> 
             written += writing.frame(frame)
         except BrokenFrame:
             outbox.interrupt()
-            outbox.failure = _GARBLED
+            outbox.failure = failures.UNREADABLE
             break
     return written
 
 
 _BROKEN = Failure("invalidRequest", "the body is broken off or garbled", 3, 400)
-_GARBLED = Failure(
-    "upstreamFailed", "the avatar service sent a frame that cannot be read", 4503, 502
-)
 
 
 def _invalid(why: str) -> Refused:

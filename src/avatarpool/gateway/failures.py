@@ -65,6 +65,9 @@ INTERNAL = Failure("internalError", "the gateway failed", refusals.INTERNAL, 500
 UNORDERLY = Failure(
     "upstreamFailed", "the avatar service answered before it had all audio", UNABLE, 502
 )
+UNREADABLE = Failure(
+    "upstreamFailed", "the avatar service sent a frame that cannot be read", UNABLE, 502
+)
 UNAVAILABLE = Failure("upstreamUnavailable", "the avatar service cannot be used now", UNABLE, 503)
 BILLING = Failure("billingRequired", refusals.BILLING.message, refusals.BY_SENTENCE, 402)
 NO_CREDITS = Failure("creditsExhausted", "credits exhausted", int(CloseCode.CREDITS_EXHAUSTED), 402)

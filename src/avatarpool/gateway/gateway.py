@@ -14,6 +14,7 @@ from typing import Self
 
 from aiohttp import web
 
+from avatarpool.blendshapes import Basis
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.guessing import Guesses
@@ -38,7 +39,7 @@ from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.page import Page
 from avatarpool.gateway.settings import GatewaySettings
 from avatarpool.gateway.snapshot import Snapshot
-from avatarpool.gateway.upstream import group_of
+from avatarpool.gateway.upstream import basis_of, group_of
 from avatarpool.gateway.watching import Watching
 from avatarpool.protocol.messages import PlaybackState
 
@@ -57,6 +58,7 @@ class Gateway:
     Args:
         settings: What `reading.read_settings` makes of a file and the environment.
         wall_clock: Unix time in seconds.
+        basis: Whose expression coefficients the service's are, where the settings name no file.
 
     Attributes:
         settings: What is in force.
@@ -76,8 +78,13 @@ class Gateway:
     host: Host
 
     def __init__(
-        self, settings: GatewaySettings, *, wall_clock: Callable[[], float] = time.time
+        self,
+        settings: GatewaySettings,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        basis: Basis | None = None,
     ) -> None:
+        self._basis = basis_of(settings) or basis
         self.settings = settings
         self.group = group_of(settings, self._played)
         self.clients = Clients(settings.clients)
@@ -152,8 +159,8 @@ class Gateway:
     def _application(self, limits: ServiceLimits) -> web.Application:
         authentication = Authentication(self.clients, self._admission.tokens, lambda: self.settings)
         guesses, refused = Guesses(), Counter[str]()
-        self.host = Host(self.exchange, authentication, limits, self._default_avatar)
-        self._animations = Animations(self.exchange, authentication, limits)
+        self.host = Host(self.exchange, authentication, limits, self._default_avatar, self._basis)
+        self._animations = Animations(self.exchange, authentication, limits, self._basis)
         gauged = Gauged(self._connections, self.ingress.refused, refused)
         self._health = Health(self.exchange, authentication, gauged)
         app = doors.application(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from avatarpool.blendshapes import Basis
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.holding import end_greediest
 from avatarpool.endpoint.limits import ServiceLimits
@@ -20,7 +21,7 @@ from avatarpool.endpoint.listening import Connection, Parser
 from avatarpool.endpoint.reading import Reading, Turns
 from avatarpool.endpoint.scanner import FrameScanner
 from avatarpool.endpoint.socket import ServerSocket
-from avatarpool.gateway import failures, problems
+from avatarpool.gateway import failures, host_messages, problems, records
 from avatarpool.gateway.authentication import SUBPROTOCOL, Authentication
 from avatarpool.gateway.clients import Client
 from avatarpool.gateway.exchange import Exchange
@@ -41,6 +42,7 @@ class Host:
         authentication: Who they are.
         limits: What is allowed to each.
         default_avatar: The avatar of a client that names none; empty: it must.
+        basis: Whose expression coefficients the service's are, if that is known.
 
     Attributes:
         connections: Those that are open.
@@ -52,7 +54,9 @@ class Host:
         authentication: Authentication,
         limits: ServiceLimits,
         default_avatar: Callable[[Client], str],
+        basis: Basis | None = None,
     ) -> None:
+        self._basis = basis
         self.connections: set[HostConnection] = set()
         self.is_closing = False
         self._exchange = exchange
@@ -68,6 +72,10 @@ class Host:
             Refused: It gets none.
         """
         client = self._authentication.client(request, is_page=True)
+        frames = request.query.get("frames", records.MESSAGE)
+        if frames not in records.FRAMES:
+            known = " or ".join(records.FRAMES)
+            raise problems.refused("invalidRequest", 400, f"frames may be {known}")
         limits = self._limits
         socket = web.WebSocketResponse(
             timeout=limits.close_timeout,
@@ -86,7 +94,7 @@ class Host:
             raise problems.refused("busy", 503, refusals.TOO_MANY_HANDSHAKES.message, 1.0)
         try:
             await socket.prepare(request)
-            await self._serve(request, socket, client)
+            await self._serve(request, socket, client, frames)
         except ConnectionError:  # gone already, so nobody hears this
             return web.Response()
         finally:
@@ -94,7 +102,11 @@ class Host:
         return socket
 
     async def _serve(
-        self, request: web.Request, socket: web.WebSocketResponse, client: Client
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        client: Client,
+        frames: str,
     ) -> None:
         transport, connection = request.transport, request.protocol
         assert isinstance(connection, Connection)
@@ -105,7 +117,12 @@ class Host:
         name = f"gateway-{secrets.token_hex(8)}"
         wire = ServerSocket(socket, transport, connection.reading, name, self._limits)
         held = HostConnection(
-            wire, client, self._exchange, self._limits, self._default_avatar(client)
+            wire,
+            client,
+            self._exchange,
+            self._limits,
+            default_avatar=self._default_avatar(client),
+            frames=host_messages.told_as(frames, self._basis),
         )
         self.connections.add(held)
         try:

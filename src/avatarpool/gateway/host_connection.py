@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from avatarpool.endpoint import refusals
 from avatarpool.endpoint.limits import ServiceLimits
@@ -11,13 +12,13 @@ from avatarpool.endpoint.refusals import Ending
 from avatarpool.endpoint.scanner import Violation
 from avatarpool.endpoint.socket import ServerSocket, SessionOver
 from avatarpool.fleet import PoolKey
-from avatarpool.gateway import host_messages
+from avatarpool.gateway import failures, host_messages
 from avatarpool.gateway.clients import Client
 from avatarpool.gateway.exchange import Exchange
 from avatarpool.gateway.failures import Failure
-from avatarpool.gateway.host_messages import Interrupt, Misspoken, Spoken, Start
+from avatarpool.gateway.host_messages import Interrupt, Misspoken, Spoken, Start, Written
 from avatarpool.gateway.outbox import Outbox
-from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.gateway.records import BrokenFrame
 from avatarpool.protocol.readdressing import Readdressing
 from avatarpool.protocol.request_ids import generate_log_id
 
@@ -33,6 +34,7 @@ class HostConnection:
         exchange: Serves its speeches.
         limits: What it may take.
         default_avatar: The avatar if it names none; empty: it must.
+        frames: What its frames are told as: see `host_messages.Written`.
 
     Attributes:
         is_closed: Set once it has ended.
@@ -44,8 +46,11 @@ class HostConnection:
         client: Client,
         exchange: Exchange,
         limits: ServiceLimits,
+        *,
         default_avatar: str,
+        frames: Callable[[Readdressing], Written],
     ) -> None:
+        self._frames = frames
         self.client = client
         self.is_closed = asyncio.Event()
         self._socket = socket
@@ -236,23 +241,21 @@ class HostConnection:
 
     async def _tell(self, speech: Outbox) -> None:
         """Send a speech's frames as they come, and how it ended."""
-        readdressing = Readdressing(self._socket.name, generate_log_id())
+        written = self._frames(Readdressing(self._socket.name, generate_log_id()))
         try:
             is_told = False
             while frames := await speech.take():
                 is_told = frames[-1].end
-                await self._socket.send_bytes(_animation(readdressing, frames))
+                await self._socket.send_bytes(written(frames, frames[-1].end))
             if speech.failure is not None:
                 await self._socket.send_bytes(host_messages.error(speech.failure))
             elif not is_told:  # it was interrupted
-                await self._socket.send_bytes(host_messages.animation([], last=True))
+                await self._socket.send_bytes(written([], True))
+        except BrokenFrame:
+            speech.interrupt()
+            await self._socket.send_bytes(host_messages.error(failures.UNREADABLE))
         except SessionOver:  # its reader learns of that too
             speech.interrupt()
 
 
 _NO_AUDIO = Failure("invalidAudio", "a speech has no audio", refusals.INVALID_ARGUMENT, 400)
-
-
-def _animation(readdressing: Readdressing, frames: list[AnimationFrame]) -> bytes:
-    messages = [readdressing.message(frame) for frame in frames]
-    return host_messages.animation(messages, last=frames[-1].end)

@@ -1,19 +1,25 @@
 """The messages of host mode as the demo server has them. Pure.
 
 Texts are commands. A binary message is a byte for its type, one for flags, and its payload.
+Type 5 is ours: what a client gets in place of type 2 that has asked for frames as something else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from avatarpool.blendshapes import Basis
 from avatarpool.fleet import PoolKey
+from avatarpool.gateway import records
 from avatarpool.gateway.failures import Failure
+from avatarpool.gateway.records import BrokenFrame
+from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.readdressing import Readdressing
 from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 
-AUDIO, ANIMATION, METADATA, ERROR = 1, 2, 3, 4
+AUDIO, ANIMATION, METADATA, ERROR, RECORDS = 1, 2, 3, 4, 5
 LAST = 1  # of the flags
 
 _MAX_AVATAR_ID = 256
@@ -89,6 +95,37 @@ def animation(messages: Sequence[bytes], *, last: bool) -> bytes:
     for message in messages:
         parts += (len(message).to_bytes(4, "big"), message)
     return b"".join(parts)
+
+
+Written = Callable[[Sequence[AnimationFrame], bool], bytes]
+"""Writes frames as one message, and whether it is the last; may raise `BrokenFrame`."""
+
+
+def told_as(frames: str, basis: Basis | None) -> Callable[[Readdressing], Written]:
+    """Return what begins to write a speech's frames.
+
+    Args:
+        frames: One of `records.FRAMES`.
+        basis: Whose expression coefficients the service's are, if that is known.
+    """
+
+    def messages(readdressing: Readdressing) -> Written:
+        return lambda each, last: animation(list(map(readdressing.message, each)), last=last)
+
+    def others(readdressing: Readdressing) -> Written:
+        told = records.told_as(frames, readdressing, basis)
+        flags = {False: bytes((RECORDS, 0)), True: bytes((RECORDS, LAST))}
+
+        def written(each: Sequence[AnimationFrame], last: bool) -> bytes:  # noqa: FBT001
+            listed = [record for frame in each for record in told(frame)]
+            try:
+                return flags[last] + records.compact(listed)
+            except ValueError as error:  # values that are infinite, or no numbers
+                raise BrokenFrame from error
+
+        return written
+
+    return messages if frames == records.MESSAGE else others
 
 
 def metadata(key: PoolKey, connection_id: str) -> bytes:

@@ -215,6 +215,13 @@ _HOST = {
         "`avatarpool.<key or token>`."
     ),
     "security": _AS_PAGE,
+    "parameters": [
+        _query(
+            "frames",
+            "What frames are told as; other than as messages, they come as type 5, a JSON list.",
+            {"enum": list(records.FRAMES)},
+        )
+    ],
     "responses": {
         "101": {"description": "The WebSocket is open."},
         **_refusals("unauthorized", "upgradeRequired", "busy", "closing"),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from avatarpool.blendshapes import Basis
 from avatarpool.environment import Settings
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.fleet.leasing import open_store
@@ -47,7 +48,7 @@ _MOST_SHOWN = 60  # characters of a name
 
 _DANGLING = object()  # in the place of what a reference does not lead to: fits no setting
 
-_FILES = ("tls_certificate", "tls_key", "ca_file")
+_FILES = ("tls_certificate", "tls_key", "ca_file", "basis")
 """Settings that name files: from where the TOML file is."""
 
 
@@ -265,6 +266,12 @@ def _unusable(settings: GatewaySettings) -> Iterator[Contradiction]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
         except (OSError, ValueError) as error:
             yield Contradiction("upstream.ca_file", f'"{ca_file}" cannot be used: {_why(error)}')
+    if settings.upstream.basis is not None:
+        try:
+            Basis.load(settings.upstream.basis)
+        except (OSError, ValueError) as error:
+            why = _why(error) if isinstance(error, OSError) else str(error)
+            yield Contradiction("upstream.basis", why)
     if redis is not None:
         try:
             open_store(redis.get_secret_value(), settings.budget.name, settings.budget.lease_ttl)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Protocol
 
+from avatarpool.blendshapes import Basis, arkit, visemes, vrm
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.gateway import problems
 from avatarpool.gateway.failures import Failure
@@ -21,6 +22,7 @@ _DECIMALS = 6  # a millionth of a radian; a float32 near 1 has hardly more
 _PARAMETERS = [field.name for field in fields(Keyframe) if field.name != "time"]
 
 Record = dict[str, object]
+Weights = Callable[[Keyframe, Basis | None], dict[str, float]]
 
 
 class BrokenFrame(Exception):
@@ -37,8 +39,7 @@ class Frames(Protocol):
 class Flame:
     """A ``keyframe`` for each pose, with its time in seconds and the FLAME parameters."""
 
-    def __init__(self, readdressing: Readdressing) -> None:
-        del readdressing
+    def __init__(self) -> None:
         self._count = 0
 
     def records(self, frame: AnimationFrame) -> Iterator[Record]:
@@ -49,6 +50,33 @@ class Flame:
                 told[name] = [round(value, _DECIMALS) for value in getattr(keyframe, name)]
             self._count += 1
             yield told
+
+
+class Faces:
+    """A record for each pose, with its time in seconds and the weights of another face.
+
+    Args:
+        kind: What the records are called.
+        mapping: Gives the weights.
+        basis: Whose expression coefficients the service's are, if that is known.
+    """
+
+    def __init__(self, kind: str, mapping: Weights, basis: Basis | None) -> None:
+        self._kind = kind
+        self._mapping = mapping
+        self._basis = basis
+        self._count = 0
+
+    def records(self, frame: AnimationFrame) -> Iterator[Record]:
+        """Yield the weights of a frame's keyframes."""
+        for keyframe in keyframes_of([frame], self._count):
+            weights = self._mapping(keyframe, self._basis)
+            self._count += 1
+            yield {
+                "type": self._kind,
+                "time": round(keyframe.time, _DECIMALS),
+                "weights": {name: round(value, _DECIMALS) for name, value in weights.items()},
+            }
 
 
 class Whole:
@@ -63,11 +91,34 @@ class Whole:
         yield {"type": "message", "message": data}
 
 
-FRAMES: dict[str, Callable[[Readdressing], Frames]] = {
-    "flame": Flame,
-    "message": Whole,
+MESSAGE = "message"
+
+FRAMES: dict[str, Callable[[Readdressing, Basis | None], Frames]] = {
+    "flame": lambda _, __: Flame(),
+    MESSAGE: lambda readdressing, _: Whole(readdressing),
+    "arkit": lambda _, basis: Faces("arkit", arkit, basis),
+    "visemes": lambda _, basis: Faces("visemes", visemes, basis),
+    "vrm": lambda _, basis: Faces("vrm", vrm, basis),
 }
-"""What a client may ask frames as: ``frames=``. Others are added here."""
+"""What a client may ask frames as: ``frames=``."""
+
+
+def told_as(
+    frames: str, readdressing: Readdressing, basis: Basis | None
+) -> Callable[[AnimationFrame], list[Record]]:
+    """Return what tells frames as records, one after another.
+
+    It raises `BrokenFrame` for one that cannot be told.
+    """
+    told = FRAMES[frames](readdressing, basis)
+
+    def records(frame: AnimationFrame) -> list[Record]:
+        try:
+            return list(told.records(frame))
+        except AvatarSDKError as error:
+            raise BrokenFrame from error
+
+    return records
 
 
 class Writing(Protocol):
@@ -88,21 +139,20 @@ class Lines:
     """A JSON object a line.
 
     Args:
-        readdressing: Gives frames the gateway's ids.
-        frames: What frames are told as.
+        told: Tells frames as records.
     """
 
-    def __init__(self, readdressing: Readdressing, frames: str) -> None:
-        self._frames = FRAMES[frames](readdressing)
+    def __init__(self, told: Callable[[AnimationFrame], list[Record]]) -> None:
+        self._told = told
         self._records = 0
 
     def frame(self, frame: AnimationFrame) -> bytes:
         """Write a frame; as of a `Writing`."""
+        records = self._told(frame)
+        self._records += len(records)
         try:
-            records = list(self._frames.records(frame))
-            self._records += len(records)
             return b"".join(map(self._written, records))
-        except (AvatarSDKError, ValueError) as error:  # values that are infinite, or no numbers
+        except ValueError as error:  # values that are infinite, or no numbers
             raise BrokenFrame from error
 
     def end(self, failure: Failure | None) -> bytes:
@@ -112,14 +162,14 @@ class Lines:
         return self._written(problems.details(failure) | {"type": "error"})
 
     def _written(self, record: Record) -> bytes:
-        return _compact(record) + b"\n"
+        return compact(record) + b"\n"
 
 
 class Events(Lines):
     """A server-sent event for each record, which its type names."""
 
     def _written(self, record: Record) -> bytes:
-        return b"event: %b\ndata: %b\n\n" % (str(record["type"]).encode(), _compact(record))
+        return b"event: %b\ndata: %b\n\n" % (str(record["type"]).encode(), compact(record))
 
 
 class Messages:
@@ -173,12 +223,15 @@ def chosen(accept: str) -> str | None:
     return best if quality(best) > 0 else None
 
 
-def writing(content_type: str, frames: str, connection_id: str, req_id: str) -> Writing:
+def writing(
+    content_type: str, frames: str, basis: Basis | None, connection_id: str, req_id: str
+) -> Writing:
     """Begin an answer."""
     readdressing = Readdressing(connection_id, req_id)
     if content_type == MESSAGES:
         return Messages(readdressing, connection_id, req_id)
-    return (Events if content_type == EVENTS else Lines)(readdressing, frames)
+    told = told_as(frames, readdressing, basis)
+    return (Events if content_type == EVENTS else Lines)(told)
 
 
 def _quality(parameter: str) -> float:
@@ -191,7 +244,12 @@ def _quality(parameter: str) -> float:
         return 0.0
 
 
-def _compact(value: Record) -> bytes:
+def compact(value: object) -> bytes:
+    """Return JSON without blanks.
+
+    Raises:
+        ValueError: A number is infinite, or none.
+    """
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 

@@ -142,6 +142,12 @@ class Upstream(_Section):
     ca_file: Path | None = setting(
         None, "Authorities (PEM) to trust in place of the machine's own", FILE
     )
+    basis: Path | None = setting(
+        None,
+        "What the service's expression coefficients mean, for clients that ask for other faces; "
+        "without it those get jaw, lids, eyes and head",
+        "a file that `Basis.save` wrote, from where the TOML file is",
+    )
 
     @property
     def is_empty(self) -> bool:

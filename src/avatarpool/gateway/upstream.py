@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
+from avatarpool.blendshapes import Basis
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.fleet import AvatarPoolGroup, Budget, LocalBudget, PoolKey, RedisBudget
@@ -36,6 +37,20 @@ def group_of(
         max_idle=pools.max_idle,
         session_ttl_minutes=pools.session_ttl_minutes,
     )
+
+
+def basis_of(settings: GatewaySettings) -> Basis | None:
+    """Return whose expression coefficients the service's are, if that is known.
+
+    Raises:
+        ConfigurationError: The file cannot be used.
+    """
+    file = settings.upstream.basis
+    try:
+        return None if file is None else Basis.load(file)
+    except OSError as error:
+        why = f"upstream.basis {str(file)!r} cannot be used: {error}"
+        raise ConfigurationError("the gateway cannot work", [why]) from None
 
 
 def _budget(settings: GatewaySettings) -> Budget:
