@@ -28,7 +28,7 @@ from avatarpool import (
 )
 from avatarpool.endpoint import refusals
 from avatarpool.fleet import budget as budgets
-from avatarpool.service import ServiceLimits
+from avatarpool.service import ServiceLimits, TokenFault
 
 AVATARS = ("a", "b", "c")
 SPEECH = bytes(3200)
@@ -506,3 +506,24 @@ async def test_closing_that_is_cancelled_at_once_leaves_no_session(service):
         await closing
     assert not any(pool.total_count for pool in group.pools.values())
     await until(lambda: not service.counters.connections_open)
+
+
+async def test_a_full_account_after_a_failure_is_asked_again_once_it_has_room(monkeypatch):
+    monkeypatch.setattr(budgets, "FULL_FOR", 0.2)
+    limits = ServiceLimits(max_connections=1)
+    async with (
+        LocalAvatarService(avatar_ids=AVATARS, limits=limits) as service,
+        group_of(service) as group,
+    ):
+
+        async def is_lent():
+            async with group.borrow("a", timeout=60.0) as conn:
+                return await speak(conn)
+
+        # Somebody else has the account's only session.
+        async with AvatarSession(SessionConfig(avatar_id="b", **access(service))):
+            service.faults.next_tokens.append(TokenFault(status=500))
+            waiting = asyncio.create_task(is_lent())
+            await until(lambda: group.get_stats()["total"]["connections_errors"] >= 2)
+        async with asyncio.timeout(30):
+            assert await waiting

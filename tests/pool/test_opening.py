@@ -58,6 +58,16 @@ def test_each_missing_connection_has_one_attempt_a_step(policy: OpeningPolicy):
     assert policy.take(now, 3, 0) == 0
 
 
+def test_an_attempt_that_told_nothing_may_be_made_again(policy: OpeningPolicy):
+    before = policy.step
+    policy.failed(DOWN, step=before, now=0.0)
+    now = policy.next_at
+    assert policy.take(now, 2, 0) == 2
+    policy.undecided(step=policy.step)
+    policy.undecided(step=before)  # of a step that is over
+    assert policy.take(now, 2, 0) == 1
+
+
 def test_a_refusal_leaves_one_probe_at_a_time(policy: OpeningPolicy):
     policy.failed(NO_CREDITS, step=policy.step, now=0.0)
     assert policy.refusal is NO_CREDITS

@@ -201,6 +201,7 @@ class Keeper:
         if self._slots is not None and is_account_full(error):
             # What others hold is no failing of the service's: who waits goes on waiting.
             self._health.refused(error)
+            self.policy.undecided(step=step)
             self._slots.filled()
         else:
             self._health.failed(error, step)

@@ -68,6 +68,11 @@ class OpeningPolicy:
             self._attempts_left = left - number
         return number
 
+    def undecided(self, *, step: int) -> None:
+        """An attempt of ``step`` told nothing of the service: another may take its place."""
+        if step == self._step and self._attempts_left is not None:
+            self._attempts_left += 1
+
     @property
     def step(self) -> int:
         """The step that an attempt started now belongs to."""
