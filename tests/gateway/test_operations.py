@@ -24,7 +24,7 @@ from served_gateway import (
 )
 
 import avatarpool.gateway
-from avatarpool.endpoint.pages import page_files
+from avatarpool.endpoint.pages import face_files, page_files
 from avatarpool.gateway import health, openapi
 from avatarpool.gateway.gateway import Gateway
 from avatarpool.gateway.settings import Admin, Budget, Listen, Upstream
@@ -300,7 +300,8 @@ async def test_every_route_is_described_and_nothing_else(gateway):
     described = {
         (path, method) for path, methods in openapi.DOCUMENT["paths"].items() for method in methods
     }
-    files = {(path, "get") for path in page_files("gateway")}  # of the page, for people
+    # Of the page, and for people's own.
+    files = {(path, "get") for path in page_files("gateway") | face_files()}
     assert served_ones == described | files
 
 

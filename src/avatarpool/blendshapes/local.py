@@ -1,6 +1,6 @@
 """The local service's basis: what it writes, and what reads it.
 
-``local.json`` is the whole of it: which expression coefficient does what, what the
+``static/local.json`` is the whole of it: which expression coefficient does what, what the
 mouth does in each viseme, and what both are in ARKit's terms.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from avatarpool.blendshapes.basis import basis_of
 
 _LOCAL: dict[str, Any] = json.loads(
-    files("avatarpool.blendshapes").joinpath("local.json").read_text(encoding="utf-8")
+    files("avatarpool.blendshapes").joinpath("static", "local.json").read_text(encoding="utf-8")
 )
 
 COEFFICIENTS: tuple[str, ...] = tuple(_LOCAL["coefficients"])

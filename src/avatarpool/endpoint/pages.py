@@ -11,7 +11,11 @@ _TYPES = {
     "js": "text/javascript",
     "json": "application/json",
     "svg": "image/svg+xml",
+    "ts": "application/typescript",
 }
+
+Files = dict[str, tuple[bytes, str]]
+"""Files by path, with their types."""
 
 
 def page_headers(*, media: str = "'none'") -> dict[str, str]:
@@ -34,18 +38,26 @@ def page_headers(*, media: str = "'none'") -> dict[str, str]:
     }
 
 
-def page_files(package: str) -> dict[str, tuple[bytes, str]]:
-    """Return a page's files and those that all pages share, by path, with their types.
+def page_files(package: str) -> Files:
+    """Return a page's files and those that all pages share.
 
     Args:
         package: The part of avatarpool in whose ``static`` the page is; its ``index.html``
             is at ``/``.
     """
-    found = {
-        f"/{file.name}": (file.read_bytes(), _TYPES[suffix])
-        for part in ("endpoint", package)
+    found = _files("endpoint", "/") | _files(package, "/")
+    found["/"] = found.pop("/index.html")
+    return found
+
+
+def face_files() -> Files:
+    """Return the JavaScript module for faces: ``/face/avatarpool-face.js``, and what it imports."""
+    return _files("blendshapes", "/face/")
+
+
+def _files(part: str, under: str) -> Files:
+    return {
+        f"{under}{file.name}": (file.read_bytes(), _TYPES[suffix])
         for file in files("avatarpool").joinpath(part, "static").iterdir()
         if (suffix := file.name.rpartition(".")[2]) in _TYPES
     }
-    found["/"] = found.pop("/index.html")
-    return found

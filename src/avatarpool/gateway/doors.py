@@ -11,6 +11,7 @@ from aiohttp import web
 from avatarpool.endpoint import http
 from avatarpool.endpoint.console import Console
 from avatarpool.endpoint.guessing import Guesses
+from avatarpool.endpoint.pages import face_files
 from avatarpool.gateway import animations, host, openapi, problems
 from avatarpool.gateway.admin import Administration
 from avatarpool.gateway.animations import Animations
@@ -19,6 +20,8 @@ from avatarpool.gateway.host import Host
 from avatarpool.gateway.origins import Origins
 from avatarpool.gateway.page import Page
 from avatarpool.gateway.problems import Refused
+
+_IS_OURS = web.RequestKey("is_ours", bool)  # a request of a page that may ask
 
 # Two readers may take different ones of two.
 _ONCE = (
@@ -51,6 +54,8 @@ def application(
     made.on_response_prepare.append(_share)
     for route in http.CONSOLE_ROUTES:
         made.router.add_post(route, console.handle)
+    for path, (body, content_type) in face_files().items():
+        made.router.add_get(path, _file(body, content_type))
     return made
 
 
@@ -82,11 +87,22 @@ def _own_pages_only(origins: Callable[[], Origins]) -> Any:
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
         if not origins().allows(host, origin):
             raise Refused(problems.FOREIGN)
+        request[_IS_OURS] = True
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return web.Response(status=204, headers=_PREFLIGHT)
         return await handler(request)
 
     return checked
+
+
+def _file(body: bytes, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """Answer with a file that is for every page that may ask at all."""
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type=content_type, headers=headers)
+
+    return answer
 
 
 # What a page of another origin may send, once its origin is one of those that may.
@@ -101,6 +117,6 @@ async def _share(request: web.Request, response: web.StreamResponse) -> None:
     """Let the page read an answer that it may have; a stranger's it was not given."""
     origin = request.headers.get("Origin")
     response.headers["Vary"] = "Origin"
-    if origin is not None and response.status not in (101, 403):
+    if origin is not None and _IS_OURS in request and response.status != 101:
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = "Retry-After"

@@ -15,7 +15,7 @@ from aiohttp import web
 from avatarpool.audio import read_audio
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import GuardedRunner, without_request
-from avatarpool.endpoint.pages import page_files, page_headers
+from avatarpool.endpoint.pages import face_files, page_files, page_headers
 from avatarpool.exceptions import (
     AudioError,
     AvatarPoolError,
@@ -169,7 +169,7 @@ async def _converted(file: bytes) -> bytes:
 
 def _files() -> dict[str, tuple[bytes, str]]:
     package = files("avatarpool")
-    found = page_files("view")
+    found = page_files("view") | face_files()
     found["/face.svg"] = (face_svg({}).encode(), "image/svg+xml")
     found["/speech.wav"] = (package.joinpath("assets", "speech.wav").read_bytes(), "audio/wav")
     return found

@@ -7,6 +7,7 @@ import random
 import re
 import statistics
 from base64 import b64encode
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from browsing import opened, says, text, until
 from motionless import Motionless
 from serving import WAV, serve, wav_of
 
-from avatarpool import AvatarConnectionPool, LocalAvatarService
+from avatarpool import AvatarConnectionPool, Keyframe, LocalAvatarService
 from avatarpool.service.faults import SessionFault, Step
-from avatarpool.view import face_svg
+from avatarpool.view import face_svg, pose_of
 from avatarpool.view.face import _RIG
 from avatarpool.view.page import MAX_FILE_BYTES
 
@@ -429,3 +430,20 @@ def numbers(svg):
     """All numbers of all outlines."""
     outlines = re.findall(r' d="([^"]+)"', svg)
     return [float(number) for d in outlines for number in re.findall(r"-?[\d.]+", d)]
+
+
+async def test_the_drawn_face_takes_keyframes_as_pythons_does(browser, page):
+    shown = await opened(browser, page)
+    keyframes = [
+        Keyframe(),
+        Keyframe(rotation=(0.1, -0.2, 0.1), neck_pose=(0.0, 0.05, 0.0), eye_lid=(0.5, 2.0)),
+        Keyframe(jaw_pose=(0.2,), eye_pose=(0.1,) * 6, expression=(-0.5, 0.1, 0.2, 0.3, 0.4)),
+    ]
+    poses = await shown.evaluate(
+        """async (keyframes) => {
+          const { poseOf } = await import("/avatar-face.js");
+          return keyframes.map(poseOf);
+        }""",
+        [asdict(keyframe) for keyframe in keyframes],
+    )
+    assert poses == [pytest.approx(pose_of(keyframe)) for keyframe in keyframes]

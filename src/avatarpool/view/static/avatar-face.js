@@ -1,5 +1,7 @@
 // <avatar-face>: draws rig.json, by the rules that face.py tells. Set `pose` to move it.
 
+import { local } from "./face/arkit.js";
+
 const rig = await (await fetch(new URL("rig.json", import.meta.url))).json();
 const NAME = /-?[a-zA-Z]\w+/g; // of a point; a path's own commands have one letter
 let faces = 0;
@@ -9,6 +11,20 @@ function element(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);
   return made;
+}
+
+/** Returns the face's parameters in a keyframe. */
+export function poseOf(keyframe) {
+  const pose = {};
+  for (const [name, { of, range: [low, high] }] of Object.entries(rig.parameters)) {
+    let value = 0;
+    for (const [field, place, factor] of of) {
+      const index = field === "expression" ? local.coefficients.indexOf(place) : place;
+      value += factor * (keyframe[field]?.[index] ?? 0);
+    }
+    pose[name] = Math.min(high, Math.max(low, value));
+  }
+  return pose;
 }
 
 /** Returns the function that says, as path data, where a point is in this pose. */

@@ -1,10 +1,10 @@
 // The page: takes speech from somewhere, has it animated, and plays both in step.
 
 import "./theme.js"; // before the face, which is fetched: nobody is to see the other theme first
-import "./avatar-face.js";
+import { poseOf } from "./avatar-face.js";
 import { Chart } from "./chart.js";
 import { Clip } from "./clip.js";
-import { idlePose } from "./idle.js";
+import { idle } from "./face/idle.js";
 import { LiveSpeech } from "./live.js";
 import { Meter } from "./meter.js";
 import { Microphone, wav } from "./microphone.js";
@@ -21,6 +21,7 @@ const MICROPHONE_TROUBLE = {
 };
 const PATIENCE_MS = 2000; // without a frame before the page says whom it waits for
 const SETTLING = 0.12; // seconds in which the face lets go of its last frame
+const IDLE_SEED = 7; // any: it tells one face from another
 
 const at = (id) => document.getElementById(id);
 const [face, audio, status] = [at("face"), at("audio"), at("status")];
@@ -246,14 +247,14 @@ function draw() {
   const now = performance.now() / 1000;
   const frame = speech?.isShown ? speech.at(speech.time) : null;
   if (frame) last = { pose: frame.pose, time: now };
-  const idle = stillness.matches ? {} : idlePose(now);
+  const still = stillness.matches ? {} : poseOf(idle(IDLE_SEED, now));
   // Let go of the last frame little by little, so that nothing jumps.
   const held = Math.exp((last.time - now) / SETTLING);
   const pose = frame ? { ...frame.pose } : scaled(last.pose, held > 0.01 ? held : 0);
   for (const angle of ["yaw", "pitch", "tilt"]) {
-    pose[angle] = stillness.matches ? 0 : (pose[angle] ?? 0) + idle[angle];
+    pose[angle] = stillness.matches ? 0 : (pose[angle] ?? 0) + still[angle];
   }
-  if (!frame) for (const lid of ["lidLeft", "lidRight"]) pose[lid] = Math.max(pose[lid] ?? 0, idle[lid] ?? 0);
+  if (!frame) for (const lid of ["lidLeft", "lidRight"]) pose[lid] = Math.max(pose[lid] ?? 0, still[lid] ?? 0);
   face.pose = pose;
   chart.draw(speech?.frames ?? [], speech?.time ?? 0, speech?.duration);
   at("promise").hidden = Boolean(speech?.frames.length);
