@@ -144,6 +144,11 @@ class Downstream(WSListener):
                 each.relay.resume()
             self.room()
 
+    def hung_up(self) -> None:
+        """Its client says no more, and may never read what is written."""
+        self._stop()
+        self._cut_soon()
+
     # --- called by picows -----------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -211,6 +216,7 @@ class Downstream(WSListener):
             known = code if may_carry(code) else refusals.PROTOCOL_ERROR
             echo = refusals.NORMAL if is_bare else known
             transport.send_close(echo)  # type: ignore[arg-type]  # an enum that lacks 4xxx
+        self._cut_soon()
         transport.disconnect()
 
     # --- what the conversation says -------------------------------------------------------
@@ -387,7 +393,7 @@ class Downstream(WSListener):
         if not transport.is_close_frame_sent:
             transport.send_close(ending.close_code, close_reason(ending.message))  # type: ignore[arg-type]
         self._opening.empty()  # for its answer
-        self._alarm = self._cut_in(self._limits.close_timeout)
+        self._cut_soon()
 
     def end_greedy(self) -> None:
         """End a session that holds too much, and take nothing more of it."""
@@ -402,6 +408,12 @@ class Downstream(WSListener):
 
     def _cut_in(self, seconds: float) -> asyncio.TimerHandle:
         return self._loop.call_later(seconds, self._opening.cut)
+
+    def _cut_soon(self) -> None:
+        """Cut it if it does not end by itself: its client may read nothing."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._cut_in(self._limits.close_timeout)
 
     def _stop(self) -> None:
         """Let go of all requests: nothing of them comes any more."""
