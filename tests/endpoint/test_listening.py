@@ -122,20 +122,27 @@ async def test_who_is_being_answered_is_not_cut_for_a_newcomer(connect: Connect)
         await asking
 
 
-async def test_who_reads_no_answer_is_cut():
+@pytest.mark.parametrize("size", [200_000, 20_000])
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_who_reads_no_answer_is_cut(size: int, hangs_up: bool):
     async def large() -> bytes:
-        return bytes(200_000)
+        return bytes(size)
 
-    async with listening(large, send_timeout=0.05) as (port, crowd):
+    async with listening(large, send_timeout=0.05, http_idle_timeout=0.5) as (port, crowd):
         with socket.socket() as link:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             link.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(link, ("127.0.0.1", port))
-            await loop.sock_sendall(link, ASK * 100)
             async with asyncio.timeout(PATIENCE):
                 while not len(crowd):
                     await asyncio.sleep(0.002)
+                (connection,) = crowd._idle
+                while not connection._socket.get_write_buffer_size():  # type: ignore[attr-defined]
+                    await loop.sock_sendall(link, ASK)
+                    await asyncio.sleep(0.002)
+                if hangs_up:
+                    link.shutdown(socket.SHUT_WR)
                 while len(crowd):
                     await asyncio.sleep(0.002)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.refusals import UpgradeRefusal, avatar_unknown
 from avatarpool.endpoint.tokens import TokenOffice
-from avatarpool.gateway import failures
+from avatarpool.gateway import clients, failures
 from avatarpool.gateway.clients import Client, Clients
 from avatarpool.gateway.keys import key_hash
 from avatarpool.gateway.turns import Turns
@@ -228,3 +228,17 @@ def test_settings_of_any_kind_will_do():
     one = settings("one")
     client = Client(one.name, one.app_id, one.key_hash, replace(one.limits, priority=3))
     assert client.standing.priority == 3
+
+
+def test_a_key_is_hashed_once_however_many_clients_there_are(monkeypatch):
+    hashed = []
+
+    def counted(key):
+        hashed.append(key)
+        return key_hash(key)
+
+    many = Clients(settings(f"client-{number}") for number in range(100))
+    monkeypatch.setattr(clients, "key_hash", counted)
+    assert many.by_api_key("client-99-key") is many.by_app_id("client-99-app")
+    assert many.by_api_key("x" * 8000) is None
+    assert hashed == ["client-99-key", "x" * 8000]

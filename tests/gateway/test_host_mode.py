@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import socket
 import time
@@ -189,6 +190,24 @@ async def token(http, gateway, key=ONE) -> str:
         headers=has(key),
     ) as response:
         return (await response.json())["sessionToken"]
+
+
+@pytest.mark.parametrize(
+    "offers",
+    [[f"avatarpool.{ONE}"], [f"other, avatarpool.{ONE}"], [f"avatarpool.{ONE}", "avatarpool"]],
+)
+async def test_a_key_among_subprotocols_of_which_none_is_ours_is_not_logged(
+    http, gateway, caplog, offers
+):
+    caplog.set_level(logging.DEBUG)
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    headers = [*upgrade.items(), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
+    headers += [("Sec-WebSocket-Protocol", each) for each in offers]
+    async with http.get(f"{gateway.url}/v1/host", headers=headers) as response:
+        told = await problem(response)
+    assert (told["status"], told["code"]) == (400, "invalidRequest")
+    assert ONE not in caplog.text
+    assert ONE not in json.dumps(told)
 
 
 @pytest.mark.parametrize("is_token", [False, True])

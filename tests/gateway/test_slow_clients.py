@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from raw_client import in_session
-from raw_frames import BINARY, PING, Frame
+from raw_frames import BINARY, CLOSE, PING, Frame
 from raw_upgrades import met
-from served_gateway import until
+from served_gateway import PATIENCE, until
 
 from avatarpool.gateway import downstream
 from avatarpool.protocol.codec import decode, encode
@@ -96,3 +97,38 @@ async def test_answers_that_nobody_reads_are_not_piled_up(shell):
         await until(lambda: not connection._opening.is_full)
         await until(lambda: slow._heard.endswith(b"the last"))
         assert slow._heard.count(b"p" * 120) == pings
+
+
+@pytest.mark.parametrize("leaves", ["with a close frame", "without a word"])
+async def test_a_client_that_leaves_and_reads_nothing_is_cut(shell, leaves):
+    ingress = shell.gateway.ingress
+    ingress.limits = replace(ingress.limits, close_timeout=0.3)
+    async with met(shell, receive_bytes=4096) as slow:
+        connection = served(shell)
+        slow.transport.pause_reading()
+        asked = 0
+        while not unsent(connection):
+            asked += 1
+            await slow.say([says(AudioInput(f"r-{asked}", BIT.audio(), end=True))])
+            await until(lambda: not connection._relayed)
+        assert connection._patience is None  # so little that it waits for nothing
+        if leaves == "without a word":
+            slow.transport.write_eof()
+        else:
+            await slow.say([Frame(CLOSE, b"").encode(by_client=True)])
+        await until(lambda: not ingress._downstreams)
+        assert not ingress._crowd
+
+
+async def test_a_client_that_hangs_up_while_it_reads_nothing_ends_its_request(shell):
+    ingress = shell.gateway.ingress
+    ingress.limits = replace(ingress.limits, close_timeout=PATIENCE, send_timeout=PATIENCE)
+    async with met(shell, receive_bytes=4096) as slow:
+        connection = served(shell)
+        slow.transport.pause_reading()
+        await ask(slow, LONG)
+        await until(lambda: unsent(connection))
+        slow.transport.write_eof()
+        (client,) = shell.gateway.clients
+        await until(lambda: not client.under_way)
+        assert unsent(connection)

@@ -117,6 +117,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self._socket.set_write_buffer_limits(0)  # to hear of any byte that its client leaves
         if self._crowd.came(self):
             super().connection_made(transport)
         else:

@@ -139,10 +139,6 @@ class Client(Account):
     def __repr__(self) -> str:
         return f"<Client {self.name!r} {self.running} running, {self.waiting} waiting>"
 
-    def has_key(self, api_key: str) -> bool:
-        """Whether this is the client's key, compared in constant time."""
-        return super().has_key(key_hash(api_key))
-
     @property
     def running(self) -> int:
         """Requests whose turn it is."""
@@ -218,6 +214,13 @@ class Clients(Accounts[Client]):
 
     def __repr__(self) -> str:
         return f"<Clients {', '.join(client.name for client in self)}>"
+
+    def by_api_key(self, api_key: str) -> Client | None:
+        """Return the client whose key this is: every client's hash is compared with its own.
+
+        It is made once, as anybody may send keys of many kilobytes, and there may be many clients.
+        """
+        return super().by_api_key(key_hash(api_key))
 
     def replace(self, settings: Iterable[ClientSettings]) -> list[Client]:
         """Take over new settings, and return the clients that are gone.

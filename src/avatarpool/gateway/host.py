@@ -86,6 +86,9 @@ class Host:
             max_msg_size=limits.max_message_bytes + 1,
             writer_limit=0,
         )
+        if not _may_choose(request):
+            why = f"of the subprotocols that are offered, one must be {SUBPROTOCOL}"
+            raise problems.refused("invalidRequest", 400, why)
         if not socket.can_prepare(request):
             raise problems.refused("upgradeRequired", 426, "this is a WebSocket endpoint")
         if self.is_closing:
@@ -156,3 +159,13 @@ class Host:
                     await each.is_closed.wait()
         except TimeoutError:
             log.warning("%d host connections did not end in time", len(self.connections))
+
+
+def _may_choose(request: web.Request) -> bool:
+    """Whether ours is among the subprotocols that are offered, if any are.
+
+    Where it is not, aiohttp would log all of them, and a key may be one. It reads the first
+    header alone.
+    """
+    offered = request.headers.get("Sec-WebSocket-Protocol")
+    return offered is None or SUBPROTOCOL in [each.strip() for each in offered.split(",")]

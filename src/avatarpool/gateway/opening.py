@@ -39,6 +39,9 @@ class Served(Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
 
+    def hung_up(self) -> None:
+        """It says no more."""
+
     def bound_memory(self) -> None:
         """Much has come."""
 
@@ -135,7 +138,9 @@ class Opening(asyncio.Protocol):
             self._advance()
 
     def eof_received(self) -> bool:
-        return False
+        if self._served is not None:
+            self._served.hung_up()
+        return False  # the transport closes, once all is written
 
     def pause_writing(self) -> None:
         if self._served is not None:
