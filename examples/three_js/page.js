@@ -16,6 +16,10 @@ function say(text, isProblem = false) {
   at("status").classList.toggle("problem", isProblem);
 }
 
+function complain(text) {
+  say(text[0].toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : "."), true);
+}
+
 // --- the stage ---------------------------------------------------------------------
 
 const canvas = at("stage");
@@ -136,7 +140,7 @@ async function begin() {
       await speak(file, module, face);
     } catch (error) {
       fallSilent(face);
-      say(error.name === "EncodingError" ? "That is no audio that this browser reads." : error.message, true);
+      complain(error.name === "EncodingError" ? "that is no audio that this browser reads" : error.message);
     }
   });
   at("stop").addEventListener("click", () => {
@@ -151,4 +155,4 @@ async function begin() {
   say("Choose a file.");
 }
 
-begin().catch((error) => say(error.message, true));
+begin().catch((error) => complain(error.message));
