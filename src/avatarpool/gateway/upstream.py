@@ -34,6 +34,7 @@ def group_of(
         warm={warm.key: warm.sessions for warm in pools.warm},
         name="gateway",
         timeout=pools.timeout,
+        request_timeout=pools.request_timeout,
         max_idle=pools.max_idle,
         session_ttl_minutes=pools.session_ttl_minutes,
     )
