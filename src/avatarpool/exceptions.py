@@ -282,7 +282,10 @@ class PoolClosed(PoolError):
 
 
 class PoolTimeout(PoolError, TimeoutError):
-    """No connection came free, or the pool was not at its size, within the timeout."""
+    """No connection came free, or the pool was not at its size, within the timeout.
+
+    Its ``__cause__`` is why none is open, where that is known.
+    """
 
 
 class TooManyRequests(PoolError):

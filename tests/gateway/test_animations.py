@@ -308,6 +308,15 @@ async def test_who_waits_too_long_for_a_session_is_told(upstream, http):
             assert b'"end"' in (await first.read()).splitlines()[-1]
 
 
+async def test_a_service_that_cannot_be_reached_is_not_a_queue_that_is_too_long(upstream, http):
+    hasty = client("one", ONE, queue_timeout=1.0)
+    async with served(upstream, clients=(hasty,)) as gateway:
+        await upstream.close()
+        async with ask(http, gateway, SECOND) as response:
+            assert response.headers["Retry-After"] == "1"
+            assert (await problem(response))["code"] == "upstreamUnavailable"
+
+
 # --- clients that leave, and that do not read ---------------------------------------------------
 
 

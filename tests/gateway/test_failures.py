@@ -28,8 +28,17 @@ from avatarpool.protocol.refusals import (
 
 RUNTIME = "websocket_runtime"
 
+
+def timed_out_by(code):
+    error = PoolTimeout("late")
+    error.__cause__ = AvatarSDKError(code, "no session", phase="websocket_handshake")
+    return error
+
+
 CASES = [
     (PoolTimeout("late"), 4503, 503, "queueTimeout"),
+    (timed_out_by(AvatarSDKErrorCode.connectionFailed), 4503, 503, "upstreamUnavailable"),
+    (timed_out_by(AvatarSDKErrorCode.concurrencyLimit), 4503, 503, "queueTimeout"),
     (TimeoutError(), 4503, 503, "queueTimeout"),
     (TooManyRequests("full"), 4503, 503, "busy"),
     (PoolClosed("closed"), 4503, 503, "closing"),

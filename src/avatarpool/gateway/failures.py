@@ -8,7 +8,7 @@ account with the service is a service that is briefly unable: nothing a client c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from avatarpool.endpoint import refusals
@@ -193,11 +193,19 @@ def _of_audio(error: AudioError) -> Failure:
 
 _NO_SESSION = Failure("queueTimeout", "no session came free in time", UNABLE, 503, 1.0)
 
+
+def _of_wait(error: PoolTimeout) -> Failure:
+    why = error.__cause__  # no session could be opened, or the account's are in use elsewhere
+    if isinstance(why, AvatarSDKError) and why.code is not Code.concurrencyLimit:
+        return replace(UNAVAILABLE, retry_after=1.0)
+    return _NO_SESSION
+
+
 # The first that fits counts.
 _KINDS: dict[type[Exception], Failure | Callable[[Any], Failure]] = {
     AvatarSDKError: _of_service,
     RequestTimeout: took_too_long,
-    PoolTimeout: _NO_SESSION,
+    PoolTimeout: _of_wait,
     TooManyRequests: Failure("busy", "too many requests wait for a session", UNABLE, 503, 1.0),
     PoolClosed: CLOSING,
     AudioError: _of_audio,

@@ -226,10 +226,12 @@ class Lender:
     def _timed_out(self, timeout: float) -> PoolTimeout:
         state = self._state
         why = self._health.policy.error if not state.members else None
-        return PoolTimeout(
+        error = PoolTimeout(
             f"pool {self.name!r} gave no connection within {timeout:.2f} s "
             f"({state.waiting} waiting, {len(state.members)} open{f'; {why}' if why else ''})"
         )
+        error.__cause__ = why
+        return error
 
     async def _checked(
         self, check: Hook, borrower: PooledConnection, came_at: float, patience: float
