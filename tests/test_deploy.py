@@ -93,6 +93,10 @@ def test_systemd_would_find_something_wrong(tmp_path):
     assert "NoSuchSetting" in said
 
 
+def test_systemd_is_told_by_the_gateway_when_it_is_started():
+    assert re.search(r"^Type=notify$", UNIT, re.MULTILINE)
+
+
 def test_systemd_waits_longer_than_requests_under_way_may_take():
     timeout = int(re.search(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)[1])
     example = (DEPLOY / "gateway.toml").read_text(encoding="utf-8")

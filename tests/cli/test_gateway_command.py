@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import subprocess
+from uuid import uuid4
 
 import pytest
 
@@ -294,6 +295,29 @@ def test_a_hangup_changes_nothing_that_contradicts_what_stays(start, write):
     write('[pools]\nwarm = [{avatar = "local-avatar", sessions = 3}]')
     gateway.process.send_signal(signal.SIGHUP)
     assert gateway.hear("Settings read again") == ["Settings read again: nothing has changed.\n"]
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_a_supervisor_is_told_once_a_hangup_reads_the_settings_again(
+    command, write, tmp_path, is_abstract
+):
+    name = f"avatarpool-{uuid4().hex}"
+    address, told = (f"\0{name}", f"@{name}") if is_abstract else [str(tmp_path / "notify")] * 2
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(address)
+        supervisor.settimeout(60)
+        options = ("--config", write(), *ANY_PORTS)
+        process = command.start("gateway", *options, env={"NOTIFY_SOCKET": told})
+        assert supervisor.recv(100) == b"READY=1"
+        process.send_signal(signal.SIGHUP)
+        gateway = Running(process)
+        assert gateway.hear("Settings read") == ["Settings read again: nothing has changed.\n"]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "/nowhere/notify", "vsock:2:1234"])
+def test_a_supervisor_that_hears_nothing_keeps_nobody_from_serving(start, where):
+    gateway = start(env={"NOTIFY_SOCKET": where})
+    assert gateway.end().splitlines()[-1] == "Gateway stopped."
 
 
 def test_where_there_is_nothing_to_read_again_a_hangup_ends_it(start):

@@ -19,6 +19,7 @@ from avatarpool.cli.loop import run_in_loop
 from avatarpool.cli.service import why_not_listening
 from avatarpool.cli.signals import Interruptible
 from avatarpool.cli.streams import note
+from avatarpool.cli.supervisor import tell_supervisor
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 from avatarpool.gateway.changes import changed, taken_over
 from avatarpool.gateway.contradictions import contradictions, warnings
@@ -114,8 +115,9 @@ async def serve(
         keep_out_of_collections()
         with reload.at_hangup():
             is_serving = True
-            note("Clients use these lines. Ctrl-C stops the gateway.")
             async with Interruptible():
+                note("Clients use these lines. Ctrl-C stops the gateway.")
+                tell_supervisor("READY=1")
                 await asyncio.get_running_loop().create_future()
             timeout = settings.listen.shutdown_timeout
             note(f"Requests under way have {timeout:g} s; another Ctrl-C cuts them off.")
