@@ -85,13 +85,17 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path):
         first.terminate()
         assert first.wait(PATIENCE) == 0
 
-        user.run(client)
+        servers.run(client)
         servers.start(service.replace("8899", "0"), tmp_path / "upstream.env")
-        assert "shop" in user.run(check)
+        in_force = servers.run(check)
+        assert '"shop"' in in_force
+        assert 'app_id = "local-app"' in in_force
         process = servers.start(
             gateway.replace("--config", f"{free} --config"), tmp_path / "shop.env"
         )
-        assert "OK     FAIL" in user.run(shop)
+        report = user.run(shop)
+        assert "connection pool with 4 connections" in report  # or four would not be there at once
+        assert "Total requests served: 4" in report
         change = change.replace("\"$(pgrep -f 'avatarpool gateway --config')\"", str(process.pid))
         user.run(change)
         end = time.monotonic() + PATIENCE
