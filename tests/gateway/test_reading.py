@@ -248,9 +248,7 @@ def test_files_are_from_where_the_settings_are(read, certificate, tmp_path):
     ("key", "why"),
     [
         ("other.pem", "they are no pair"),
-        ("none.pem", "no such file or directory"),
         ("ca.pem", "it is no PEM, or its key has a password"),
-        ("a\\u0000b", "its path has a null character"),
     ],
 )
 def test_a_certificate_that_cannot_be_used_is_told_before_it_is(problems, certificate, key, why):
@@ -258,6 +256,21 @@ def test_a_certificate_that_cannot_be_used_is_told_before_it_is(problems, certif
     assert problem.startswith("listen.tls_certificate ")
     assert "chain.pem" in problem
     assert problem.endswith(f"cannot be used with listen.tls_key: {why}")
+
+
+@pytest.mark.parametrize("missing", ["tls_certificate", "tls_key"])
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("none.pem", "no such file or directory"), ("a\\u0000b", "its path has a null character")],
+)
+def test_a_file_that_cannot_be_read_is_told_from_the_other(
+    problems, certificate, missing, file, why
+):
+    files = {"tls_certificate": "chain.pem", "tls_key": "key.pem", missing: file}
+    lines = "\n".join(f'{key} = "{value}"' for key, value in files.items())
+    (problem,) = problems(f"{UPSTREAM}[listen]\n{lines}")
+    assert problem.startswith(f"listen.{missing} ")
+    assert problem.endswith(f"cannot be used: {why}")
 
 
 def test_a_key_with_a_password_is_not_asked_for_on_the_terminal(problems, certificate, tmp_path):

@@ -255,12 +255,7 @@ def _unusable(settings: GatewaySettings) -> Iterator[Contradiction]:
     """Try what files and URLs are for, as far as that needs no network."""
     listen, ca_file, redis = settings.listen, settings.upstream.ca_file, settings.budget.redis
     if listen.tls_certificate is not None and listen.tls_key is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:  # with a password for the key, so that OpenSSL asks nobody
-            context.load_cert_chain(listen.tls_certificate, listen.tls_key, lambda: b"")
-        except (OSError, ValueError) as error:
-            text = f'"{listen.tls_certificate}" cannot be used with listen.tls_key: {_why(error)}'
-            yield Contradiction("listen.tls_certificate", text)
+        yield from _unusable_pair(listen.tls_certificate, listen.tls_key)
     if ca_file is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
@@ -277,6 +272,21 @@ def _unusable(settings: GatewaySettings) -> Iterator[Contradiction]:
             open_store(redis.get_secret_value(), settings.budget.name, settings.budget.lease_ttl)
         except ConfigurationError as error:
             yield Contradiction("budget.redis", f"cannot be used: {'; '.join(error.problems)}")
+
+
+def _unusable_pair(certificate: Path, key: Path) -> Iterator[Contradiction]:
+    for name, file in (("tls_certificate", certificate), ("tls_key", key)):
+        try:  # OpenSSL does not say which of the two it cannot read
+            file.open("rb").close()
+        except (OSError, ValueError) as error:
+            yield Contradiction(f"listen.{name}", f'"{file}" cannot be used: {_why(error)}')
+            return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:  # with a password for the key, so that OpenSSL asks nobody
+        context.load_cert_chain(certificate, key, lambda: b"")
+    except OSError as error:
+        text = f'"{certificate}" cannot be used with listen.tls_key: {_why(error)}'
+        yield Contradiction("listen.tls_certificate", text)
 
 
 def _why(error: OSError | ValueError) -> str:
