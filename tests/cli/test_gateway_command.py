@@ -6,9 +6,11 @@ import shlex
 import signal
 import socket
 import subprocess
+import urllib.request
 from uuid import uuid4
 
 import pytest
+from redis_server import redis_server
 
 from avatarpool import AvatarSession, SessionConfig
 from avatarpool.gateway.keys import key_hash, matches
@@ -23,6 +25,7 @@ NAMES = [
 ANY_PORTS = ("--port", "0", "--ingress-port", "0")
 READY = "Clients use these lines. Ctrl-C stops the gateway.\n"
 WEB_KEY, BATCH_KEY = "key-of-web-that-stays-hidden", "key-of-batch-that-stays-hidden"
+ADMIN_KEY = "key-of-admin-that-stays-hidden"
 
 
 class Running:
@@ -324,6 +327,28 @@ def test_where_there_is_nothing_to_read_again_a_hangup_ends_it(start):
     gateway = start()
     gateway.process.send_signal(signal.SIGHUP)
     assert gateway.process.wait(timeout=50) == -signal.SIGHUP
+
+
+# --- what the journal has -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "drain"])
+def test_what_its_administrator_does_is_in_the_journal(start, write, verb):
+    gateway = start("--config", write("[admin]", f'key_hash = "{key_hash(ADMIN_KEY)}"'))
+    url = f"{gateway.remarks['Page']}v1/admin/{verb}"
+    request = urllib.request.Request(url, method="POST", headers={"X-Api-Key": ADMIN_KEY})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - an own one's
+        assert response.status == 204
+    said = gateway.end()
+    assert re.search(rf"^gateway {verb}e?d by its administrator$", said, re.MULTILINE)
+    assert ADMIN_KEY not in said
+
+
+def test_that_redis_gives_no_leases_yet_is_in_the_journal(command, write):
+    with redis_server() as redis:
+        options = ("--config", write("[budget]", f'redis = "{redis.url}"'), *ANY_PORTS)
+        gateway = Running(command.start("gateway", *options))
+        assert "redis knows no leases yet" in "".join(gateway.said)
 
 
 # --- ending -------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ class RedisBudget:
             self.holder,
         )
         if self._leases.is_closed:
-            log.info(
+            log.warning(
                 "budget %r: redis knows no leases yet, and gives none until those that there "
                 "may be have run out; 'avatarpool fleet --init' skips that",
                 self.name,
