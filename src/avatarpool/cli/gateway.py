@@ -18,7 +18,7 @@ from avatarpool.cli.exit_codes import INTERRUPTED, MISUSED
 from avatarpool.cli.loop import run_in_loop
 from avatarpool.cli.service import why_not_listening
 from avatarpool.cli.signals import Interruptible
-from avatarpool.cli.streams import note
+from avatarpool.cli.streams import drop_output, note
 from avatarpool.cli.supervisor import tell_supervisor
 from avatarpool.exceptions import AvatarPoolError, ConfigurationError
 from avatarpool.gateway.changes import changed, taken_over
@@ -111,6 +111,7 @@ async def serve(
             _show(gateway, settings, demo, avatar_id)
         except OSError as error:
             note(f"The lines for clients cannot be written: {error.strerror or error}.")
+            drop_output()
             return 1
         keep_out_of_collections()
         with reload.at_hangup():
