@@ -81,7 +81,8 @@ class Copy:
 
     def _give(self, given: Any) -> None:
         if self.stdin is not None and not self.stdin.closed:
-            with self.stdin:
+            # What reads no more has had enough.
+            with contextlib.suppress(BrokenPipeError), self.stdin:
                 if given:
                     self.stdin.write(given)
 
