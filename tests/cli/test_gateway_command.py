@@ -245,6 +245,13 @@ def test_an_output_that_takes_no_lines_is_one_sentence_and_exit_1(command):
     )
 
 
+def test_settings_that_cannot_be_written_are_one_sentence_and_exit_1(command):
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        process = command.start("gateway", "--check", stdout=full)
+        _, stderr = process.communicate(timeout=50)
+    assert (process.returncode, stderr) == (1, "avatarpool: [Errno 28] No space left on device\n")
+
+
 # --- reading again ------------------------------------------------------------------------
 
 

@@ -69,7 +69,7 @@ def run(options: GatewayOptions, *, is_check: bool) -> int:
     for warning in warnings(settings):
         note(f"Warning: {warning}")
     if is_check:
-        print(in_force(settings))  # noqa: T201
+        print(in_force(settings), flush=True)  # noqa: T201
         return 0
     again = read if options.config is not None else None
     return run_in_loop(serve(settings, local_upstream=local_upstream, read_again=again))
