@@ -18,7 +18,7 @@ from avatarpool.fleet.valkey import Store
 
 HOSTS = (1, 10, 50, 200)
 EACH = 10
-SECONDS = 20.0
+SECONDS = 8.0
 
 CASE = Case(
     "CPU of the Redis that so many hosts share, 10 sessions each, in % of a core",
