@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 
@@ -51,6 +52,15 @@ def original() -> Iterator[Original]:
     process = Original()
     yield process
     process.close()
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """As few files as a process may open, for as long as a test lasts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(autouse=True)

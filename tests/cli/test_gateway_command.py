@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -126,6 +127,21 @@ def test_with_nothing_configured_it_runs_and_says_so(command, start, number):
         "Gateway stopped.",
     ]
     assert gateway.process.returncode == 0
+
+
+FEW_FILES = """
+import resource, runpy
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+runpy.run_module("avatarpool", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_it_has_as_many_files_as_it_may(command):
+    gateway = Running(command.start("gateway", *ANY_PORTS, program=("-c", FEW_FILES)))
+    soft, hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == (65536 if hard == resource.RLIM_INFINITY else min(hard, 65536))
+    gateway.end()
 
 
 def test_its_lines_are_a_file_of_variables(command, start, tmp_path):

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from proxying import Authority
 
 from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
@@ -28,7 +31,9 @@ async def here() -> bytes:
 
 
 @asynccontextmanager
-async def listening(answer: Answer = here, **limits: float) -> AsyncIterator[tuple[int, Crowd]]:
+async def listening(
+    answer: Answer = here, *, tls: ssl.SSLContext | None = None, **limits: float
+) -> AsyncIterator[tuple[int, Crowd]]:
     """A server that answers everything alike; its port and its connections."""
 
     async def answered(_request: web.Request) -> web.Response:
@@ -36,7 +41,7 @@ async def listening(answer: Answer = here, **limits: float) -> AsyncIterator[tup
 
     app = web.Application()
     app.router.add_get("/", answered)
-    listener = Listener(app, ServiceLimits(**limits))  # type: ignore[arg-type]
+    listener = Listener(app, ServiceLimits(**limits), tls=tls)  # type: ignore[arg-type]
     _, port = await listener.start("127.0.0.1", 0)
     try:
         yield port, listener._crowd
@@ -44,7 +49,7 @@ async def listening(answer: Answer = here, **limits: float) -> AsyncIterator[tup
         await listener.close()
 
 
-Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Connect = Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 @pytest.fixture
@@ -52,8 +57,10 @@ async def connect() -> AsyncIterator[Connect]:
     """Connects to a port; hangs up in the end."""
     writers = []
 
-    async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def connected(
+        port: int, **options: object
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)  # type: ignore[arg-type]
         writers.append(writer)
         return reader, writer
 
@@ -148,23 +155,67 @@ async def test_who_reads_no_answer_is_cut(size: int, hangs_up: bool):
 
 
 @pytest.fixture
-def few_files() -> Iterator[int]:
-    """As few files as a process may open, for as long as a test lasts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    yield 256
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def secret_of(authority: Authority) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+async def test_a_handshake_of_tls_gives_way_to_newer_ones(authority: Authority, connect: Connect):
+    async with listening(tls=secret_of(authority), max_sockets=3) as (port, crowd):
+        silent = [await connect(port) for _ in range(7)]
+        for reader, _ in silent[:4]:
+            assert await is_cut(reader)
+        await ask(*await connect(port, ssl=authority.trusting()))
+        assert len(crowd) == 1  # of which silent ones took no place
+
+
+async def test_a_handshake_of_tls_has_its_time(authority: Authority, connect: Connect):
+    async with listening(tls=secret_of(authority), handshake_timeout=0.1) as (port, _):
+        reader, writer = await connect(port)
+        assert await is_cut(reader)
+        reader, writer = await connect(port)
+        writer.write(ASK)  # and no TLS
+        assert b"HTTP/1.1 200" not in await reader.read()
+        await ask(*await connect(port, ssl=authority.trusting()))
+
+
+async def test_without_a_file_left_it_accepts_again_once_there_is_one(caplog):
+    caplog.set_level(logging.WARNING, "avatarpool.service")
+    loop = asyncio.get_running_loop()
+    async with listening() as (port, _):
+        with socket.socket() as link:
+            link.setblocking(False)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with socket.socket() as free:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free.fileno(), hard))
+            try:
+                await loop.sock_connect(link, ("127.0.0.1", port))
+                async with asyncio.timeout(PATIENCE):
+                    while not caplog.messages:
+                        await asyncio.sleep(0.002)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await loop.sock_sendall(link, ASK)
+            async with asyncio.timeout(PATIENCE):
+                assert (await loop.sock_recv(link, 4096)).startswith(b"HTTP/1.1 200 ")
+    assert all("no connection is accepted for 1 s" in each for each in caplog.messages)
+    assert len(caplog.messages) < 10  # and not one for each turn of the event loop
 
 
 def test_there_are_fewer_connections_than_the_process_may_have_files(few_files: int):
     crowd = Crowd(4096)
-    assert crowd._max_connections + crowd.backlog <= few_files - 64
+    assert crowd._max_connections <= few_files - 64
 
 
 async def test_without_a_file_left_it_says_that_it_cannot_listen(monkeypatch):
     listener = Listener(web.Application(), ServiceLimits())
 
-    def no_socket(*_: object) -> socket.socket:
+    def no_socket(*_: object, **__: object) -> socket.socket:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(socket, "socket", no_socket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from served_gateway import until
 from avatarpool import AvatarConnectionPool
 from avatarpool.endpoint import refusals
 from avatarpool.exceptions import AvatarSDKError
+from avatarpool.gateway import relay
 from avatarpool.gateway.settings import Pools
 from avatarpool.protocol.messages import AnimationFrame, Interrupt, ServerError
 from avatarpool.service import SessionFault, Step, TokenFault
@@ -158,6 +160,28 @@ async def test_more_audio_than_a_client_may_send_is_refused_while_it_comes(shell
         assert await is_served(client)
     await until(lambda: nothing_is_under_way(shell))
     assert only_client(shell).refused == {"audioTooLong": 1}
+
+
+async def test_who_dribbles_audio_gives_its_session_up(shell_of, monkeypatch):
+    monkeypatch.setattr(relay, "LATE_SECONDS", 0.2)
+    shell = await shell_of(sessions=1, allowed={"max_audio_seconds": 0.3})
+    async with in_session(shell) as slow, in_session(shell) as other:
+
+        async def dribble():
+            while True:  # a sample each time is an hour for a third of a second
+                await slow.audio("r-1", bytes(2))
+                await asyncio.sleep(0.02)
+
+        dribbling = asyncio.create_task(dribble())
+        error = await slow.error()
+        assert (error.req_id, error.code) == ("r-1", refusals.INVALID_ARGUMENT)
+        assert error.message == "the end of the audio did not come within 0.5 s"
+        assert await is_served(other)
+        dribbling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await dribbling
+    await until(lambda: nothing_is_under_way(shell))
+    assert only_client(shell).refused == {"audioStopped": 1}
 
 
 # --- waiting ------------------------------------------------------------------------------

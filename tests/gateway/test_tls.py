@@ -6,6 +6,7 @@ import pytest
 from echo import EchoDriver
 from gateway_service import GatewayService
 from proxying import Authority
+from raw_upgrades import dialed
 
 from avatarpool import AvatarConnectionPool, AvatarSession
 from avatarpool.exceptions import ConfigurationError, SessionTokenError
@@ -62,3 +63,30 @@ async def test_a_certificate_that_is_renewed_is_read_again(tmp_path, authority):
         with pytest.raises(ConfigurationError, match="cannot be used"):
             service.gateway.reload(service.settings())
         await AvatarSession(config).init()  # the one before stays
+
+
+async def test_silent_strangers_keep_nobody_from_a_handshake(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        ingress = service.gateway.ingress
+        ingress._accepting._handshakes._max_connections = 3
+        silent = [await dialed(service.ingress_url) for _ in range(5)]
+        try:
+            for each in silent[:2]:
+                await each.until(lambda: False)
+                assert each.is_gone
+            assert not ingress._crowd
+            config = service.config_factory(ssl_context=authority.trusting())
+            await AvatarSession(config).init()
+        finally:
+            for each in silent:
+                each.hang_up()
+
+
+async def test_both_ports_have_files_for_their_clients_and_leave_some(few_files):
+    async with GatewayService(driver=EchoDriver) as service:
+        gateway = service.gateway
+        accepting = gateway.ingress._accepting, gateway._listener._accepting
+        crowds = [gateway.ingress._crowd, gateway._listener._crowd]
+        crowds += [each._handshakes for each in accepting]
+        assert sum(each._max_connections for each in crowds) <= few_files - 64

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from avatarpool.service import LocalAvatarService
 Reader = Callable[[], GatewaySettings]
 
 _DEMO = "demo"
+
+_FILES = 65536  # as the systemd unit has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ async def serve(
     Raises:
         AvatarPoolError: The gateway cannot start.
     """
+    open_more_files()
     demo = _Demo()
     avatar_id = os.environ.get("AVATAR_SESSION_AVATAR_ID", "").strip()
     is_serving = False
@@ -128,6 +131,23 @@ async def serve(
         return INTERRUPTED
     note("Gateway stopped.")
     return 0
+
+
+def open_more_files() -> None:
+    """Have as many files as this process may give itself: each client needs one.
+
+    The usual limit, 1024, is for programs that cannot do with more: those that call ``select()``.
+    """
+    try:
+        import resource  # noqa: PLC0415
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    with suppress(OSError, ValueError):  # as of a system whose own limit is another
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def keep_out_of_collections() -> None:

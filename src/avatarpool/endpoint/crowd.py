@@ -8,7 +8,6 @@ from typing import Protocol
 
 log = logging.getLogger("avatarpool.service")
 
-_BACKLOG = 100  # connections that are accepted at once, before any is looked at
 _SPARE_FILES = 64  # that the process needs for all else, at the least
 
 
@@ -29,12 +28,12 @@ class Crowd:
 
     Args:
         max_connections: Of them; less where the process may open fewer files.
+        share: Of those files, where there are other crowds in the process.
     """
 
-    def __init__(self, max_connections: int) -> None:
-        files = _open_files()
-        self.backlog = max(1, min(_BACKLOG, files // 8))
-        spared = min(files * 3 // 4, files - self.backlog - _SPARE_FILES)
+    def __init__(self, max_connections: int, share: float = 1.0) -> None:
+        files = int(_open_files() * share)
+        spared = min(files * 3 // 4, files - int(_SPARE_FILES * share))
         self._max_connections = max(1, min(max_connections, spared))
         self._idle: dict[Member, None] = {}  # in the order in which they began to wait
         self._busy: set[Member] = set()

@@ -42,8 +42,8 @@ class ServiceLimits:
         max_total_buffered_bytes: What all sessions together hold of messages and audio
             that are not dealt with; beyond it the one that holds the most is ended
             (close code 1013).
-        max_sockets: Connections of all kinds at once, whoever's they are, a session's or
-            not; fewer where the process may not open as many files.
+        max_sockets: Connections of all kinds to one port at once, whoever's they are, a
+            session's or not; fewer where the process may not open as many files.
         max_request_bytes: Audio of one request, as it came.
         max_request_seconds: Audio of one request, as it plays.
         max_open_requests: Unfinished requests of one session.

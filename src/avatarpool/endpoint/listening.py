@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from aiohttp import http_exceptions, web
 
+from avatarpool.endpoint.accepting import HANDSHAKES_SHARE, Accepting
 from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
 
@@ -179,6 +180,7 @@ class GuardedRunner(web.AppRunner):
             aiohttp's alone.
         logger: Where aiohttp tells of what fails.
         auto_decompress: Whether bodies may be compressed.
+        share: Of the process's files, as of a `Crowd`.
         options: An `AppRunner`'s.
     """
 
@@ -190,9 +192,10 @@ class GuardedRunner(web.AppRunner):
         upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
         logger: logging.Logger = log,
         auto_decompress: bool = False,
+        share: float = 1.0,
         **options: Any,
     ) -> None:
-        self.crowd = Crowd(limits.max_sockets)
+        self.crowd = Crowd(limits.max_sockets, share)
         self._connection = partial(
             Connection,
             crowd=self.crowd,
@@ -235,6 +238,7 @@ class Listener:
         upgraded: As of a `GuardedRunner`.
         tls: Encrypts its connections; None: they are in the clear.
         handler_cancellation: Whether who leaves cancels what answers him.
+        share: Of the process's files, where there are other listeners.
     """
 
     def __init__(
@@ -245,17 +249,21 @@ class Listener:
         upgraded: Callable[[Connection, Parser], HeldParser] | None = None,
         tls: ssl.SSLContext | None = None,
         handler_cancellation: bool = False,
+        share: float = 1.0,
     ) -> None:
-        self._server: asyncio.Server | None = None
         self._tls = tls
+        self._handshake_timeout = limits.handshake_timeout
         self._runner = GuardedRunner(
             application,
             limits,
             upgraded=upgraded,
             shutdown_timeout=limits.close_timeout,
             handler_cancellation=handler_cancellation,
+            share=share * (1 - HANDSHAKES_SHARE),
         )
         self._crowd = self._runner.crowd
+        handshakes = Crowd(limits.max_sockets, share * HANDSHAKES_SHARE)
+        self._accepting = Accepting(self._connect, handshakes)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; return the address itself, as a name may stand for several.
@@ -264,25 +272,26 @@ class Listener:
             OSError: It cannot be listened on.
         """
         await self._runner.setup()
+        return await self._accepting.start(host, port)
+
+    async def _connect(self, accepted: socket.socket) -> None:
         assert self._runner.server is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server, host, port, backlog=self._crowd.backlog, ssl=self._tls
+        await asyncio.get_running_loop().connect_accepted_socket(
+            self._runner.server,
+            accepted,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake_timeout if self._tls else None,
         )
-        if not self._server.sockets:  # asyncio passes over those that it cannot make
-            why = f"no socket can be opened for {host} port {port}: are too many files open?"
-            raise OSError(errno.EMFILE, why)
-        address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
-        return address
 
     def stop(self) -> None:
         """Listen no more."""
-        if self._server is not None:
-            self._server.close()
+        self._accepting.stop()
 
     async def close(self) -> None:
         """Stop, and end all connections within the limits' ``close_timeout``."""
         self.stop()
         await self._runner.cleanup()
+        await self._accepting.close()
 
 
 def _places(crowd: Crowd) -> Any:

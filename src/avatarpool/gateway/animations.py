@@ -22,6 +22,7 @@ from avatarpool.gateway.failures import Failure
 from avatarpool.gateway.outbox import Outbox
 from avatarpool.gateway.problems import Refused
 from avatarpool.gateway.records import BrokenFrame, Writing
+from avatarpool.gateway.relay import LATE_SECONDS
 from avatarpool.gateway.uploads import Held, Upload
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.request_ids import generate_log_id
@@ -30,7 +31,6 @@ from avatarpool.transport import buffers
 ROUTE = "/v1/animations"
 
 _CONVERTERS = 2  # files that are decoded at once
-_AHEAD = 60.0  # seconds that a body may take beyond those of its audio
 _MAX_AVATAR_ID = 256
 
 _HEADERS = {
@@ -150,7 +150,7 @@ class Animations:
             client.limits.max_audio_seconds,
         )
         held = 0
-        deadline = self._loop.time() + client.limits.max_audio_seconds + _AHEAD
+        deadline = self._loop.time() + client.limits.max_audio_seconds + LATE_SECONDS
         try:
             while data := await self._piece(request, deadline):
                 audio = upload.feed(data)

@@ -101,6 +101,12 @@ def audio_stopped(seconds: float) -> Failure:
     return Failure("audioStopped", why, refusals.INVALID_ARGUMENT, 408)
 
 
+def audio_late(seconds: float) -> Failure:
+    """A client sends a request's audio much more slowly than it plays."""
+    why = f"the end of the audio did not come within {seconds:g} s"
+    return Failure("audioStopped", why, refusals.INVALID_ARGUMENT, 408)
+
+
 def avatar_not_allowed(avatar_id: str) -> Failure:
     """The avatar is not one of the client's."""
     why = refusals.avatar_unknown(avatar_id).message

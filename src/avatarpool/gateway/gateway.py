@@ -45,6 +45,8 @@ from avatarpool.protocol.messages import PlaybackState
 
 log = logging.getLogger("avatarpool.gateway")
 
+_SHARE = 0.5  # of the process's files for the clients of each port
+
 
 class Gateway:
     """Serves official SDKs, host-mode clients and plain HTTP from one group of sessions.
@@ -138,7 +140,7 @@ class Gateway:
             max_token_lifetime=settings.tokens.lifetime,
             wall_clock=self._wall_clock,
         )
-        self.ingress = Ingress(self._admission, self.exchange, limits)
+        self.ingress = Ingress(self._admission, self.exchange, limits, share=_SHARE)
         self._know_the_world()
         self._listener = Listener(
             self._application(limits),
@@ -146,6 +148,7 @@ class Gateway:
             upgraded=self.host.reading,
             tls=tls,
             handler_cancellation=True,
+            share=_SHARE,
         )
         try:
             await self.group.initialize(wait=False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import secrets
+import socket
 import ssl
 from collections import Counter
 
 import aiofastnet
 
 from avatarpool.endpoint import http, refusals
+from avatarpool.endpoint.accepting import HANDSHAKES_SHARE, Accepting
 from avatarpool.endpoint.admission import Admission, Credentials
 from avatarpool.endpoint.conversation import Conversation
 from avatarpool.endpoint.crowd import Crowd
@@ -43,6 +44,7 @@ class Ingress:
         admission: Decides who is.
         exchange: Serves their requests.
         limits: What is allowed to each.
+        share: Of the process's files, where there are other listeners.
 
     Attributes:
         roster: The conversations.
@@ -53,7 +55,12 @@ class Ingress:
     """
 
     def __init__(
-        self, admission: Admission[Client], exchange: Exchange, limits: ServiceLimits
+        self,
+        admission: Admission[Client],
+        exchange: Exchange,
+        limits: ServiceLimits,
+        *,
+        share: float = 1.0,
     ) -> None:
         self.roster = Roster()
         self.limits = limits
@@ -63,9 +70,11 @@ class Ingress:
         self._admission = admission
         self._exchange = exchange
         self._downstreams: set[Downstream] = set()
-        self._crowd = Crowd(limits.max_sockets)
+        self._crowd = Crowd(limits.max_sockets, share * (1 - HANDSHAKES_SHARE))
+        handshakes = Crowd(limits.max_sockets, share * HANDSHAKES_SHARE)
+        self._accepting = Accepting(self._connect, handshakes)
+        self._tls: ssl.SSLContext | None = None
         self._turns = Turns()
-        self._server: asyncio.Server | None = None
         self._nobody = asyncio.Event()  # while there is no connection
         self._nobody.set()
 
@@ -78,28 +87,25 @@ class Ingress:
         Raises:
             OSError: It cannot be listened on.
         """
-        self._server = await aiofastnet.create_server(
+        self._tls = tls
+        return await self._accepting.start(host, port)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        await aiofastnet.connect_accepted_socket(
             asyncio.get_running_loop(),
             self._opening,
-            host=host,
-            port=port,
-            ssl=tls,
-            backlog=self._crowd.backlog,
+            accepted,
+            ssl=self._tls,
+            ssl_handshake_timeout=self.limits.handshake_timeout if self._tls else None,
         )
-        if not self._server.sockets:
-            why = f"no socket can be opened for {host} port {port}: are too many files open?"
-            raise OSError(errno.EMFILE, why)
-        address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
-        return address
 
     def stop(self) -> None:
         """Listen no more."""
-        if self._server is not None:
-            self._server.close()
+        self._accepting.stop()
 
     async def close(self) -> None:
         """End every session; returns once they have ended, or had their time."""
-        self.stop()
+        await self._accepting.close()
         for downstream in list(self._downstreams):
             downstream.end(refusals.SERVICE_CLOSED)
         try:

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import Protocol
 
 from avatarpool.endpoint import refusals
@@ -27,6 +28,9 @@ MAX_WAITING_BYTES = 1024 * 1024
 
 # What is kept of a request that may be sent again.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
+
+LATE_SECONDS = 60.0
+"""Seconds that audio may take to come beyond those that it may last."""
 
 _FRAME_SECONDS = 0.04
 
@@ -133,6 +137,7 @@ class Relay:
         self._stirred = asyncio.Event()  # more audio, or the request's end
         self._outcome: asyncio.Future[Exception | None]  # of the present attempt
         self._session: LentSession | None = None
+        self._audio_due = inf  # by when the last audio must be there, from the first session on
         self._alarm: asyncio.TimerHandle | None = None  # once all audio is sent
         self._is_paused = False
         self._is_interrupted = False
@@ -265,6 +270,8 @@ class Relay:
         async with self._lend(max(0.0, deadline - self._loop.time())) as conn:
             conn.deliver_to(self)
             self._session = conn.session
+            late = self._limits.max_audio_seconds + LATE_SECONDS
+            self._audio_due = min(self._audio_due, self._loop.time() + late)
             try:
                 if self._is_paused:
                     self._session.pause_reading()
@@ -304,13 +311,16 @@ class Relay:
                 await self._more()
 
     async def _more(self) -> None:
-        """Wait for more audio: a client that stops in a request's middle keeps a session."""
-        seconds = self._limits.request_timeout
+        """Wait for more audio: a client that stops, or dribbles, keeps a session from others."""
+        seconds, now = self._limits.request_timeout, self._loop.time()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(min(now + seconds, self._audio_due)):
                 await self._stirred.wait()
         except TimeoutError:
-            self.give_up(failures.audio_stopped(seconds))
+            late = self._limits.max_audio_seconds + LATE_SECONDS
+            is_late = self._audio_due < now + seconds
+            self.give_up(failures.audio_late(late) if is_late else failures.audio_stopped(seconds))
+            await asyncio.sleep(0)  # where that cancels it
 
     def _taken(self, size: int) -> None:
         was_full = self.is_full

@@ -265,7 +265,9 @@ class ClientLimits(_Section):
         "up to 1000 ids of 1 to 256 printable characters; none listed: all",
         max_length=MOST_LISTED,
     )
-    max_audio_seconds: Seconds = seconds(300.0, "of audio in one request", DAY)
+    max_audio_seconds: Seconds = seconds(
+        300.0, "of audio in one request, which may take a minute longer to come", DAY
+    )
 
 
 class ClientSettings(_Section):
