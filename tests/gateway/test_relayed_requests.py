@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from contextlib import asynccontextmanager
 
 import pytest
-from raw_client import connected, in_session
+from raw_client import PATIENCE, connected, in_session
 from served_gateway import until
 
 from avatarpool import AvatarConnectionPool
@@ -173,13 +172,15 @@ async def test_who_dribbles_audio_gives_its_session_up(shell_of, monkeypatch):
                 await asyncio.sleep(0.02)
 
         dribbling = asyncio.create_task(dribble())
-        error = await slow.error()
-        assert (error.req_id, error.code) == ("r-1", refusals.INVALID_ARGUMENT)
-        assert error.message == "the end of the audio did not come within 0.5 s"
-        assert await is_served(other)
-        dribbling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await dribbling
+        try:
+            async with asyncio.timeout(PATIENCE):
+                error = await slow.error()
+            assert (error.req_id, error.code) == ("r-1", refusals.INVALID_ARGUMENT)
+            assert error.message == "the end of the audio did not come within 0.5 s"
+            assert await is_served(other)
+        finally:
+            dribbling.cancel()
+            await asyncio.wait([dribbling])
     await until(lambda: nothing_is_under_way(shell))
     assert only_client(shell).refused == {"audioStopped": 1}
 
