@@ -13,6 +13,7 @@ import pytest
 from served_gateway import (
     ADMIN,
     ONE,
+    PATIENCE,
     TWO,
     client,
     has,
@@ -25,6 +26,7 @@ from served_gateway import (
 
 from avatarpool.audio import OpusEncoder
 from avatarpool.blendshapes import ARKIT, LOCAL, ROTATIONS, arkit, visemes, vrm
+from avatarpool.gateway import gateway as gateway_module
 from avatarpool.gateway import uploads
 from avatarpool.gateway.settings import Budget
 from avatarpool.protocol.codec import decode
@@ -457,3 +459,25 @@ async def test_what_the_coefficients_mean_may_be_told(http, upstream, tmp_path):
     ):
         told = await lines(response)
     assert set(told[0]["weights"]) == {*ARKIT, *ROTATIONS}
+
+
+async def test_bodies_that_never_come_leave_connections_to_other_clients(
+    http, upstream, monkeypatch
+):
+    monkeypatch.setattr(gateway_module, "places", lambda *_: 8)
+    head = "POST /v1/animations?avatar=a HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += f"X-Api-Key: {ONE}\r\nContent-Length: 9\r\n\r\n"
+    async with served(upstream) as running:
+        links = [await asyncio.open_connection(*running.address) for _ in range(8)]
+        for _, writer in links:
+            writer.write(head.encode())
+        heard = [asyncio.create_task(reader.readline()) for reader, _ in links]
+        told, _ = await asyncio.wait(heard, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().split()[1] for task in told] == [b"503"]
+        async with ask(http, running, SECOND, key=TWO, avatar="b") as response:
+            assert (await lines(response))[-1]["type"] == "end"
+        for _, writer in links:
+            writer.close()
+        await asyncio.wait(heard)
+        one = running.gateway.clients.by_app_id("one")
+        await until(lambda: not one._admitted)

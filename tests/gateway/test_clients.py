@@ -230,6 +230,15 @@ def test_settings_of_any_kind_will_do():
     assert client.standing.priority == 3
 
 
+def test_one_client_leaves_connections_to_the_others():
+    for places in (4096, 40):
+        one, _ = Clients([settings("one"), settings("other")], places)
+        admitted = 0
+        while one.admit():
+            admitted += 1
+        assert places * 3 // 4 < admitted < places
+
+
 def test_a_key_is_hashed_once_however_many_clients_there_are(monkeypatch):
     hashed = []
 

@@ -32,9 +32,7 @@ class Crowd:
     """
 
     def __init__(self, max_connections: int, share: float = 1.0) -> None:
-        files = int(_open_files() * share)
-        spared = min(files * 3 // 4, files - int(_SPARE_FILES * share))
-        self._max_connections = max(1, min(max_connections, spared))
+        self._max_connections = places(max_connections, share)
         self._idle: dict[Member, None] = {}  # in the order in which they began to wait
         self._busy: set[Member] = set()
         self._cut = 0  # since there was room
@@ -87,6 +85,13 @@ class Crowd:
                 len(self),
             )
         self._cut += 1
+
+
+def places(max_connections: int, share: float = 1.0) -> int:
+    """Return how many connections a crowd has room for; the arguments are its own."""
+    files = int(_open_files() * share)
+    spared = min(files * 3 // 4, files - int(_SPARE_FILES * share))
+    return max(1, min(max_connections, spared))
 
 
 def _open_files() -> int:

@@ -12,6 +12,7 @@ from typing import Self
 from aiohttp import http_exceptions, web
 
 from avatarpool.blendshapes import Basis
+from avatarpool.endpoint import refusals
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.fleet import PoolKey
 from avatarpool.gateway import failures, problems, records
@@ -127,6 +128,16 @@ class Animations:
         refusal = self._exchange.refusal(client, asked.avatar_id)
         if refusal is not None:
             raise Refused(client.refuse(refusal))
+        if not client.admit():
+            raise problems.refused("busy", 503, refusals.TOO_MANY_HANDSHAKES.message, 1.0)
+        try:
+            return await self._serve(request, client, asked)
+        finally:
+            client.leave()
+
+    async def _serve(
+        self, request: web.Request, client: Client, asked: Asked
+    ) -> web.StreamResponse:
         outbox = Outbox()
         hearing = asyncio.create_task(self._hear(request, client, asked, outbox))
         try:

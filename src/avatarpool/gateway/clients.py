@@ -13,11 +13,12 @@ from avatarpool.gateway.failures import Failure
 from avatarpool.gateway.keys import key_hash
 from avatarpool.gateway.turns import Standing
 
-MAX_CONNECTIONS = 10_000
-"""Connections that one client may have: those that ask for nothing cost little."""
+PLACES = 4096
+"""Connections that a port may have, where nothing says otherwise."""
 
-MAX_HANDSHAKES = 256
-"""Those that it may have on top, before or after their sessions."""
+# Of a port's places, one client's connections: some are left to the others, whatever it does.
+_CONNECTED = 0.75
+_ON_TOP = 0.125  # before or after their sessions
 
 
 class ClientLimits(Protocol):
@@ -107,6 +108,7 @@ class Client(Account):
         app_id: What its SDK has for an application.
         key_hash: Hash of its key, which itself is known to nobody here.
         limits: What it may do.
+        places: Connections that all clients together may have.
 
     Attributes:
         limits: What it may do.
@@ -118,13 +120,15 @@ class Client(Account):
         is_known: Whether it is still in the settings.
     """
 
-    def __init__(self, name: str, app_id: str, key_hash: str, limits: ClientLimits) -> None:
+    def __init__(
+        self, name: str, app_id: str, key_hash: str, limits: ClientLimits, places: int = PLACES
+    ) -> None:
         super().__init__(
             app_id,
             key_hash,
             balance=None,
-            max_connections=MAX_CONNECTIONS,
-            max_handshakes=MAX_HANDSHAKES,
+            max_connections=max(1, int(places * _CONNECTED)),
+            max_handshakes=max(1, int(places * _ON_TOP)),
         )
         self.name = name
         self.limits = limits
@@ -206,10 +210,12 @@ class Clients(Accounts[Client]):
 
     Args:
         settings: Who they are; their names and applications are their own.
+        places: Connections that all of them together may have.
     """
 
-    def __init__(self, settings: Iterable[ClientSettings] = ()) -> None:
+    def __init__(self, settings: Iterable[ClientSettings] = (), places: int = PLACES) -> None:
         super().__init__(())
+        self._places = places
         self.replace(settings)
 
     def __repr__(self) -> str:
@@ -233,7 +239,7 @@ class Clients(Accounts[Client]):
         for one in settings:
             client = known.pop(one.name, None)
             if client is None:
-                client = Client(one.name, one.app_id, one.key_hash, one.limits)
+                client = Client(one.name, one.app_id, one.key_hash, one.limits, self._places)
             else:
                 client.change(one)
             stay.append(client)

@@ -15,8 +15,10 @@ from typing import Self
 from aiohttp import web
 
 from avatarpool.blendshapes import Basis
+from avatarpool.endpoint.accepting import HANDSHAKES_SHARE
 from avatarpool.endpoint.admission import Admission
 from avatarpool.endpoint.console import Console
+from avatarpool.endpoint.crowd import places
 from avatarpool.endpoint.guessing import Guesses
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener, netloc
@@ -89,7 +91,8 @@ class Gateway:
         self._basis = basis_of(settings) or basis
         self.settings = settings
         self.group = group_of(settings, self._played)
-        self.clients = Clients(settings.clients)
+        most = _limits(settings).max_sockets
+        self.clients = Clients(settings.clients, places(most, _SHARE * (1 - HANDSHAKES_SHARE)))
         self._wall_clock = wall_clock
         self._listener: Listener | None = None
         self._tls: ssl.SSLContext | None = None
