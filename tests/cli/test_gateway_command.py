@@ -346,6 +346,29 @@ def test_a_supervisor_that_hears_nothing_keeps_nobody_from_serving(start, where)
     assert gateway.end().splitlines()[-1] == "Gateway stopped."
 
 
+HUNG_UP_AT_THE_START = """
+import os, runpy, signal
+from avatarpool.gateway.gateway import Gateway
+
+start = Gateway.start
+
+async def hung_up(gateway):
+    os.kill(os.getpid(), signal.SIGHUP)
+    await start(gateway)
+
+Gateway.start = hung_up
+runpy.run_module("avatarpool", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_hangup_at_the_start_is_taken_over_once_it_runs(command, write):
+    options = ("gateway", *ANY_PORTS, "--config", write(client("web", WEB_KEY)))
+    gateway = Running(command.start(*options, program=("-c", HUNG_UP_AT_THE_START)))
+    told = gateway.process.stderr.readline()
+    assert told == "Settings read again: nothing has changed.\n"
+    assert gateway.end().splitlines()[-1] == "Gateway stopped."
+
+
 def test_where_there_is_nothing_to_read_again_a_hangup_ends_it(start):
     gateway = start()
     gateway.process.send_signal(signal.SIGHUP)

@@ -58,6 +58,9 @@ class GatewayOptions:
 
 def run(options: GatewayOptions, *, is_check: bool) -> int:
     """Check the settings or serve with them, and return the command's exit code."""
+    if options.config is not None and not is_check and hasattr(signal, "SIGHUP"):
+        # It would end the process; what is changed until now is read anyway.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     local_upstream = not options.has_upstream
     read = partial(
         read_settings, options.config, listen=options.listen, local_upstream=local_upstream
@@ -103,6 +106,7 @@ async def serve(
             note(_nobody_else(is_local=local_upstream))
         gateway = Gateway(demo.invited(settings), basis=LOCAL if local_upstream else None)
         reload = _Reload(gateway, demo, settings, read_again)
+        stack.enter_context(reload.at_hangup())
         try:
             await stack.enter_async_context(gateway)
         except AvatarPoolError:
@@ -117,15 +121,15 @@ async def serve(
             drop_output()
             return 1
         keep_out_of_collections()
-        with reload.at_hangup():
-            is_serving = True
-            async with Interruptible():
-                note("Clients use these lines. Ctrl-C stops the gateway.")
-                tell_supervisor("READY=1")
-                await asyncio.get_running_loop().create_future()
-            timeout = settings.listen.shutdown_timeout
-            note(f"Requests under way have {timeout:g} s; another Ctrl-C cuts them off.")
-            await stack.aclose()
+        is_serving = True
+        async with Interruptible():
+            note("Clients use these lines. Ctrl-C stops the gateway.")
+            reload.begin()
+            tell_supervisor("READY=1")
+            await asyncio.get_running_loop().create_future()
+        timeout = settings.listen.shutdown_timeout
+        note(f"Requests under way have {timeout:g} s; another Ctrl-C cuts them off.")
+        await stack.aclose()
     if cut.was_interrupted and is_serving:
         note("Gateway cut off.")
         return INTERRUPTED
@@ -238,6 +242,14 @@ class _Reload:
         self._demo = demo
         self._settings = settings
         self._read_again = read_again
+        self._has_begun = False
+        self._is_due = False  # once it has
+
+    def begin(self) -> None:
+        """Take over what a signal at the start has asked for, and others from now on."""
+        self._has_begun = True
+        if self._is_due and self._read_again is not None:
+            self._read(self._read_again)
 
     @contextmanager
     def at_hangup(self) -> Iterator[None]:
@@ -253,6 +265,9 @@ class _Reload:
             signal.signal(signal.SIGHUP, previous)
 
     def _read(self, read_again: Reader) -> None:
+        if not self._has_begun:
+            self._is_due = True
+            return
         try:
             new = read_again()
             changes = changed(self._settings, new)
