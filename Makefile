@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One more than there are cores, since many wait for most of their time. PYTEST_ARGS come
+# More than twice as many as there are cores, since they wait for half of their time. PYTEST_ARGS come
 # later, so that `-n 0` makes it one process.
-WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, os.cpu_count() + 1))')
+WORKERS = $(shell $(BIN)/python -c 'import os; print(min(8, 2 * os.cpu_count() + 1))')
 # Some containers set it; then each of several hundred processes would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
