@@ -17,6 +17,9 @@ log = logging.getLogger("avatarpool.service")
 Connect = Callable[[socket.socket], Coroutine[object, object, object]]
 """Makes a connection of an accepted socket: its protocol's `connection_made` was called then."""
 
+ACCEPTING = "accepting connections"
+"""What a listener's task is called, for as long as it listens."""
+
 HANDSHAKES_SHARE = 0.2
 """Of a listener's files, those that handshakes under way may have."""
 
@@ -63,7 +66,9 @@ class Accepting:
             each.setblocking(False)
             each.listen(_BACKLOG)
             # A task that is cancelled before it has begun does not end what it was to do.
-            self._own(self._accept(each)).add_done_callback(partial(_close, each))
+            task = self._own(self._accept(each))
+            task.set_name(ACCEPTING)
+            task.add_done_callback(partial(_close, each))
         address: tuple[str, int] = found[0].getsockname()[:2]
         return address
 
