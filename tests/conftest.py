@@ -68,3 +68,17 @@ async def no_tasks_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task of its own behind."""
     async with no_task_left():
         yield
+
+
+# What takes longest, most of it waiting: begun last, it would keep the others' processes idle.
+_LONGEST = (
+    "tests/fleet/test_storm.py",
+    "tests/gateway/test_hostile_upgrades.py::test_ten_thousand",
+    "tests/examples/test_fleet_example.py",
+    "tests/gateway/browser/",
+    "tests/view/browser/",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
