@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from proxying import Authority
 
+from avatarpool.endpoint.accepting import Accepting
 from avatarpool.endpoint.crowd import Crowd
 from avatarpool.endpoint.limits import ServiceLimits
 from avatarpool.endpoint.listening import Listener
@@ -205,6 +206,30 @@ async def test_without_a_file_left_it_accepts_again_once_there_is_one(caplog):
                 assert (await loop.sock_recv(link, 4096)).startswith(b"HTTP/1.1 200 ")
     assert all("no connection is accepted for 1 s" in each for each in caplog.messages)
     assert len(caplog.messages) < 10  # and not one for each turn of the event loop
+
+
+async def test_who_comes_as_it_stops_is_cut_and_not_lost():
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+    async def never(_: socket.socket) -> None:
+        raise AssertionError
+
+    accepting = Accepting(never, Crowd(10))
+    address = await accepting.start("127.0.0.1", 0)
+    await asyncio.sleep(0)
+    with socket.create_connection(address, PATIENCE) as link:
+        await asyncio.sleep(0)  # the event loop has seen it, and goes on here first
+        await accepting.close()
+        assert await asyncio.to_thread(_is_over, link)
+    assert not errors
+
+
+def _is_over(link: socket.socket) -> bool:
+    try:
+        return link.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def test_there_are_fewer_connections_than_the_process_may_have_files(few_files: int):

@@ -17,9 +17,6 @@ log = logging.getLogger("avatarpool.service")
 Connect = Callable[[socket.socket], Coroutine[object, object, object]]
 """Makes a connection of an accepted socket: its protocol's `connection_made` was called then."""
 
-ACCEPTING = "accepting connections"
-"""What a listener's task is called, for as long as it listens."""
-
 HANDSHAKES_SHARE = 0.2
 """Of a listener's files, those that handshakes under way may have."""
 
@@ -32,7 +29,8 @@ class Accepting:
     """Accepts what comes to an address.
 
     The servers of asyncio know of a connection once TLS is agreed on. Whoever says nothing has
-    a minute until then, and a file of the process; nobody counts those.
+    a minute until then, and a file of the process; nobody counts those. Nor is `sock_accept` of
+    use: asyncio's loses a connection that comes as it is cancelled.
 
     Args:
         connect: Makes connections of sockets.
@@ -42,7 +40,8 @@ class Accepting:
     def __init__(self, connect: Connect, handshakes: Crowd) -> None:
         self._connect = connect
         self._handshakes = handshakes
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: dict[socket.socket, asyncio.TimerHandle | None] = {}  # with their rests
+        self._tasks: set[asyncio.Task[None]] = set()  # of connections that are not made yet
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; return the address itself, as a name may stand for several.
@@ -65,41 +64,53 @@ class Accepting:
         for each in found:
             each.setblocking(False)
             each.listen(_BACKLOG)
-            # A task that is cancelled before it has begun does not end what it was to do.
-            task = self._own(self._accept(each))
-            task.set_name(ACCEPTING)
-            task.add_done_callback(partial(_close, each))
+            self._listening[each] = None
+            loop.add_reader(each, self._accept, each)
         address: tuple[str, int] = found[0].getsockname()[:2]
         return address
 
     def stop(self) -> None:
         """Accept nothing more, and cut what has got no further than its handshake."""
+        loop = asyncio.get_running_loop()
+        while self._listening:
+            listening, rest = self._listening.popitem()
+            loop.remove_reader(listening)
+            if rest is not None:
+                rest.cancel()
+            listening.close()
         for task in self._tasks:
             task.cancel()
 
     async def close(self) -> None:
-        """Stop; returns once nothing is listened on any more."""
+        """Stop; returns once no handshake is under way any more."""
         self.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            for _ in range(_PER_TURN):
-                try:
-                    accepted, _ = await loop.sock_accept(listening)
-                except ConnectionError:  # gone already
-                    continue
-                except OSError as error:
-                    log.warning("no connection is accepted for %g s: %s", _REST, error)
-                    await asyncio.sleep(_REST)
-                else:
-                    self._took(accepted)
-            await asyncio.sleep(0)
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_PER_TURN):
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # gone already
+                continue
+            except OSError as error:
+                log.warning("no connection is accepted for %g s: %s", _REST, error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                rest = loop.call_later(_REST, self._rested, listening)
+                self._listening[listening] = rest
+                return
+            self._took(accepted)
+
+    def _rested(self, listening: socket.socket) -> None:
+        self._listening[listening] = None
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _took(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        task = self._own(self._made(accepted))
+        task = asyncio.create_task(self._made(accepted))
+        self._tasks.add(task)
         handshake = _Handshake(task)
         task.add_done_callback(partial(self._left, handshake, accepted))
         if not self._handshakes.came(handshake):
@@ -108,6 +119,7 @@ class Accepting:
     def _left(
         self, handshake: _Handshake, accepted: socket.socket, task: asyncio.Task[None]
     ) -> None:
+        self._tasks.discard(task)
         self._handshakes.left(handshake)
         if task.cancelled():
             accepted.close()
@@ -118,16 +130,6 @@ class Accepting:
         except Exception as error:  # noqa: BLE001  # of TLS that cannot be agreed on, and others
             log.debug("a connection was not made: %r", error)
             accepted.close()
-
-    def _own(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-def _close(listening: socket.socket, _: object) -> None:
-    listening.close()
 
 
 class _Handshake:

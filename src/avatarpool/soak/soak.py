@@ -17,7 +17,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
-from avatarpool.endpoint.accepting import ACCEPTING
 from avatarpool.fleet.stats import total
 from avatarpool.pool import AvatarConnectionPool
 from avatarpool.pool.factory import ConfigFactory
@@ -271,9 +270,6 @@ class Soak:
         while True:
             tasks = asyncio.all_tasks() - self._tasks_before
             tasks.discard(asyncio.current_task())
-            # The service may have been restarted, and is still up; whatever else listens has
-            # a socket that is counted.
-            tasks = {task for task in tasks if task.get_name() != ACCEPTING}
             now = open_sockets()
             before = self._sockets_before
             sockets = None if now is None or before is None else max(0, now - before)
