@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ from avatarpool.client import outgoing
 from avatarpool.client.callbacks import call
 from avatarpool.client.console import ConsoleClient
 from avatarpool.client.incoming import confirmation, gone, why_ended
-from avatarpool.client.routing import Nobody, Router, SessionObserver
+from avatarpool.client.routing import FrameCounter, Nobody, Router, SessionObserver
 from avatarpool.client.sending import Sending
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import (
@@ -72,7 +73,9 @@ class AvatarSession:
         "_confirmed",
         "_connection_id",
         "_console",
+        "_counter",
         "_failure",
+        "_forward",
         "_has_listener",
         "_reader",
         "_router",
@@ -97,6 +100,7 @@ class AvatarSession:
         self._console = console
         self._router = Router(self.requests, observer or Nobody())
         self._has_listener = config.transport_frames is not None or config.on_playback is not None
+        self._counter: FrameCounter
         self._state = _NEW
         self._token: str | None = None
         self._websocket: WebSocket | None = None
@@ -104,6 +108,7 @@ class AvatarSession:
         self._connection_id: str | None = None
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
+        self._forward: Callable[[bytes], object] | None = None  # takes what is like the last frame
         self._sending = Sending(config, self._router, self._open_websocket, self._stuck)
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
@@ -231,14 +236,34 @@ class AvatarSession:
             SessionNotReady: There was no request, or the session is not open.
             ConnectionGone: The connection has ended.
         """
+        self._forward = None
         return self._sending.interrupt()
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
+        self._forward = None
         if self.is_open:
             self._sending.end()  # where frames go to a room, it may be over with that
         if self.requests.current is not None and self.is_open:
             self._sending.interrupt()
+
+    def forward(
+        self, frame: AnimationFrame, send: Callable[[bytes], object], counter: FrameCounter
+    ) -> None:
+        """Hand over unread what follows a frame and is like it: a relay wants the message alone.
+
+        That is, as it came, each frame of the same request that is not its last. Anything
+        else that comes is routed as ever and ends this, as an interrupt does. Nothing is
+        handed over where the configuration has callbacks that take frames, nor before two
+        frames were alike.
+
+        Args:
+            frame: Of the current request, just received.
+            send: Must not raise.
+            counter: Told of each.
+        """
+        if self._reader.has_learnt(frame) and not (frame.end or self._has_listener):
+            self._forward, self._counter = send, counter
 
     def pause_reading(self) -> None:
         """Leave in the network what the service sends, until `resume_reading`.
@@ -352,6 +377,12 @@ class AvatarSession:
         Raises:
             AvatarSDKError: It breaks the protocol, or nobody can read it.
         """
+        if self._forward is not None:
+            if self._reader.is_alike(data):
+                self._counter.frames_received += 1
+                self._forward(data)
+                return
+            self._forward = None
         message = self._reader.read(data)
         if self._state is _OPENING:
             self._handshake_answered(message)

@@ -43,6 +43,13 @@ Lend = Callable[[float], AbstractAsyncContextManager[PooledConnection]]
 class Answer(Protocol):
     """Who gets what comes of one request; called from the event loop, must not block or raise."""
 
+    @property
+    def next_message(self) -> Callable[[bytes], object] | None:
+        """Takes a message that is like the last frame's, but for its animation.
+
+        None: it wants frames alone.
+        """
+
     def frame(self, frame: AnimationFrame) -> None:
         """Take a frame as it came: its ids are the service's."""
 
@@ -107,7 +114,36 @@ class Relay:
         had_turn: Whether it was its turn to have a session.
     """
 
-    doubt: Exception | None = None  # of a Reception
+    __slots__ = (
+        "_alarm",
+        "_answer",
+        "_audio_bytes",
+        "_audio_due",
+        "_bytes_per_second",
+        "_ended",
+        "_frames",
+        "_has_ended",
+        "_is_interrupted",
+        "_is_paused",
+        "_kept",
+        "_kept_bytes",
+        "_lend",
+        "_limits",
+        "_loop",
+        "_next_message",
+        "_odd",
+        "_outcome",
+        "_pieces",
+        "_session",
+        "_stirred",
+        "_turn",
+        "_waiting_bytes",
+        "doubt",
+        "had_turn",
+        "is_over",
+        "task",
+        "was_resent",
+    )
 
     def __init__(
         self,
@@ -123,6 +159,7 @@ class Relay:
         self._lend = lend
         self._turn = turn
         self._answer = answer
+        self._next_message = answer.next_message
         self._limits = limits
         self._bytes_per_second = bytes_per_second
         self._ended = ended
@@ -136,6 +173,7 @@ class Relay:
         self._frames = 0
         self._stirred = asyncio.Event()  # more audio, or the request's end
         self._outcome: asyncio.Future[Exception | None]  # of the present attempt
+        self.doubt: Exception | None = None  # as of a `Reception`
         self._session: LentSession | None = None
         self._audio_due = inf  # by when the last audio must be there, from the first session on
         self._alarm: asyncio.TimerHandle | None = None  # once all audio is sent
@@ -396,7 +434,15 @@ class Relay:
         if self._frames == 1 and self._has_ended:
             self._arm()
         self._answer.frame(frame)
+        if self._next_message is not None and self._session is not None:
+            self._session.forward(frame, self._pass_on)
         return None
+
+    def _pass_on(self, message: bytes) -> None:
+        """Pass on a frame that is like the one before."""
+        if self._next_message is not None and not self.is_over:
+            self._frames += 1
+            self._next_message(message)
 
     def finish(self, error: Exception | None = None) -> None:
         """Learn how the service's request ended; as of a `Reception`."""

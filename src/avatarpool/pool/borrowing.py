@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import Enum, auto
 from types import CodeType, TracebackType
@@ -23,6 +23,7 @@ from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.connection import Connection, Owner
 from avatarpool.pool.receiving import Receiver, Reception
 from avatarpool.pool.tasks import Tasks
+from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.untrusted import copied, words
 
 
@@ -426,6 +427,20 @@ class LentSession:
             raise
         except Exception as error:  # a trace_context, for one
             raise PoolError(f"send_audio failed: {words(error)}") from error
+
+    def forward(self, frame: AnimationFrame, send: Callable[[bytes], object]) -> None:
+        """Hand over unread what follows a frame and is like it, for a relay.
+
+        The first frames and the last one are received as ever; see `AvatarSession.forward`.
+
+        Args:
+            frame: Of the current request, just received.
+            send: Takes each message as it came; must not raise.
+
+        Raises:
+            SessionStateError: The connection was returned.
+        """
+        self._lent.touched().forward(frame, send)
 
     def pause_reading(self) -> None:
         """Leave in the network what the service sends, until `resume_reading` or the return.

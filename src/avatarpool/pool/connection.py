@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
+from avatarpool.client.routing import FrameCounter
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -92,6 +94,11 @@ class PoolableSession(Protocol):
     async def abandon(self) -> None:
         """End whatever request is open."""
 
+    def forward(
+        self, frame: AnimationFrame, send: Callable[[bytes], object], counter: FrameCounter
+    ) -> None:
+        """Hand over unread what follows a frame and is like it, where that can be done."""
+
     def pause_reading(self) -> None:
         """Leave in the network what comes, where that can be done."""
 
@@ -159,6 +166,10 @@ class Connection(Member):
     def opened(self) -> None:
         """Note that the session is open from now on."""
         self.created_at = datetime.now(timezone.utc)
+
+    def forward(self, frame: AnimationFrame, send: Callable[[bytes], object]) -> None:
+        """Hand over unread what follows a frame and is like it: see `AvatarSession.forward`."""
+        self.session.forward(frame, send, self._pool.meter.counters)
 
     # --- SessionObserver --------------------------------------------------------------
 

@@ -18,15 +18,14 @@ class MessageReader:
     long: it says what that one said.
     """
 
-    __slots__ = ("_after", "_before", "_head", "_header", "_last_size", "_size", "_tail")
+    __slots__ = ("_after", "_before", "_header", "_last_size", "_size")
 
     def __init__(self) -> None:
         self._last_size = -1  # of the last frame that was decoded as a whole
-        # Of the frame that was learnt, if one was: what stands around its animation, and where.
+        # Of the frame that was learnt, if one was: its size, and what stands around its animation.
         self._header = FrameHeader("", False, "", "", slice(0))
         self._size = -1
         self._before = self._after = b""
-        self._head = self._tail = slice(0)
 
     def read(self, data: bytes) -> Message:
         """Read one message.
@@ -34,11 +33,7 @@ class MessageReader:
         Raises:
             AvatarSDKError: As of `decode`.
         """
-        if (
-            len(data) == self._size
-            and data[self._head] == self._before
-            and data[self._tail] == self._after
-        ):
+        if self.is_alike(data):
             # As `frame_of` does, without the call: a tenth of the time.
             frame = _new(AnimationFrame)
             frame._data = data  # noqa: SLF001
@@ -60,4 +55,13 @@ class MessageReader:
         )
         place = self._header.place
         self._size = place.stop + len(self._after)
-        self._head, self._tail = slice(place.start), slice(place.stop, None)
+
+    def has_learnt(self, frame: AnimationFrame) -> bool:
+        """Whether what is like a frame that was just read is known from now on."""
+        return frame._header is self._header  # noqa: SLF001
+
+    def is_alike(self, data: bytes) -> bool:
+        """Whether a message differs from the frame that was learnt by its animation alone."""
+        return (
+            len(data) == self._size and data.startswith(self._before) and data.endswith(self._after)
+        )

@@ -24,6 +24,9 @@ from avatarpool.transport.buffers import SMALLEST_READ_BYTES
 log = logging.getLogger("avatarpool.transport.picows")
 log.setLevel(logging.WARNING)
 
+HEADER_ROOM = bytes(14)
+"""What `send_reuse_external_bytearray` wants free in front of a message: the longest header."""
+
 
 def client_protocol(
     listener: WSListener,

@@ -17,15 +17,13 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from avatarpool.exceptions import AvatarSDKError
 from avatarpool.protocol.texts import close_reason, may_carry
 from avatarpool.transport import buffers
+from avatarpool.transport.picows_protocol import HEADER_ROOM
 from avatarpool.transport.pulse import Pulse
 
 # A read may bring so many frames that are too small for any message of use: more
 # are a flood, each of which would cost as much as a message.
 _SMALL_FRAME_BYTES = 16
 _MAX_SMALL_FRAMES = 1000
-
-# What picows wants free in front of a message, for the longest header of a frame.
-_HEADER_ROOM = bytes(14)
 
 _BINARY = WSMsgType.BINARY  # looked up once: an enum's member costs a call, and frames are many
 
@@ -131,9 +129,9 @@ class WebSocket(WSListener):
         assert self._transport is not None
         # Masked where it stands. picows' own way is a copy in a buffer per connection,
         # which keeps the size of the largest message for good.
-        message = bytearray().join((_HEADER_ROOM, *parts))
-        self._pulse.written += _size_on_the_wire(len(message) - len(_HEADER_ROOM))
-        self._transport.send_reuse_external_bytearray(_BINARY, message, len(_HEADER_ROOM))
+        message = bytearray().join((HEADER_ROOM, *parts))
+        self._pulse.written += _size_on_the_wire(len(message) - len(HEADER_ROOM))
+        self._transport.send_reuse_external_bytearray(_BINARY, message, len(HEADER_ROOM))
 
     @property
     def is_held_back(self) -> bool:
