@@ -33,8 +33,8 @@ class MessageReader:
         Raises:
             AvatarSDKError: As of `decode`.
         """
-        if self.is_alike(data):
-            # As `frame_of` does, without the call: a tenth of the time.
+        if len(data) == self._size and data.startswith(self._before) and data.endswith(self._after):
+            # As `is_alike` and `frame_of` do, without the calls: a third of the time.
             frame = _new(AnimationFrame)
             frame._data = data  # noqa: SLF001
             frame._header = self._header  # noqa: SLF001
