@@ -1,0 +1,93 @@
+"""The drawn face in a room that has no renderer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip(
+    "livekit.agents", reason="livekit-agents is not installed: make integrations runs these tests"
+)
+
+from livekit.agents.voice.avatar import VideoGenerator
+from PIL import Image, ImageChops
+from room import PATIENCE, Talk, audio
+
+from avatarpool import AvatarConnectionPool
+from avatarpool.integrations.film import HEIGHT, WIDTH
+from avatarpool.integrations.livekit_face import SpokenFace
+from avatarpool.service import LocalAvatarService
+
+ARTEFACTS = Path("artefacts")
+
+
+def image(picture):
+    return Image.frombytes("RGBA", (WIDTH, HEIGHT), bytes(picture.data)).convert("RGB")
+
+
+def differ(one, other):
+    return sum(ImageChops.difference(one, other).convert("L").histogram()[24:])
+
+
+def keep(*faces):
+    """Keep a picture for people to look at."""
+    sheet = Image.new("RGB", (len(faces) * WIDTH, HEIGHT))
+    for number, face in enumerate(faces):
+        sheet.paste(face, (number * WIDTH, 0))
+    ARTEFACTS.mkdir(exist_ok=True)
+    sheet.save(ARTEFACTS / "livekit_preview.png")
+
+
+async def seen(publisher, count):
+    publisher.wanted_pictures = len(publisher.pictures) + count
+    publisher.has_pictures.clear()
+    async with asyncio.timeout(PATIENCE):
+        await publisher.has_pictures.wait()
+
+
+async def test_a_room_sees_the_face_speak(speech):
+    async with (
+        LocalAvatarService() as service,
+        AvatarConnectionPool(1, service.config_factory) as pool,
+        Talk(pool, preview=True) as talk,
+    ):
+        assert talk.publisher.size == (WIDTH, HEIGHT)
+        await seen(talk.publisher, 2)  # of a face that says nothing
+        before = image(talk.publisher.pictures[-1])
+        spoken_from = len(talk.publisher.pictures)
+        await talk.heard([speech], rate=16000)
+        spoken = [image(each) for each in talk.publisher.pictures[spoken_from:]]
+        assert len(spoken) > 5  # however slow the machine
+        assert len({each.tobytes() for each in spoken}) > len(spoken) // 2
+        mouths = [each.crop((80, 150, 144, 190)) for each in (before, *spoken)]
+        moved = [differ(mouths[0], mouth) for mouth in mouths[1:]]
+        assert max(moved) > 100  # pixels: it opened
+        keep(before, spoken[moved.index(max(moved))])
+
+
+async def test_pictures_cost_no_voice_where_what_paints_is_killed(pool, caplog):
+    async with Talk(pool, preview=True) as talk:
+        await seen(talk.publisher, 1)
+        (painter,) = talk.face._running._face._film._painters._painters
+        os.kill(painter.process.pid, 9)
+        await talk.heard([audio(100, mark) for mark in range(5)])
+        assert bytes(talk.publisher.given) == b"".join(audio(100, mark) for mark in range(5))
+        await seen(talk.publisher, 2)  # another one paints
+    assert "a picture is missing" in caplog.text
+    assert len(talk.publisher.messages) > 2
+
+
+def test_it_is_what_livekit_calls_a_video_generator():
+    assert issubclass(SpokenFace, VideoGenerator)
+
+
+async def test_closing_ends_what_paints(pool):
+    async with Talk(pool, preview=True) as talk:
+        await seen(talk.publisher, 1)
+        (painter,) = talk.face._running._face._film._painters._painters
+        pid = painter.process.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
