@@ -191,12 +191,14 @@ class AvatarSession(avatar.AvatarSession[Literal["face_lost", "turn_finished"]])
 
     async def aclose(self) -> None:
         """End all segments, and return what is borrowed; no participant is removed."""
-        if self._running is not None:
-            await self._running.aclose()
-        if self._room is not None:
-            self._room.off("connection_state_changed", self._on_connection_state_changed)
-            self._room = None  # with it, the inherited method would remove the agent
-        await super().aclose()
+        try:
+            if self._running is not None:
+                await self._running.aclose()
+        finally:
+            if self._room is not None:
+                self._room.off("connection_state_changed", self._on_connection_state_changed)
+                self._room = None  # with it, the inherited method would remove the agent
+            await super().aclose()
 
     async def _wait_avatar_join(self) -> None:
         """Wait for the pictures; without any there is nothing to wait for."""
@@ -240,11 +242,14 @@ class _Running:
 
     async def aclose(self) -> None:
         self.voice.close()
+        self.voice.off("clear_buffer", self._clear)
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
-        await self._face.aclose()
-        await self._publisher.aclose()
+        try:
+            await asyncio.wait(self._tasks)
+            await self._face.aclose()
+        finally:
+            await self._publisher.aclose()
 
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -119,9 +119,11 @@ class SpokenFace(VideoGenerator):
 
     async def aclose(self) -> None:
         """Return what is borrowed, and end what paints."""
-        await self._speech.aclose()
-        if self._film is not None:
-            await self._film.aclose()
+        try:
+            await self._speech.aclose()
+        finally:
+            if self._film is not None:
+                await self._film.aclose()
 
     async def _until_voice(self) -> None:
         await asyncio.sleep(max(0.0, self._heard_until - self._now() - LEAD))

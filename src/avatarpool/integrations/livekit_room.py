@@ -69,6 +69,7 @@ class RoomPublisher:
         self._has_mail = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
         self._published: list[str] = []  # tracks, by their ids
+        self._is_closed = False
 
     @property
     def queued(self) -> float:
@@ -111,6 +112,9 @@ class RoomPublisher:
 
     async def aclose(self) -> None:
         """As of a `Publisher`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.clear()
         if self._sending is not None:
             self._sending.cancel()

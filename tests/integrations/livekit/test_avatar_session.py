@@ -226,6 +226,15 @@ async def test_closing_amid_speech_ends_it_and_returns_the_session(pool, is_back
     assert len(positions(talk)) == talk.output.captured_playout_segments
 
 
+async def test_closing_twice_at_once_and_speaking_on_are_no_error(pool, caplog):
+    async with asyncio.timeout(PATIENCE), Talk(pool, publish=RoomPublisher, preview=True) as talk:
+        speaking = talk.say([audio(100)] * 3)
+        await asyncio.gather(talk.face.aclose(), talk.face.aclose())
+        await speaking
+        await talk.say([audio(100)] * 3)
+    assert not [line for line in caplog.records if line.levelname == "ERROR"]
+
+
 async def test_what_plays_and_fails_ends_the_speech(pool, caplog):
     async with Talk(pool) as talk:
 

@@ -75,6 +75,17 @@ async def test_closing_removes_nobody_and_joining_waits_for_nobody(pool, removed
     assert removed == []
 
 
+async def test_joining_waits_for_pictures_and_they_are_the_agents_own(pool, removed):
+    joined = []
+    face = AvatarSession(pool, preview=True)
+    face.on("metrics_collected", joined.append)
+    async with lives(face):
+        async with asyncio.timeout(PATIENCE):
+            await face.wait_for_join(timeout=None)
+    assert [each.metadata.model_provider for each in joined] == ["avatarpool"]
+    assert removed == []
+
+
 async def test_one_of_livekits_own_would_be_removed(removed):
     async with lives(Guest()):
         pass

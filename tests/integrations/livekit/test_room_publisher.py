@@ -24,15 +24,19 @@ class Participant:
     identity = "agent"
     sid = "PA_1"
 
-    def __init__(self):
+    def __init__(self, room):
         self.tracks = {}
+        self.track_publications = {}
         self.texts = []
         self.refused = 0  # text streams to come
+        self._room = room
 
     async def publish_track(self, track, options):
         sid = f"TR_{len(self.tracks)}"
         self.tracks[sid] = (track, options.source)
-        return Publication(sid)
+        self.track_publications[sid] = publication = Publication(sid, track.kind)
+        self._room.emit("local_track_published", publication, track)
+        return publication
 
     async def unpublish_track(self, sid):
         del self.tracks[sid]
@@ -45,8 +49,9 @@ class Participant:
 
 
 class Publication:
-    def __init__(self, sid):
+    def __init__(self, sid, kind):
         self.sid = sid
+        self.kind = kind
 
     async def wait_for_subscription(self):
         pass
@@ -58,7 +63,7 @@ class Room(rtc.Room):
     def __init__(self):
         super().__init__()
         self.is_there = True
-        self.agent = Participant()
+        self.agent = Participant(self)
 
     def isconnected(self):
         return self.is_there
