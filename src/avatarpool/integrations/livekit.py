@@ -29,7 +29,14 @@ from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 log = logging.getLogger("avatarpool.livekit")
 
-__all__ = ["MESSAGE_TYPE", "AvatarSession", "Publisher", "RoomPublisher", "VoiceOutput"]
+__all__ = [
+    "MESSAGE_TYPE",
+    "SAMPLE_RATE",
+    "AvatarSession",
+    "Publisher",
+    "RoomPublisher",
+    "VoiceOutput",
+]
 
 
 class VoiceOutput(avatar.QueueAudioOutput):
