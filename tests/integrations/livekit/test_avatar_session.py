@@ -125,6 +125,22 @@ async def test_an_interruption_leaves_nothing_behind_and_its_position_is_true(po
     assert len(talk.finished) == 2
 
 
+async def test_a_segment_ends_when_it_was_heard_and_not_when_that_was_expected(pool):
+    async with Talk(pool) as talk:
+        publisher = talk.publisher
+        play, queued = publisher.play, []
+
+        async def hesitate(frame):
+            await asyncio.sleep(0.1)
+            await play(frame)
+
+        publisher.play = hesitate
+        talk.output.on("playback_finished", lambda _: queued.append(publisher.queued))
+        await talk.heard([audio(80)] * 4)
+    assert len(queued) == 1
+    assert queued[0] < 0.05
+
+
 async def test_segments_follow_each_other(pool):
     async with Talk(pool) as talk:
         async with asyncio.timeout(PATIENCE):

@@ -133,6 +133,30 @@ async def test_a_voice_is_heard_as_it_is_and_cleared_at_once(room):
     assert not room.agent.tracks
 
 
+async def test_what_comes_in_behind_a_clear_is_cleared_as_well(room, monkeypatch):
+    publisher = RoomPublisher(room)
+    await publisher.start()
+    (track,) = tracks(room, rtc.TrackSource.SOURCE_MICROPHONE)
+    ear, may_go, capture = Ear(track), asyncio.Event(), publisher._voice.capture_frame
+
+    async def slowly(given):
+        await may_go.wait()
+        await capture(given)
+
+    monkeypatch.setattr(publisher._voice, "capture_frame", slowly)
+    playing = asyncio.create_task(publisher.play(frame(audio(200, 14))))
+    await asyncio.sleep(0)
+    publisher.clear()
+    may_go.set()
+    await playing
+    assert not publisher.queued
+    await publisher.play(frame(audio(200, 21)))
+    await ear.until(lambda: ear.has(21) == 4800)
+    assert ear.has(14) < 4800 // 4  # of what had left before
+    await ear.aclose()
+    await publisher.aclose()
+
+
 async def test_messages_are_text_streams_in_order_and_one_that_is_lost_is_told_of(room, caplog):
     publisher = RoomPublisher(room)
     await publisher.start()
