@@ -22,6 +22,7 @@ from avatarpool.exceptions import SessionStateError
 from avatarpool.integrations.film import HEIGHT, WIDTH, Film
 from avatarpool.integrations.livekit_face import SpokenFace
 from avatarpool.integrations.livekit_room import SAMPLE_RATE, Publisher, RoomPublisher
+from avatarpool.integrations.livekit_voice import VoiceOutput
 from avatarpool.integrations.messages import MESSAGE_TYPE, Output, message_writer
 from avatarpool.integrations.speech import Sessions, Speech
 from avatarpool.integrations.turn import FaceLost, Finished
@@ -37,56 +38,6 @@ __all__ = [
     "RoomPublisher",
     "VoiceOutput",
 ]
-
-
-class VoiceOutput(avatar.QueueAudioOutput):
-    """An agent's voice, segment by segment, of which each is finished once.
-
-    A segment is what is captured until `flush`. `clear_buffer` finishes all that were
-    captured, and what still comes of the last one is dropped.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(sample_rate=SAMPLE_RATE, wait_playback_start=True)
-        self._finished = 0  # segments
-        self._is_captured = False  # whether a segment is, and was not flushed
-        self._is_cut = False  # whether that one was cleared
-        self._is_closed = False
-
-    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        """Take a piece of the voice; nothing waits here."""
-        self._is_captured = True
-        if not self._is_cut:
-            await super().capture_frame(frame)
-
-    def flush(self) -> None:
-        """End the segment."""
-        super().flush()
-        self._is_captured = self._is_cut = False
-        if self._is_closed:
-            self.clear_buffer()
-
-    def clear_buffer(self) -> None:
-        """Cut off at once all that was captured, and finish it."""
-        self._is_cut = self._is_captured
-        super().clear_buffer()
-        while self._finished < self.captured_playout_segments:  # whose voice nobody had taken
-            self.notify_playback_finished(0.0, interrupted=True)
-
-    def notify_playback_finished(self, playback_position: float, interrupted: bool) -> None:  # noqa: FBT001  # LiveKit's
-        """Finish the first segment that is not finished.
-
-        Args:
-            playback_position: Seconds of it that were heard.
-            interrupted: Whether it was cut off.
-        """
-        self._finished += 1
-        super().notify_playback_finished(playback_position, interrupted)
-
-    def close(self) -> None:
-        """Finish everything, now and from now on, as nobody plays it any more."""
-        self._is_closed = True
-        self.clear_buffer()
 
 
 class AvatarSession(avatar.AvatarSession[Literal["face_lost", "turn_finished"]]):
@@ -277,7 +228,7 @@ class _Running:
                     case rtc.AudioFrame():
                         if self._is_silent:
                             self._is_silent = False
-                            self.voice.notify_playback_started()
+                            _heed(self.voice.notify_playback_started)
                         await self._publisher.play(item)
                         self._face.heard(self._publisher.queued)
                     case rtc.VideoFrame():
@@ -286,15 +237,20 @@ class _Running:
                         self._is_silent = True
 
     def _clear(self) -> None:
-        self._face.heard(self._publisher.queued)
         self._publisher.clear()
         self._is_silent = True
         self._face.clear_buffer()
 
     def _told(self, item: FaceLost | Finished) -> None:
-        try:
-            if isinstance(item, Finished):
-                self.voice.notify_playback_finished(item.played_ms / 1000, item.is_interrupted)
-            self._tell(item)
-        except Exception:  # a listener's; LiveKit catches most of them
-            log.exception("a listener of an agent's voice failed")
+        if isinstance(item, Finished):
+            position = item.played_ms / 1000
+            _heed(self.voice.notify_playback_finished, position, item.is_interrupted)
+        _heed(self._tell, item)
+
+
+def _heed(tell: Callable[..., None], *what: object) -> None:
+    """Tell listeners something; LiveKit lets through some of what they raise."""
+    try:
+        tell(*what)
+    except Exception:
+        log.exception("a listener of an agent's voice failed")

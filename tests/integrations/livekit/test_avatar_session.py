@@ -13,7 +13,7 @@ pytest.importorskip(
     "livekit.agents", reason="livekit-agents is not installed: make integrations runs these tests"
 )
 
-from room import PATIENCE, RATE, Talk, audio, frame
+from talk import PATIENCE, RATE, Talk, audio, frame
 
 from avatarpool import AvatarConnectionPool, AvatarPoolGroup, LocalBudget
 from avatarpool.blendshapes import ARKIT, LOCAL, VISEMES
@@ -271,6 +271,8 @@ async def test_a_listener_that_fails_costs_nothing(pool, caplog):
             raise TypeError("mine")
 
         talk.face.on("turn_finished", listen)
+        talk.output.on("playback_started", listen)
+        talk.output.on("playback_finished", listen)
         await talk.heard([audio(100)])
         await talk.heard([audio(100)])
     assert positions(talk) == [(0.1, False)] * 2
@@ -297,7 +299,9 @@ async def test_one_is_started_once(pool):
 
 
 async def test_one_that_was_never_started_closes(pool):
-    await AvatarSession(pool).aclose()
+    face = AvatarSession(pool)
+    assert repr(face) == f"<AvatarSession <Speech over {pool!r}, <Playout 0 turns, 0 held>>>"
+    await face.aclose()
 
 
 def test_what_cannot_work_is_told(pool):

@@ -17,7 +17,7 @@ from livekit.agents import AgentSession
 from livekit.agents.testing import fake_job_context
 from livekit.agents.utils import http_context
 from livekit.agents.voice import avatar
-from room import PATIENCE, Recorder
+from talk import PATIENCE, Recorder
 from test_room_publisher import Room
 
 from avatarpool.integrations.livekit import AvatarSession

@@ -14,7 +14,7 @@ pytest.importorskip(
 
 from livekit.agents.voice.avatar import VideoGenerator
 from PIL import Image
-from room import PATIENCE, Talk, audio
+from talk import PATIENCE, Talk, audio
 
 from avatarpool import AvatarConnectionPool
 from avatarpool.integrations.film import HEIGHT, WIDTH

@@ -13,7 +13,7 @@ pytest.importorskip(
 )
 
 from livekit import rtc
-from room import PATIENCE, Talk, audio, frame
+from talk import PATIENCE, Talk, audio, frame
 
 from avatarpool.integrations.livekit import RoomPublisher
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit import rtc
 from livekit.agents import AgentSession
-from room import PATIENCE, Recorder, audio, frame
+from talk import PATIENCE, Recorder, audio, frame
 
 from avatarpool import AvatarConnectionPool, SessionConfig
 from avatarpool.integrations.livekit import AvatarSession, VoiceOutput
