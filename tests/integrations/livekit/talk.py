@@ -24,7 +24,7 @@ class Recorder:
     """Plays voice at the pace of speech, as a room's source does, and notes what was heard.
 
     Attributes:
-        heard: What was played; `clear` takes back what was not heard yet.
+        given: What was played; `clear` takes back what was not heard yet.
         messages: And how many ms of voice were given before each.
         pictures: RGBA.
     """
@@ -39,6 +39,7 @@ class Recorder:
         self.wanted_pictures = 1
         self.is_closed = False
         self.heard_until = 0.0
+        self.cut_at = None  # what was given, until when it would be heard, and what was heard
 
     def __call__(self, room, size):
         self.size = size
@@ -51,6 +52,10 @@ class Recorder:
     @property
     def given_ms(self):
         return len(self.given) / 2 / RATE * 1000
+
+    @property
+    def heard_ms(self):
+        return self.given_ms - 1000 * self.queued
 
     async def start(self):
         pass
@@ -73,6 +78,7 @@ class Recorder:
         self.messages.append((self.given_ms, json.loads(message)))
 
     def clear(self):
+        self.cut_at = self.cut_at or (self.given_ms, self.heard_until, self.heard_ms)
         unheard = 2 * int(self.queued * RATE)
         del self.given[len(self.given) - unheard :]
         self.heard_until = 0.0
