@@ -70,7 +70,7 @@ coverage: setup ## Branch coverage of the package, pool and protocol first
 	$(PYTEST) -q --cov --cov-report=term-missing:skip-covered
 
 # Frameworks that want other versions than the rest; each has its tests and its example.
-INTEGRATIONS := pipecat
+INTEGRATIONS := livekit pipecat
 
 .venv-%/.tested: pyproject.toml requirements/%.txt
 	@echo "Installing $* and what its tests need into .venv-$* (150 MB to download: one to five minutes)..."

@@ -7,7 +7,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("extra", "distribution", "module"), [("pipecat", "pipecat-ai", "pipecat.frames.frames")]
+    ("extra", "distribution", "module"),
+    [
+        ("livekit", "livekit-agents", "livekit.agents"),
+        ("pipecat", "pipecat-ai", "pipecat.frames.frames"),
+    ],
 )
 def test_a_missing_framework_is_named_with_its_extra(extra, distribution, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)

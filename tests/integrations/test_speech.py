@@ -26,18 +26,6 @@ PATIENCE = 30.0  # for what comes at once, on a busy machine
 
 
 @pytest.fixture
-async def service():
-    async with LocalAvatarService(driver=EchoDriver) as running:
-        yield running
-
-
-@pytest.fixture
-async def pool(service):
-    async with AvatarConnectionPool(1, service.config_factory) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def speech(pool):
     made = Speech(pool, face_wait=PATIENCE, timeout=PATIENCE)
     yield made

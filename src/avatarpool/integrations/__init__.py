@@ -1,1 +1,1 @@
-"""Faces for voice agents: `pipecat`, an extra, over `speech`, which any framework can use."""
+"""Faces for voice agents: `pipecat` and `livekit`, extras, over `speech`, which any can use."""

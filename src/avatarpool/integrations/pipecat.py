@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import isfinite
-from typing import Literal, get_args
 
 try:
     from pipecat.frames.frames import (
@@ -32,8 +28,9 @@ except ImportError as error:
         "pipecat-ai is not installed: install avatarpool's extra 'pipecat'"
     ) from error
 
-from avatarpool.blendshapes import Basis, arkit, visemes
-from avatarpool.exceptions import AudioError, ConfigurationError, PoolTimeout, TooManyRequests
+from avatarpool.blendshapes import Basis
+from avatarpool.exceptions import AudioError, PoolTimeout, TooManyRequests
+from avatarpool.integrations.messages import MESSAGE_TYPE, Output, message_writer
 from avatarpool.integrations.speech import Sessions, Speech
 from avatarpool.integrations.turn import (
     Aside,
@@ -44,18 +41,11 @@ from avatarpool.integrations.turn import (
     Voice,
     VoiceEnd,
 )
-from avatarpool.protocol.frames import AnimationFrame, keyframes_of
-from avatarpool.protocol.keyframes import FRAMES_PER_SECOND, Keyframe
 from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
 
 log = logging.getLogger("avatarpool.pipecat")
 
-MESSAGE_TYPE = "avatarpool.frames"
-"""What is in ``type`` of each message with frames."""
-
-Output = Literal["message", "flame", "arkit", "visemes"]
-
-_DIGITS = 5  # behind the point: what one sees of a face is in the first three
+__all__ = ["MESSAGE_TYPE", "AvatarService"]
 
 
 class AvatarService(AIService):
@@ -111,9 +101,7 @@ class AvatarService(AIService):
         timeout: float = 5.0,
         **options: object,
     ) -> None:
-        if output not in get_args(Output):
-            problem = f"output {output!r} is none of {', '.join(get_args(Output))}"
-            raise ConfigurationError("a bot cannot have a face", [problem])
+        self._message_of = message_writer(output, basis)
         self._speech = Speech(
             sessions,
             avatar_id=avatar_id,
@@ -122,7 +110,6 @@ class AvatarService(AIService):
             timeout=timeout,
         )
         super().__init__(settings=ServiceSettings(model=None), **options)
-        self._written = _writer(output, basis)
         self._outlet: asyncio.Task[None] | None = None
         # Held from taking something to having pushed it: nothing old follows an interruption.
         self._pushing = asyncio.Lock()
@@ -229,19 +216,10 @@ class AvatarService(AIService):
                 await self._call_event_handler("on_turn_finished", item)
 
     async def _push_face(self, face: Face, last: Item) -> None:
-        written = self._written(face.frames)
-        if not written:
+        written = self._message_of(face)
+        if written is None:
             return
-        message = OutputTransportMessageFrame(
-            message={
-                "type": MESSAGE_TYPE,
-                "context_id": face.turn,
-                "req_id": face.frames[0].req_id,
-                "start_ms": face.start_ms,
-                "fps": FRAMES_PER_SECOND,
-                "frames": written,
-            }
-        )
+        message = OutputTransportMessageFrame(message=written)
         if isinstance(last, Voice | VoiceEnd) and isinstance(last.origin, Frame):
             message.transport_destination = last.origin.transport_destination
             message.interruptible = last.origin.interruptible
@@ -282,35 +260,3 @@ def _part(frame: TTSAudioRawFrame, audio: bytes) -> TTSAudioRawFrame:
     part.transport_destination = frame.transport_destination
     part.interruptible = frame.interruptible
     return part
-
-
-def _writer(
-    output: Output, basis: Basis | None
-) -> Callable[[Iterable[AnimationFrame]], list[object]]:
-    """Return what makes ``frames`` of a message."""
-    if output == "message":
-        return lambda frames: [base64.b64encode(bytes(frame)).decode() for frame in frames]
-    written: dict[str, Callable[[Keyframe], dict[str, object]]] = {
-        "flame": _flame,
-        "arkit": lambda keyframe: _rounded(arkit(keyframe, basis)),
-        "visemes": lambda keyframe: _rounded(visemes(keyframe, basis)),
-    }
-    write = written[output]
-    return lambda frames: [write(keyframe) for keyframe in keyframes_of(frames)]
-
-
-def _flame(keyframe: Keyframe) -> dict[str, object]:
-    names = ("translation", "rotation", "neck_pose", "jaw_pose", "eye_pose", "eye_lid")
-    return {
-        name: [_number(value) for value in getattr(keyframe, name)]
-        for name in (*names, "expression")
-    }
-
-
-def _rounded(weights: dict[str, float]) -> dict[str, object]:
-    return {name: _number(value) for name, value in weights.items()}
-
-
-def _number(value: float) -> float:
-    """Return what JSON can have of a number."""
-    return round(value, _DIGITS) if isfinite(value) else 0.0

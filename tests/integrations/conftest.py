@@ -1,4 +1,4 @@
-"""A pool over the local service, for bots that say little."""
+"""A pool over the local service, for agents that say little."""
 
 import asyncio
 
