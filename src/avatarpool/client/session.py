@@ -235,9 +235,11 @@ class AvatarSession:
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
+        was_speaking = self.requests.is_speaking
         if self.is_open:
-            self._sending.end()  # where frames go to a room, it may be over with that
-        if self.requests.current is not None and self.is_open:
+            self._sending.end()
+        # Where frames go to a room that ends the request, and the room would speak half of it.
+        if self.is_open and (was_speaking or self.requests.current is not None):
             self._sending.interrupt()
 
     def pause_reading(self) -> None:
@@ -363,6 +365,7 @@ class AvatarSession:
         elif isinstance(message, ServerError):
             self._error_received(server_error(message, phase="websocket_runtime"))
         elif isinstance(message, PlaybackState):
+            self._router.playback(message)
             call(self._config.on_playback_state, message)
         elif isinstance(message, ConfirmSession):
             raise protocol_violation("the service confirmed the session a second time")
