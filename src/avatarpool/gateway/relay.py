@@ -105,9 +105,11 @@ class Relay:
         is_over: Whether its answer was told of its end.
         was_resent: Whether it was sent again.
         had_turn: Whether it was its turn to have a session.
+        upstream_id: What the service knows it by, once it does.
     """
 
     doubt: Exception | None = None  # of a Reception
+    upstream_id = ""
 
     def __init__(
         self,
@@ -383,7 +385,7 @@ class Relay:
 
     def begin(self, req_id: str) -> Reception:
         """The service's request begins; as of a `Receiver`."""
-        del req_id
+        self.upstream_id = req_id
         self.doubt = None
         return self
 
