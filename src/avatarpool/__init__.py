@@ -30,7 +30,14 @@ if TYPE_CHECKING:
         SessionTokenError,
         TooManyRequests,
     )
-    from avatarpool.fleet import AvatarPoolGroup, LocalBudget, PoolKey, RedisBudget
+    from avatarpool.fleet import (
+        AvatarPoolGroup,
+        LocalBudget,
+        Played,
+        PoolKey,
+        RedisBudget,
+        Room,
+    )
     from avatarpool.pool import (
         AvatarConnectionPool,
         LentSession,
@@ -71,6 +78,7 @@ __all__ = [
     "LocalBudget",
     "OggOpusEncoderConfig",
     "PlaybackState",
+    "Played",
     "PoolClosed",
     "PoolError",
     "PoolEvent",
@@ -81,6 +89,7 @@ __all__ = [
     "PooledConnection",
     "RedisBudget",
     "RequestTimeout",
+    "Room",
     "SessionConfig",
     "SessionNotReady",
     "SessionStateError",
@@ -115,6 +124,7 @@ _MODULES = {
     "LocalBudget": "fleet",
     "OggOpusEncoderConfig": "config",
     "PlaybackState": "protocol.messages",
+    "Played": "fleet",
     "PoolClosed": "exceptions",
     "PoolError": "exceptions",
     "PoolEvent": "pool",
@@ -125,6 +135,7 @@ _MODULES = {
     "PooledConnection": "pool",
     "RedisBudget": "fleet",
     "RequestTimeout": "exceptions",
+    "Room": "fleet",
     "SessionConfig": "config",
     "SessionNotReady": "exceptions",
     "SessionStateError": "exceptions",

@@ -250,6 +250,20 @@ def test_an_interrupt_after_the_last_frame_says_nothing():
     assert talk.conversation.counts.interrupted == 0
 
 
+def test_an_interrupt_stops_what_a_room_plays_of_the_latest_request_once():
+    talk = at(Stage.OPEN)
+    for req_id in ("one", "two"):
+        talk.audio(req_id, end=True)
+        talk.conversation.shown(req_id)
+    assert talk.hears(Interrupt("one")) == []
+    assert talk.hears(Interrupt("two")) == [Stopped("two")]
+    assert talk.hears(Interrupt("two")) == []
+    talk.audio("tri", end=True)
+    talk.conversation.shown("tri")
+    talk.audio("four")
+    assert talk.hears(Interrupt("tri")) == [], "four would be stopped in its place"
+
+
 def test_an_interrupt_of_nothing_is_answered_and_not_counted():
     talk = at(Stage.OPEN)
 

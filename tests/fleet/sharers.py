@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
-from avatarpool.fleet.budget import LocalBudget
+from avatarpool.exceptions import PoolClosed
+from avatarpool.fleet.budget import MOST_SESSIONS, LocalBudget
 from avatarpool.fleet.sharing import Sharing
 from avatarpool.pool.demand import Demand
 from avatarpool.pool.state import GIVEN_UP, LENT, Member, PoolState
@@ -82,25 +83,34 @@ class Waiter:
         return True
 
     def fail(self, error: Exception) -> None:
-        raise AssertionError(error)
+        assert isinstance(error, PoolClosed), error
 
 
 class Sharer:
     """One pool: opens and closes when the test says that it is done."""
 
-    def __init__(self, sharing: Sharing, loop: Loop, key: str, warm: int, budget: int) -> None:
+    def __init__(
+        self,
+        sharing: Sharing,
+        loop: Loop,
+        key: str,
+        warm: int,
+        budget: int,
+        *,
+        most: int = MOST_SESSIONS,
+    ) -> None:
         self.loop = loop
         self.warm = warm
         self.state: PoolState[Member, Waiter] = PoolState(
             key,
             min_size=warm,
-            max_size=budget,
+            max_size=min(budget, most),
             max_waiting=0,
             max_idle=60.0,
             quarantine_timeout=5.0,
         )
         self.can_open = True
-        self.seat = sharing.seat(warm)
+        self.seat = sharing.seat(warm, most)
         self.seat.attach(self)
         self.state.is_claimed = self.seat.is_claimed
         self.state.wake = self.act
@@ -193,6 +203,22 @@ class Household:
         for pool in self.pools.values():
             pool.act()
         self.loop.settle()
+
+    def add_room(self, key: str) -> Sharer:
+        """Make the pool of a room's session, as `KeyedPools.make_room` does."""
+        pool = Sharer(self.sharing, self.loop, key, 0, self.budget.sessions, most=1)
+        self.pools[key] = pool
+        return pool
+
+    def leave_room(self, key: str) -> None:
+        """Close it at once, as it was."""
+        pool = self.pools.pop(key)
+        pool.seat.is_leaving = True
+        pool.state.close(PoolClosed("the room is closed"))
+        for member in pool.lent:
+            pool.state.retire(member, "the room is closed")
+        pool.state.opening = pool.state.closing = 0
+        self.sharing.dismiss(pool.seat)
 
     @property
     def used(self) -> int:

@@ -306,6 +306,100 @@ TestHouseholds = Households.TestCase
 TestHouseholds.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+class HouseholdsWithRooms(Households):
+    """Rooms besides, which keep their slots until they are left, with a session or without."""
+
+    rooms = st.sampled_from("rs")
+
+    @rule(room=rooms)
+    def enter(self, room):
+        """Wait for a slot, as a borrower does."""
+        if room not in self.house.pools:
+            pool = self.house.add_room(room)
+            self.entering = {**self.entering, room: pool.borrow()}
+            self.house.loop.settle()
+            if pool.state.opening:
+                pool.open()
+            self.hold(room)
+
+    @property
+    def entering(self):
+        return getattr(self, "_entering", {})
+
+    @entering.setter
+    def entering(self, waiters):
+        self._entering = waiters
+
+    @rule(room=rooms)
+    def is_entered(self, room):
+        self.hold(room)
+
+    def hold(self, room):
+        """The session is there: it is kept from now on."""
+        waiter = self.entering.get(room)
+        if waiter is None or waiter.member is None:
+            return
+        pool = self.pool(room)
+        self._entering.pop(room)
+        if waiter.member not in pool.lent:  # it died meanwhile
+            self.leave_room(room)
+            return
+        pool.warm = 1
+        pool.seat.hold(1)
+        pool.state.resize(1, 1)
+        pool.give_back(waiter.member)
+
+    @rule(room=rooms)
+    def leave_room(self, room):
+        if room in self.house.pools:
+            self.house.leave_room(room)
+            self.entering.pop(room, None)
+
+    @rule(room=rooms, fails=st.booleans())
+    def open_or_fail_a_room(self, room, fails):
+        if room in self.house.pools:
+            self.open_or_fail(room, fails)
+
+    @rule(room=rooms)
+    def die_in_a_room(self, room):
+        if room in self.held:
+            for member in list(self.pool(room).state.members):
+                self.pool(room).lose(member)
+
+    @rule(room=rooms, can_open=st.booleans())
+    def pause_opening(self, room, can_open):
+        """Its service refuses for a while, or does no more."""
+        if room in self.held:
+            self.pool(room).can_open = can_open
+
+    @property
+    def held(self):
+        return [room for room in "rs" if room in self.house.pools and self.pool(room).warm]
+
+    @invariant()
+    def a_room_opens_in_its_own_slot_whoever_waits(self):
+        if not hasattr(self, "house"):
+            return
+        assert self.house.sharing.used <= self.budget
+        for room in self.held:
+            pool = self.pool(room)
+            assert pool.seat.used == 1
+            if pool.can_open and not pool.state.used:
+                pool.act()
+                assert pool.state.opening == 1
+
+    def teardown(self):
+        if hasattr(self, "house"):
+            for room in "rs":
+                self.leave_room(room)
+            self.house.loop.settle()
+        super().teardown()
+
+
+TestHouseholdsWithRooms = HouseholdsWithRooms.TestCase
+TestHouseholdsWithRooms.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
 @pytest.mark.parametrize("sessions", [0, -1, 1.5, "3"])
 def test_a_budget_is_a_number_of_sessions(sessions):
     with pytest.raises(ConfigurationError, match=r"^budget cannot work: sessions "):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from peer import confirm, peer
+from stage import Stage
 
 from avatarpool import AvatarSDKError, AvatarSDKErrorCode, AvatarSession, LiveKitEgressConfig
 from avatarpool.config import SessionConfig
@@ -20,11 +21,10 @@ from avatarpool.gateway.settings import (
     Listen,
     Upstream,
 )
-from avatarpool.protocol.codec import decode, encode
+from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import (
     AudioInput,
     ConfigureSession,
-    ConfirmSession,
     Interrupt,
     PlaybackState,
     ServerError,
@@ -33,31 +33,14 @@ from avatarpool.protocol.messages import (
 KEY = "key-of-the-client"
 
 
-class Stage:
-    """A service that sends faces to rooms: what came, and what it plays."""
-
-    def __init__(self):
-        self.configurations, self.messages = [], []
-        self.sockets = []
-        self._came = asyncio.Event()
-
-    async def behave(self, websocket):
-        self.sockets.append(websocket)
-        self.configurations.append(decode(await websocket.receive_bytes()))
-        await websocket.send_bytes(encode(ConfirmSession("upstream")))
-        async for message in websocket:
-            self.messages.append(decode(message.data))
-            self._came.set()
-
-    async def until(self, kind, count=1):
-        async with asyncio.timeout(30):
-            while sum(isinstance(message, kind) for message in self.messages) < count:
-                self._came.clear()
-                await self._came.wait()
+async def until(true):
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def through_a_gateway(behaviour, sessions=2, queue_timeout=10.0):
+async def through_a_gateway(behaviour, sessions=2, queue_timeout=10.0, **limits):
     async with peer(behaviour) as upstream:
         settings = GatewaySettings(
             listen=Listen(port=0, ingress_port=0, shutdown_timeout=0.0),
@@ -73,7 +56,7 @@ async def through_a_gateway(behaviour, sessions=2, queue_timeout=10.0):
                     name="agent",
                     app_id="agent",
                     key_hash=key_hash(KEY),
-                    limits=ClientLimits(queue_timeout=queue_timeout),
+                    limits=ClientLimits(queue_timeout=queue_timeout, **limits),
                 ),
             ),
         )
@@ -184,6 +167,105 @@ async def test_a_rooms_session_that_dies_is_replaced_at_the_next_request():
                 await session.send_audio(bytes(640), end=True)
                 await asyncio.sleep(0.05)
         assert stage.configurations[0] == stage.configurations[1]
+
+
+async def test_a_rooms_session_that_dies_is_followed_by_another_though_nobody_speaks():
+    stage = Stage()
+    async with through_a_gateway(stage.behave) as (_, config), AvatarSession(config()):
+        await stage.sockets[0].close()
+        await stage.until_open(2)
+
+
+async def test_a_session_without_credits_ends_its_client_and_is_not_opened_again():
+    stage, ended = Stage(), asyncio.Queue()
+    async with through_a_gateway(stage.behave) as (gateway, config):
+        async with AvatarSession(config(on_error=ended.put_nowait)):
+            await stage.sockets[0].close(code=4001)
+            async with asyncio.timeout(30):
+                error = await ended.get()
+            assert error.code is AvatarSDKErrorCode.creditsExhausted
+        await until(lambda: not gateway.group.get_stats()["used"])
+    assert len(stage.sockets) == 1
+
+
+async def test_what_a_room_plays_is_told_with_the_clients_own_ids():
+    stage, played = Stage(), asyncio.Queue()
+    async with (
+        through_a_gateway(stage.behave) as (_, config),
+        AvatarSession(config(on_playback_state=played.put_nowait)) as session,
+    ):
+        for count in (1, 2):  # one while it is sent, one that was
+            req_id = await session.send_audio(bytes(640), end=count == 2)
+            await stage.until(AudioInput, count)
+            upstream = stage.of(AudioInput)[-1].req_id
+            assert upstream != req_id
+            await stage.tell(upstream, "playing", played_ms=20, connection_id="upstream-1")
+            async with asyncio.timeout(30):
+                state = await played.get()
+            assert state == PlaybackState(req_id, "playing", 20, "", session.connection_id)
+
+
+async def test_clients_of_one_room_hear_of_their_own_playback_alone():
+    stage = Stage()
+    first, second = asyncio.Queue(), asyncio.Queue()
+    async with (
+        through_a_gateway(stage.behave) as (_, config),
+        AvatarSession(config(on_playback_state=first.put_nowait)),
+        AvatarSession(config(on_playback_state=second.put_nowait)),
+    ):
+        assert stage.configurations[0] == stage.configurations[1]
+        await stage.tell("second's", "playing")
+        await stage.tell("first's", "playing", number=0)
+        async with asyncio.timeout(30):
+            assert (await first.get()).req_id == "first's"
+            assert (await second.get()).req_id == "second's"
+        assert first.empty()
+        assert second.empty()
+
+
+async def test_an_interrupt_reaches_the_room_though_all_audio_was_sent():
+    stage = Stage()
+    async with (
+        through_a_gateway(stage.behave) as (_, config),
+        AvatarSession(config()) as session,
+    ):
+        await session.send_audio(bytes(6400), end=True)
+        await stage.until(AudioInput)
+        await session.interrupt()
+        await stage.until(Interrupt)
+        [heard] = {message.req_id for message in stage.of(AudioInput)}
+        assert stage.of(Interrupt)[0].req_id == heard
+
+
+@pytest.mark.parametrize("reason", ["paused", "rate"])
+async def test_a_client_gets_no_room_where_it_would_get_no_request(reason):
+    stage = Stage()
+    limits = {"requests_per_minute": 1} if reason == "rate" else {}
+    async with through_a_gateway(stage.behave, **limits) as (gateway, config):
+        async with AvatarSession(config("first")):
+            gateway.exchange.is_paused = reason == "paused"
+            with pytest.raises(AvatarSDKError) as caught:
+                async with AvatarSession(config("second")):
+                    pass
+        assert caught.value.close_code == (4503 if reason == "paused" else 4003)
+        assert len(stage.sockets) == 1
+        assert gateway.clients.by_app_id("agent").under_way == 0
+
+
+async def test_a_client_has_no_more_rooms_waiting_than_requests():
+    stage = Stage()
+    limits = {"max_concurrent": 1, "max_waiting": 0}
+    async with through_a_gateway(stage.behave, 1, **limits) as (gateway, config):
+        async with AvatarSession(config("first")):
+            waiting = asyncio.create_task(AvatarSession(config("second")).__aenter__())
+            client = gateway.clients.by_app_id("agent")
+            await until(lambda: client.under_way)
+            with pytest.raises(AvatarSDKError) as caught:
+                async with AvatarSession(config("third")):
+                    pass
+            assert caught.value.close_code == 4003
+        async with asyncio.timeout(30):
+            await (await waiting).close()
 
 
 async def test_plain_sessions_are_confirmed_before_there_is_one():

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from clock import now, virtually
+from peer import peer
 from scripted import DOWN, Code, Script, ScriptedSession, leave, mute, new_pool, refused
+from stage import Stage
 
 from avatarpool import (
+    AgoraEgressConfig,
     AvatarConnectionPool,
     AvatarSDKError,
     LiveKitEgressConfig,
+    PlaybackState,
     PooledConnection,
     PoolEvent,
     PoolEventKind,
     RequestTimeout,
 )
 from avatarpool.pool.collection import Collection
+from avatarpool.protocol.messages import Interrupt
 
 
 async def is_answered(
@@ -270,3 +276,56 @@ async def test_with_egress_a_request_ends_as_its_audio_does():
             await conn.session.send_audio(b"\0\0", end=True)
             assert events[-1].kind is PoolEventKind.REQUEST_ENDED
             assert events[-1].error is None
+
+
+async def test_what_is_left_half_said_in_a_room_is_not_spoken_to_its_half():
+    stage, events = Stage(), []
+    rooms = LiveKitEgressConfig(url="wss://rooms.example")
+    async with (
+        peer(stage.behave) as config,
+        AvatarConnectionPool(
+            1, lambda: replace(config, livekit_egress=rooms), on_event=events.append
+        ) as pool,
+    ):
+        async with pool.borrow() as conn:
+            req_id = await conn.session.send_audio(b"\0\0")
+        await stage.until(Interrupt)
+        assert [message.req_id for message in stage.of(Interrupt)] == [req_id]
+        async with pool.borrow() as conn:
+            assert await conn.session.send_audio(b"\0\0", end=True) != req_id
+            assert await conn.collector.wait() == []
+        assert pool.get_stats()["connections_num"] == 1
+    [told] = [event for event in events if event.kind is PoolEventKind.PLAYBACK]
+    assert told.playback == Interrupt(req_id)
+
+
+async def test_what_a_room_plays_is_an_event_and_of_others_it_is_not():
+    stage, events = Stage(), []
+    rooms = AgoraEgressConfig(channel_name="channel")
+    async with peer(stage.behave) as config:
+        for options in ({"agora_egress": rooms}, {}):
+            given = replace(config, **options)
+            async with AvatarConnectionPool(
+                1, lambda given=given: given, on_event=events.append
+            ) as pool:
+                async with pool.borrow() as conn:
+                    req_id = await conn.session.send_audio(b"\0\0", end=True)
+                    told = asyncio.Event()
+                    pool.add_listener(
+                        lambda event, told=told: (
+                            told.set()
+                            if event.kind in (PoolEventKind.PLAYBACK, PoolEventKind.FIRST_FRAME)
+                            else None
+                        )
+                    )
+                    await stage.tell(req_id, "playing", played_ms=20)
+                    if not options:
+                        await stage.answer(req_id, end=False)
+                    async with asyncio.timeout(30):
+                        await told.wait()
+                    await conn.session.interrupt()
+    playback = [event for event in events if event.kind is PoolEventKind.PLAYBACK]
+    assert [type(event.playback) for event in playback] == [PlaybackState, Interrupt]
+    assert [event.reason for event in playback] == [event.playback.req_id for event in playback]
+    assert playback[0].playback.played_ms == 20
+    assert playback[0].connection_id == "upstream-1"

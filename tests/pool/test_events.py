@@ -38,6 +38,7 @@ async def test_events_tell_what_happens_to_each_connection():
         ("retired", "scripted-2"),
     ]
     assert events[7].reason == str(NO_CREDITS)
+    assert events[7].error is NO_CREDITS
     assert events[-1].reason == "the pool closes"
 
 

@@ -225,6 +225,21 @@ def test_sweep_retires_idle_members_that_are_too_old():
     assert state.to_close == [member]
 
 
+def test_a_member_whose_room_plays_is_not_too_old_until_somebody_waits():
+    state = new_state()
+    playing, other = joined(state, 2, retire_at=10.0)
+    playing.is_playing = True
+    state.sweep(20.0)
+    assert (list(state.members), state.to_close) == ([playing], [other])
+    state.take_out(playing, 20.0)
+    state.recycle(playing, 20.0)
+    assert playing.phase is Phase.IDLE
+    state.take_out(playing, 20.0)
+    state.enqueue(Borrower(), 20.0)
+    state.recycle(playing, 20.0)
+    assert state.to_close == [other, playing], "what comes next would stop what it plays"
+
+
 def test_sweep_leaves_lent_members_alone():
     state = new_state()
     [member] = joined(state, 1, retire_at=10.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.messages import AnimationFrame, PlaybackState, ServerError
 from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
 
@@ -29,6 +29,12 @@ class SessionObserver(Protocol):
 
     def frame_dropped(self, frame: AnimationFrame) -> None:
         """A frame came that nobody waits for."""
+
+    def playback(self, told: AnimationFrame | PlaybackState | ServerError) -> None:
+        """The service told how a room plays a request: a frame's end is the playback's.
+
+        So is an error.
+        """
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
         """The service did what it must not; no request suffered from it."""
@@ -56,7 +62,8 @@ class Nobody:
         pass
 
     request_began = request_settled = frame_received = frame_dropped = _ignore
-    protocol_broken = request_failed = request_doubted = session_ended = _ignore
+    playback = protocol_broken = _ignore
+    request_failed = request_doubted = session_ended = _ignore
 
 
 class Router:
@@ -107,9 +114,16 @@ class Router:
             self.observer.frame_received(frame)
         else:
             self._unwanted(frame)
+        if not self.log.expects_frames:
+            self.observer.playback(frame)
         if end:
             self.settle()
         return wanted
+
+    def playback(self, told: AnimationFrame | PlaybackState | ServerError) -> None:
+        """Pass on how a room plays; of a session without a room it would mean nothing."""
+        if not self.log.expects_frames:
+            self.observer.playback(told)
 
     def _unwanted(self, frame: AnimationFrame) -> None:
         self.observer.frame_dropped(frame)
@@ -141,5 +155,7 @@ class Router:
             self.observer.request_doubted(error)
         elif wanted:
             self.observer.request_failed(error)
+        if req_id is not None and fading is None:  # its audio may all have been sent
+            self.playback(ServerError(0, error.message, req_id=req_id))
         self.settle()
         return wanted

@@ -241,10 +241,12 @@ class AvatarSession:
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
+        was_speaking = self.requests.is_speaking
         self._forward = None
         if self.is_open:
-            self._sending.end()  # where frames go to a room, it may be over with that
-        if self.requests.current is not None and self.is_open:
+            self._sending.end()
+        # Where frames go to a room that ends the request, and the room would speak half of it.
+        if self.is_open and (was_speaking or self.requests.current is not None):
             self._sending.interrupt()
 
     def forward(
@@ -254,15 +256,16 @@ class AvatarSession:
 
         That is, as it came, each frame of the same request that is not its last. Anything
         else that comes is routed as ever and ends this, as an interrupt does. Nothing is
-        handed over where the configuration has callbacks that take frames, nor before two
-        frames were alike.
+        handed over where the configuration has callbacks that take frames, or frames go to a
+        room, nor before two frames were alike.
 
         Args:
             frame: Of the current request, just received.
             send: Must not raise.
             counter: Told of each.
         """
-        if self._reader.has_learnt(frame) and not (frame.end or self._has_listener):
+        wants_all = self._has_listener or self._config.has_egress
+        if self._reader.has_learnt(frame) and not (frame.end or wants_all):
             self._forward, self._counter = send, counter
 
     def pause_reading(self) -> None:
@@ -394,6 +397,7 @@ class AvatarSession:
         elif isinstance(message, ServerError):
             self._error_received(server_error(message, phase="websocket_runtime"))
         elif isinstance(message, PlaybackState):
+            self._router.playback(message)
             call(self._config.on_playback_state, message)
         elif isinstance(message, ConfirmSession):
             raise protocol_violation("the service confirmed the session a second time")

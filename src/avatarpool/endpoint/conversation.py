@@ -61,7 +61,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A request is over before its last frame: no frame of it may follow."""
+    """A request is over before its last frame, or before a room has played it: stop it."""
 
     req_id: str
 
@@ -136,6 +136,7 @@ class Conversation:
         self._began_at = now
         self._heard_at = inf  # when audio, or the configuration, last came
         self._received: dict[str, int] = {}  # bytes of each open request's audio
+        self._shown: str | None = None  # the latest request, once it is over but for its room
 
     def __repr__(self) -> str:
         return f"<Conversation {self.connection_id} {self.stage.value} {len(self.requests)} open>"
@@ -208,6 +209,8 @@ class Conversation:
             return self.fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
         if not is_wanted:
             return []
+        if is_first:
+            self._shown = None
         if message.audio or message.end:
             self._heard_at = now
         received = self._received[req_id] = self._received.get(req_id, 0) + len(message.audio)
@@ -223,7 +226,7 @@ class Conversation:
         except RequestRefused as refusal:
             return self.fail(req_id, refusals.INVALID_ARGUMENT, str(refusal))
         if not is_owed:
-            return []
+            return self._stop_showing(req_id)
         last = Say(AnimationFrame(req_id, True, b"", self.connection_id, self.avatar_id))
         if not is_open:
             return [last]
@@ -262,6 +265,14 @@ class Conversation:
         """
         self.requests.frame(req_id, end=True)
         self._served(req_id)
+        self._shown = req_id
+
+    def _stop_showing(self, req_id: str) -> list[Event]:
+        """Stop what a room plays though the request is over: it is the latest that has one."""
+        if req_id != self._shown:
+            return []
+        self._shown = None
+        return [Stopped(req_id)]
 
     def _served(self, req_id: str) -> None:
         self.counts.served += 1

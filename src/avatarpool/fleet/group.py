@@ -14,14 +14,16 @@ from typing import Any, Self, cast
 from avatarpool.config import OggOpusEncoderConfig
 from avatarpool.exceptions import ConfigurationError, PoolClosed, PoolError
 from avatarpool.fleet.budget import Budget
-from avatarpool.fleet.keys import PoolKey
+from avatarpool.fleet.keys import PoolKey, RoomKey
 from avatarpool.fleet.pools import KeyedPools, Watcher
+from avatarpool.fleet.room import Room
 from avatarpool.fleet.sharing import Sharing
 from avatarpool.fleet.stats import GroupStats
 from avatarpool.pool import AvatarConnectionPool, PooledConnection, PoolEvent
 from avatarpool.pool.arguments import check_number, negative, uncallable, uncountable
 from avatarpool.pool.factory import ConfigFactory
 from avatarpool.pool.options import PoolOptions
+from avatarpool.protocol.messages import PlaybackState
 from avatarpool.protocol.settings import (
     DEFAULT_SAMPLE_RATE,
     AgoraEgressConfig,
@@ -354,6 +356,59 @@ class AvatarPoolGroup:
             pool = self._pool_for(settings, livekit_egress, agora_egress)
         return pool.borrow(timeout, priority=priority)
 
+    def room(
+        self,
+        avatar: str | PoolKey,
+        *,
+        sample_rate: int = DEFAULT_SAMPLE_RATE,
+        audio_format: AudioFormat | str = AudioFormat.PCM_S16LE,
+        ogg_opus_encoder: OggOpusEncoderConfig | None = None,
+        livekit_egress: LiveKitEgressConfig | None = None,
+        agora_egress: AgoraEgressConfig | None = None,
+        timeout: float | None = None,
+        priority: float = 0.0,
+        on_playback: Callable[[PlaybackState], object] | None = None,
+    ) -> Room:
+        """Hold a session for the life of a LiveKit room or an Agora channel: ``async with``.
+
+        It is opened on entering, and takes a slot of the budget until it is left. `Room`
+        says how it is spoken in, and what becomes of a session that ends before.
+
+        Args:
+            avatar: As of `borrow`.
+            sample_rate: As of `borrow`.
+            audio_format: As of `borrow`.
+            ogg_opus_encoder: As of `borrow`.
+            livekit_egress: The room; this or ``agora_egress``, here or in the key.
+            agora_egress: The channel.
+            timeout: Seconds for it to be open; left out, the group's ``timeout``.
+            priority: As of `borrow`.
+            on_playback: Called with each `PlaybackState` as the service tells it, from the
+                event loop; must not block.
+
+        Raises:
+            PoolClosed: The group is not open.
+            PoolError: The group belongs to another event loop.
+            ConfigurationError: No session can have this key, or it has no room.
+        """
+        settings = (avatar, sample_rate, audio_format, ogg_opus_encoder)
+        key = self._key_of(settings, livekit_egress, agora_egress)
+        what = f"group {self.name!r} cannot open a room"
+        if key.livekit_egress is None and key.agora_egress is None:
+            raise ConfigurationError(what, ["livekit_egress or agora_egress is missing"])
+        check_number(what, timeout=0.0 if timeout is None else timeout, priority=priority)
+        problems = uncallable(on_playback=on_playback)
+        if problems:
+            raise ConfigurationError(what, problems)
+        return Room(
+            self._pools,
+            RoomKey(**key.settings()),
+            start=lambda pool: self._context.copy().run(pool.start),
+            timeout=timeout,
+            priority=priority,
+            on_playback=on_playback,
+        )
+
     def _pool_for(
         self,
         settings: tuple[str | PoolKey, int, AudioFormat | str, OggOpusEncoderConfig | None],
@@ -361,18 +416,7 @@ class AvatarPoolGroup:
         agora_egress: AgoraEgressConfig | None,
     ) -> AvatarConnectionPool:
         """Return the pool of what `borrow` was told, a new one if need be."""
-        self._check_open()
-        self._check_here()
-        avatar, sample_rate, audio_format, encoder = settings
-        if not isinstance(avatar, PoolKey):
-            audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
-            key = PoolKey(avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress)
-        elif (*settings[1:], livekit_egress, agora_egress) == _NO_SETTINGS:
-            key = avatar
-        else:
-            raise ConfigurationError(
-                "nothing can be lent", ["a PoolKey has its own settings, and others were given"]
-            )
+        key = self._key_of(settings, livekit_egress, agora_egress)
         pool = self._pools.each.get(key)
         if pool is None:
             if self._pools.are_many:
@@ -382,6 +426,25 @@ class AvatarPoolGroup:
         if livekit_egress is None and agora_egress is None:
             self._lent_by[settings] = pool
         return pool
+
+    def _key_of(
+        self,
+        settings: tuple[str | PoolKey, int, AudioFormat | str, OggOpusEncoderConfig | None],
+        livekit_egress: LiveKitEgressConfig | None,
+        agora_egress: AgoraEgressConfig | None,
+    ) -> PoolKey:
+        """Return the key of what `borrow` was told, where something can be lent now."""
+        self._check_open()
+        self._check_here()
+        avatar, sample_rate, audio_format, encoder = settings
+        if not isinstance(avatar, PoolKey):
+            audio_format = cast("AudioFormat", audio_format)  # or what is none: it says so
+            return PoolKey(avatar, sample_rate, audio_format, encoder, livekit_egress, agora_egress)
+        if (*settings[1:], livekit_egress, agora_egress) != _NO_SETTINGS:
+            raise ConfigurationError(
+                "nothing can be lent", ["a PoolKey has its own settings, and others were given"]
+            )
+        return avatar
 
     def _sweep_later(self) -> None:
         """Look for pools that nobody needs, for as long as there is a group."""

@@ -96,6 +96,14 @@ class PoolKey:
         }
 
 
+class RoomKey(PoolKey):
+    """The key of one room's session: equal to no other, though they may read alike."""
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
 _DEFAULTS: dict[str, object] = {
     each.name: getattr(SessionConfig(), each.name) for each in fields(PoolKey) if each.init
 }

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from avatarpool.fleet.keys import PoolKey
+from avatarpool.fleet.keys import PoolKey, RoomKey
 from avatarpool.fleet.sharing import Seat, Sharing
 from avatarpool.fleet.stats import total
 from avatarpool.pool import AvatarConnectionPool, PoolEvent
@@ -65,6 +65,7 @@ class KeyedPools:
         self._many = _MANY
         self._gone = total([], [])  # the numbers of pools that are closed
         self._closers: set[asyncio.Task[None]] = set()
+        self._rooms: dict[RoomKey, Callable[[], object]] = {}  # who is told of the group's end
 
     @property
     def are_many(self) -> bool:
@@ -74,16 +75,45 @@ class KeyedPools:
     def make(self, key: PoolKey) -> AvatarConnectionPool:
         """Make the pool of a key; it is not started yet."""
         warm = self._warm.get(key, 0)
-        seat = self._seats[key] = self._sharing.seat(warm)
-        pool = AvatarConnectionPool.from_options(
-            replace(
-                self._options,
-                name=self._name_for(key),
-                config_factory=_KeyedFactory(key, self._config_factory),
-                min_size=warm,
-            ),
-            seat,
+        options = replace(
+            self._options,
+            name=self._name_for(key),
+            config_factory=_KeyedFactory(key, self._config_factory),
+            min_size=warm,
         )
+        return self._add(key, options, self._sharing.seat(warm))
+
+    def make_room(self, room: RoomKey, closing: Callable[[], object]) -> AvatarConnectionPool:
+        """Make the pool of a room's session, which has no slot before `hold`; not started yet.
+
+        Args:
+            room: Its key here.
+            closing: Called where the group closes before `drop`.
+        """
+        options = replace(
+            self._options,
+            name=self._name_for(room),
+            config_factory=_KeyedFactory(PoolKey(**room.settings()), self._config_factory),
+            min_size=0,
+            max_size=1,
+        )
+        self._rooms[room] = closing
+        # No successor beside an old one, which it would put out of the room.
+        return self._add(room, options, self._sharing.seat(0, most=1))
+
+    def hold(self, room: RoomKey) -> None:
+        """Keep a room's session open from now on, in the slot that it has."""
+        self._seats[room].hold(1)
+        self.each[room].resize(1)
+
+    def drop(self, room: RoomKey) -> None:
+        """Close a room's pool, in the background; harmless if that was done."""
+        if self._rooms.pop(room, None) is not None:
+            self._close_early([room])
+
+    def _add(self, key: PoolKey, options: PoolOptions, seat: Seat) -> AvatarConnectionPool:
+        self._seats[key] = seat
+        pool = AvatarConnectionPool.from_options(options, seat)
         for listener in self._listeners:
             pool.add_listener(listener)
         for watcher in self._watchers:
@@ -148,23 +178,30 @@ class KeyedPools:
         quiet, gone = {}, []
         for key, pool in self.each.items():
             borrows = pool.meter.counters.borrows_num
-            if key in self._warm or pool.total_count or pool.get_stats()["requests_waiting"]:
+            if key in self._warm or key in self._rooms or pool.total_count:
+                continue
+            if pool.get_stats()["requests_waiting"]:
                 continue
             if self._quiet.get(key) == borrows:
                 gone.append(key)
             else:
                 quiet[key] = borrows
         self._quiet = quiet
+        self._many = len(self.each) - len(gone) + _MANY
+        return self._close_early(gone)
+
+    def _close_early(self, gone: Collection[PoolKey]) -> Collection[AvatarConnectionPool]:
+        """Close pools before the group; they open nothing from now on."""
         pools = {self.each.pop(key): self._seats.pop(key) for key in gone}
         self._gone = total([self._gone, *(pool.get_stats() for pool in pools)], [])
         for pool, seat in pools.items():
+            seat.is_leaving = True
             for watcher in self._watchers:
                 watcher.remove(pool)
             task = asyncio.ensure_future(pool.close(timeout=0.0))
             self._closers.add(task)
             task.add_done_callback(self._closers.discard)
             task.add_done_callback(partial(_dismiss, self._sharing, seat))
-        self._many = len(self.each) + _MANY
         return pools.keys()
 
     async def close(self, timeout: float) -> None:
@@ -172,6 +209,8 @@ class KeyedPools:
 
         All are waited for, whatever comes. Cancelling cuts everything at once.
         """
+        for told in list(self._rooms.values()):
+            told()
         closing = [asyncio.ensure_future(pool.close(timeout)) for pool in self.each.values()]
         closing += self._closers
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
-from avatarpool.fleet.budget import Budget
+from avatarpool.fleet.budget import MOST_SESSIONS, Budget
 from avatarpool.fleet.shares import Shares, Standing
 from avatarpool.pool.connection import Connection
 from avatarpool.pool.demand import Demand
@@ -57,9 +57,14 @@ class Sharing:
             self._look.cancel()
         self._loop = None
 
-    def seat(self, warm: int) -> Seat:
-        """Give a pool its part; it leaves with `dismiss`."""
-        seat = Seat(self, warm)
+    def seat(self, warm: int, most: int = MOST_SESSIONS) -> Seat:
+        """Give a pool its part; it leaves with `dismiss`.
+
+        Args:
+            warm: Sessions that it keeps, whoever else waits.
+            most: Sessions that it never has more than.
+        """
+        seat = Seat(self, warm, most)
         self._seats[seat] = None
         return seat
 
@@ -70,7 +75,7 @@ class Sharing:
 
     @property
     def used(self) -> int:
-        """Sessions that all pools have, those on their way in or out included."""
+        """Slots that all pools have: of sessions, on their way in or out too, and rooms' own."""
         return sum(seat.used for seat in self._seats)
 
     @property
@@ -122,7 +127,7 @@ class Sharing:
 
     def filled(self) -> None:
         """The service lets no more in than there are."""
-        self._budget.filled(self.used, self.now())
+        self._budget.filled(sum(seat.sessions for seat in self._seats), self.now())
         self._is_scarce = True
 
     def opened(self) -> None:
@@ -182,6 +187,9 @@ class Seat:
 
     _sharing: Sharing
     warm: int
+    _most: int
+    is_leaving: bool = field(default=False, init=False)  # then nothing more is granted
+    _kept: int = field(default=0, init=False)  # slots that are the pool's without sessions, too
     _keeper: Keeper | None = field(default=None, init=False)
     _used_before: int = field(default=0, init=False)  # at the last change
 
@@ -189,21 +197,37 @@ class Seat:
         self._keeper = keeper
 
     @property
+    def has_spare(self) -> bool:
+        return self._most > 1
+
+    @property
     def used(self) -> int:
+        """Slots that the pool has: of sessions, those on their way in or out included, or kept."""
+        return max(self.sessions, 0 if self.is_leaving else self._kept)
+
+    @property
+    def sessions(self) -> int:
         """Sessions that the pool has, those on their way in or out included."""
         return 0 if self._keeper is None else self._keeper.used
+
+    def hold(self, number: int) -> None:
+        """Keep so many slots for the pool, whatever becomes of its sessions."""
+        self.warm = self._kept = number
 
     def standing(self) -> Standing[Seat, Connection]:
         """Return how the pool stands."""
         keeper = self._keeper
         if keeper is None:
             return Standing(self, self.warm, _NOTHING)
-        return Standing(self, self.warm, keeper.demand(), keeper.idle)
+        demand = keeper.demand()
+        if demand.used < self.used:
+            demand = replace(demand, used=self.used)
+        return Standing(self, self.warm, demand, keeper.idle)
 
     def allow(self, sessions: int) -> None:
         """Let the pool grow so far, if that is granted."""
         if self._keeper is not None:
-            self._keeper.allow(sessions)
+            self._keeper.allow(min(sessions, self._most))
 
     def give_up(self, connection: Connection) -> None:
         """Have the pool let an idle connection go."""
@@ -216,7 +240,14 @@ class Seat:
             self._keeper.act()
 
     def grant(self, wanted: int) -> int:
-        return self._sharing.grant(self, wanted)
+        wanted = min(wanted, self._most - self.sessions)
+        if self.is_leaving:
+            return 0
+        kept, self._kept = self._kept, 0  # it is for this that they are kept
+        try:
+            return self._sharing.grant(self, wanted)
+        finally:
+            self._kept = kept
 
     def is_claimed(self, connection: Connection) -> bool:
         return self._sharing.is_claimed(self, connection)

@@ -14,7 +14,7 @@ class GroupStats(TypedDict):
     budget: int
     """Sessions that the account allows."""
     used: int
-    """... of which the group has: open ones, and those on their way in or out."""
+    """... of which the group has: open ones, those on their way in or out, and rooms' own."""
     total: PoolStats
     """All keys together, those included whose pools are closed."""
     keys: dict[str, PoolStats]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
@@ -57,6 +59,10 @@ _BINARY = WSMsgType.BINARY  # looked up once, as in transport.websocket
 _MAX_UNSENT_BYTES = 1024 * 1024
 
 
+# Requests of which a room may still tell what it plays.
+_MAX_SHOWN = 64
+
+
 class Host(Protocol):
     """What a connection asks of the ingress."""
 
@@ -97,6 +103,7 @@ class Downstream(WSListener):
         "_pieces",
         "_relayed",
         "_room",
+        "_shown",
         "_transport",
         "_written_at",
         "client",
@@ -124,6 +131,8 @@ class Downstream(WSListener):
         self._key: PoolKey  # once it is configured
         self._room: Room | None = None  # its frames go to one
         self._relayed: dict[str, _Relayed] = {}  # the requests that are open
+        # The latest that a room was given to play: their ids by those that the service has.
+        self._shown: OrderedDict[str, str] = OrderedDict()
         self._pieces = bytearray()  # of a message under way
         self._out = bytearray()  # written in this turn of the event loop, and waits for its end
         self._written_at = 0.0
@@ -267,7 +276,11 @@ class Downstream(WSListener):
             agora_egress=configuration.agora_egress,
         )
         if configuration.livekit_egress or configuration.agora_egress:
-            self._room = self._exchange.room(self.client, self._key, self)
+            room = self._exchange.room(self.client, self._key, self)
+            if isinstance(room, Failure):
+                self.ended(room)
+            else:
+                self._room = room
         else:
             self.opened()
 
@@ -289,6 +302,9 @@ class Downstream(WSListener):
 
     def ended(self, failure: Failure) -> None:
         """End the session, which was a room's."""
+        if failure is failures.NO_CREDITS and self.conversation.is_open:
+            self.end(refusals.CREDITS_EXHAUSTED)  # as the service has it
+            return
         self.end(Ending(refusals.POLICY_VIOLATION, failure.code, failure.message))
 
     def _spoken(self, event: Audio) -> None:
@@ -309,10 +325,12 @@ class Downstream(WSListener):
                 self._opening.fill()
 
     def _drop(self, req_id: str) -> None:
-        relayed = self._relayed.pop(req_id, None)
+        relayed = self._take_out(req_id)
         if relayed is not None:
             relayed.relay.interrupt()
             self.room()
+        elif self._room is not None:  # it was all sent, and is heard
+            self._exchange.interrupt_room(self._room)
 
     # --- what comes of requests -----------------------------------------------------------
 
@@ -331,7 +349,7 @@ class Downstream(WSListener):
 
     def failed(self, req_id: str, failure: Failure) -> None:
         """Give a request up."""
-        self._relayed.pop(req_id, None)
+        self._take_out(req_id)
         if failure is failures.NO_CREDITS:  # as the service has it: the session ends
             self.end(refusals.CREDITS_EXHAUSTED)
             return
@@ -340,15 +358,27 @@ class Downstream(WSListener):
 
     def answered(self, req_id: str) -> None:
         """A request is over."""
-        self._relayed.pop(req_id, None)
+        self._take_out(req_id)
         if self._room is not None and req_id in self.conversation.requests:
             self.conversation.shown(req_id)
         self.room()
 
     def played(self, state: PlaybackState) -> None:
         """Pass on what its room plays."""
-        if not self._is_over:
-            self._send(encode(state))
+        if self._is_over:
+            return
+        ids = {held.relay.upstream_id: req_id for req_id, held in self._relayed.items()}
+        req_id = ids.get(state.req_id) or self._shown.get(state.req_id) or state.req_id
+        name = self.conversation.connection_id
+        self._send(encode(replace(state, req_id=req_id, connection_id=name)))
+
+    def _take_out(self, req_id: str) -> _Relayed | None:
+        relayed = self._relayed.pop(req_id, None)
+        if relayed is not None and self._room is not None:
+            self._shown[relayed.relay.upstream_id] = req_id
+            if len(self._shown) > _MAX_SHOWN:
+                self._shown.popitem(last=False)
+        return relayed
 
     # --- writing --------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from avatarpool.gateway.relay import Answer, Relay
 from avatarpool.gateway.rooms import Room, Tenant
 from avatarpool.gateway.watching import Watching
 from avatarpool.pool import PooledConnection
-from avatarpool.protocol.messages import PlaybackState
 from avatarpool.protocol.settings import AudioFormat
 
 # Official clients give a handshake up after 10 s: a room's session must be open before.
@@ -84,7 +83,7 @@ class Exchange:
         self._first_frame_timeout = first_frame_timeout
         self._request_timeout = request_timeout
         self._relays: set[Relay] = set()
-        self._rooms: dict[PoolKey, Room] = {}
+        self._rooms: set[Room] = set()
         self._tasks: set[asyncio.Task[None]] = set()  # theirs
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()  # while no request is under way
@@ -169,31 +168,38 @@ class Exchange:
 
     # --- rooms ----------------------------------------------------------------------------
 
-    def room(self, client: Client, key: PoolKey, tenant: Tenant) -> Room:
+    def room(self, client: Client, key: PoolKey, tenant: Tenant) -> Room | Failure:
         """Open the session that an egress client has for itself.
+
+        While it is not open it counts as a request of the client's.
 
         Args:
             client: Whose it is.
             key: What session; its room with it.
-            tenant: Told of what becomes of it.
+            tenant: Told of what becomes of it; of nothing where it is refused.
         """
+        refusal = self.refusal(client, key.avatar_id)
+        if refusal is not None:
+            return client.refuse(refusal)
+        refusal = client.begin(self._loop.time())
+        if refusal is not None:
+            return refusal
         timeout = min(client.limits.queue_timeout, _ROOM_TIMEOUT)
-        room = Room(self.group, key, QueuedTurn(self.queue, client), tenant, timeout)
-        self._rooms[key] = room
+        turn = QueuedTurn(self.queue, client)
+        settled = partial(client.end, 0.0)
+        room = Room(self.group, key, turn, tenant, timeout, settled=settled)
+        self._rooms.add(room)
         self._own(room.task)
         return room
 
+    def interrupt_room(self, room: Room) -> None:
+        """Have a room fall silent whose requests were all sent."""
+        self._own(self._loop.create_task(room.interrupt()))
+
     def leave_room(self, room: Room) -> None:
         """Give an egress client's session back."""
-        if self._rooms.get(room.key) is room:
-            del self._rooms[room.key]
+        self._rooms.discard(room)
         room.close()
-
-    def played(self, key: PoolKey, state: PlaybackState) -> None:
-        """Pass on what a room plays."""
-        room = self._rooms.get(key)
-        if room is not None:
-            room.tenant.played(state)
 
     # --- its end --------------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Exchange:
         self.queue.close()
         for relay in list(self._relays):
             relay.give_up(failures.CLOSING)
-        for room in list(self._rooms.values()):
+        for room in list(self._rooms):
             room.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -26,7 +26,6 @@ from avatarpool.endpoint.refusals import UpgradeRefusal
 from avatarpool.endpoint.spent import SpentTokens
 from avatarpool.endpoint.tokens import TokenOffice
 from avatarpool.exceptions import ConfigurationError
-from avatarpool.fleet import PoolKey
 from avatarpool.gateway import doors
 from avatarpool.gateway.admin import Administration
 from avatarpool.gateway.animations import Animations
@@ -43,7 +42,6 @@ from avatarpool.gateway.settings import GatewaySettings
 from avatarpool.gateway.snapshot import Snapshot
 from avatarpool.gateway.upstream import basis_of, group_of
 from avatarpool.gateway.watching import Watching
-from avatarpool.protocol.messages import PlaybackState
 
 log = logging.getLogger("avatarpool.gateway")
 
@@ -90,7 +88,7 @@ class Gateway:
     ) -> None:
         self._basis = basis_of(settings) or basis
         self.settings = settings
-        self.group = group_of(settings, self._played)
+        self.group = group_of(settings)
         most = _limits(settings).max_sockets
         self.clients = Clients(settings.clients, places(most, _SHARE * (1 - HANDSHAKES_SHARE)))
         self._wall_clock = wall_clock
@@ -279,9 +277,6 @@ class Gateway:
     @property
     def _is_secure(self) -> bool:
         return self.settings.listen.tls_certificate is not None
-
-    def _played(self, key: PoolKey, state: PlaybackState) -> None:
-        self.exchange.played(key, state)
 
     def _refuse_avatar(self, client: Client, avatar_id: str) -> UpgradeRefusal | None:
         return self.exchange.refuse_avatar(client, avatar_id)

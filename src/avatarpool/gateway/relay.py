@@ -112,6 +112,7 @@ class Relay:
         is_over: Whether its answer was told of its end.
         was_resent: Whether it was sent again.
         had_turn: Whether it was its turn to have a session.
+        upstream_id: What the service knows it by, once it does.
     """
 
     __slots__ = (
@@ -142,6 +143,7 @@ class Relay:
         "had_turn",
         "is_over",
         "task",
+        "upstream_id",
         "was_resent",
     )
 
@@ -174,6 +176,7 @@ class Relay:
         self._stirred = asyncio.Event()  # more audio, or the request's end
         self._outcome: asyncio.Future[Exception | None]  # of the present attempt
         self.doubt: Exception | None = None  # as of a `Reception`
+        self.upstream_id = ""
         self._session: LentSession | None = None
         self._audio_due = inf  # by when the last audio must be there, from the first session on
         self._alarm: asyncio.TimerHandle | None = None  # once all audio is sent
@@ -421,7 +424,7 @@ class Relay:
 
     def begin(self, req_id: str) -> Reception:
         """The service's request begins; as of a `Receiver`."""
-        del req_id
+        self.upstream_id = req_id
         self.doubt = None
         return self
 

@@ -12,24 +12,20 @@ from avatarpool.config import SessionConfig
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.fleet import AvatarPoolGroup, Budget, LocalBudget, PoolKey, RedisBudget
 from avatarpool.gateway.settings import GatewaySettings, Upstream
-from avatarpool.protocol.messages import PlaybackState
 
 
-def group_of(
-    settings: GatewaySettings, played: Callable[[PoolKey, PlaybackState], object]
-) -> AvatarPoolGroup:
+def group_of(settings: GatewaySettings) -> AvatarPoolGroup:
     """Make the group; it is not open yet.
 
     Args:
         settings: The gateway's.
-        played: Told of what rooms play.
 
     Raises:
         ConfigurationError: The settings cannot work.
     """
     pools = settings.pools
     return AvatarPoolGroup(
-        _config_factory(settings.upstream, played),
+        _config_factory(settings.upstream),
         budget=_budget(settings),
         warm={warm.key: warm.sessions for warm in pools.warm},
         name="gateway",
@@ -66,14 +62,11 @@ def _budget(settings: GatewaySettings) -> Budget:
     )
 
 
-def _config_factory(
-    upstream: Upstream, played: Callable[[PoolKey, PlaybackState], object]
-) -> Callable[[PoolKey], SessionConfig]:
+def _config_factory(upstream: Upstream) -> Callable[[PoolKey], SessionConfig]:
     proxy = upstream.proxy
     context = _context(upstream)
 
-    def config_for(key: PoolKey) -> SessionConfig:
-        has_egress = key.livekit_egress is not None or key.agora_egress is not None
+    def config_for(_: PoolKey) -> SessionConfig:
         return SessionConfig(
             api_key=upstream.api_key.get_secret_value(),
             app_id=upstream.app_id,
@@ -82,7 +75,6 @@ def _config_factory(
             use_query_auth=upstream.use_query_auth,
             proxy=proxy.get_secret_value() if isinstance(proxy, SecretStr) else proxy,
             ssl_context=context,
-            on_playback_state=(lambda state: played(key, state)) if has_egress else None,
         )
 
     return config_for

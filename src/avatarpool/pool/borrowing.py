@@ -470,6 +470,4 @@ class LentSession:
         connection = lent.touched()  # a dead one is not exchanged for this
         if lent.is_unused:
             raise SessionNotReady("there is no request to interrupt")
-        if connection.request is not None:
-            connection.request.end(reason="interrupted")
-        return await connection.session.interrupt()
+        return await connection.interrupt()

@@ -109,6 +109,7 @@ class Cleaner:
 
     def _interrupted(self, connection: Connection) -> None:
         """What a borrower left is interrupted: see whether its peer is alive, and stops."""
+        connection.was_interrupted()
         self.settled(connection)
         if connection.phase is DRAINING and connection.fading is not None:
             self._ask_for_life(connection, connection.fading)

@@ -12,11 +12,13 @@ from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
 )
+from avatarpool.pool.events import Playback
+from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.fading import Fading
 from avatarpool.pool.receiving import Reception
 from avatarpool.pool.request import Request, Teller
 from avatarpool.pool.state import Member
-from avatarpool.protocol.messages import AnimationFrame
+from avatarpool.protocol.messages import AnimationFrame, Interrupt, PlaybackState, ServerError
 from avatarpool.protocol.requests import RequestLog
 
 
@@ -171,6 +173,25 @@ class Connection(Member):
         """Hand over unread what follows a frame and is like it: see `AvatarSession.forward`."""
         self.session.forward(frame, send, self._pool.meter.counters)
 
+    async def interrupt(self) -> str:
+        """Interrupt the most recent request, be it sent or half-sent; return its id.
+
+        Raises:
+            SessionNotReady: There was no request.
+            AvatarSDKError: The connection is closed.
+        """
+        if self.request is not None:
+            self.request.end(reason="interrupted")
+        req_id = await self.session.interrupt()
+        self.was_interrupted()
+        return req_id
+
+    def was_interrupted(self) -> None:
+        """Tell that the most recent request was interrupted, where a room may play it."""
+        requests = self.session.requests
+        if not requests.expects_frames and requests.last is not None:
+            self.playback(Interrupt(requests.last))
+
     # --- SessionObserver --------------------------------------------------------------
 
     def request_began(self, req_id: str) -> None:
@@ -208,6 +229,16 @@ class Connection(Member):
                 self._pool.went_on(self)
         elif request is not None and request.req_id == frame.req_id:
             request.has_frames = True  # it was interrupted before they came
+
+    def playback(self, told: Playback) -> None:
+        match told:
+            case AnimationFrame():
+                self.is_playing = not told.end
+            case PlaybackState():
+                self.is_playing = told.state in ("playing", "paused")
+            case Interrupt() | ServerError():
+                self.is_playing = False
+        self._pool.tell(Kind.PLAYBACK, self.connection_id, told.req_id, playback=told)
 
     def protocol_broken(self, error: AvatarSDKError) -> None:
         self._pool.broken(self, error)

@@ -9,6 +9,7 @@ from enum import Enum
 from inspect import iscoroutinefunction
 
 from avatarpool.exceptions import ConfigurationError
+from avatarpool.protocol.messages import AnimationFrame, Interrupt, PlaybackState, ServerError
 from avatarpool.untrusted import raised
 
 log = logging.getLogger("avatarpool.pool")
@@ -27,9 +28,14 @@ class PoolEventKind(str, Enum):
     REQUEST_BEGAN = "request_began"
     FIRST_FRAME = "first_frame"
     REQUEST_ENDED = "request_ended"
+    PLAYBACK = "playback"
     REFUSED = "refused"
     BREAKER_OPEN = "breaker_open"
     BREAKER_CLOSED = "breaker_closed"
+
+
+Playback = PlaybackState | AnimationFrame | Interrupt | ServerError
+"""What tells how a room plays a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +47,14 @@ class PoolEvent:
         pool: The pool's name.
         connection_id: The connection concerned; empty where there is none yet.
         reason: Why it was retired or lost, or why an opening was refused; a
-            request's id as it begins, ``interrupted`` as it ends by that.
+            request's id as it begins and as a room plays it, ``interrupted`` as it ends by
+            that.
         seconds: What it took: to open it; to wait for it, in vain too; how long it
             was lent; from a request's first audio to its first frame, to its end.
-        error: Why nothing was lent, or why the request failed.
+        error: Why nothing was lent, why the request failed, why an opening was refused, or
+            why a connection was lost.
+        playback: How a room plays a request: what the service told (whose frames only mark
+            the playback there, and whose error ends it), or the interrupt that it was sent.
     """
 
     kind: PoolEventKind
@@ -53,6 +63,7 @@ class PoolEvent:
     reason: str = ""
     seconds: float = 0.0
     error: BaseException | None = None
+    playback: Playback | None = None
 
 
 Listener = Callable[[PoolEvent], object]
@@ -96,11 +107,13 @@ class Listeners:
         reason: str = "",
         seconds: float = 0.0,
         error: BaseException | None = None,
+        *,
+        playback: Playback | None = None,
     ) -> None:
         """Pass an event on, if anybody follows; what a listener raises goes no further."""
         if not self.each:
             return
-        event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error)
+        event = PoolEvent(kind, self._pool, connection_id, reason, seconds, error, playback)
         for listener in self.each:
             failure = raised(listener, event)
             if failure is not None:

@@ -78,7 +78,7 @@ class Health:
         # One warning per outage; the attempts after it are no news.
         level = logging.WARNING if self.policy.failing_since is None else logging.INFO
         log.log(level, "pool %r could not open a connection: %s", self._name, error)
-        self._tell(Kind.REFUSED, "", str(error))
+        self._tell(Kind.REFUSED, "", str(error), error=error)
 
     def unfit(self, error: Exception, step: int | None = None) -> None:
         """A connection did not pass the user's check: open the next one after a while.

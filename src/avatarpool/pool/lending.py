@@ -306,7 +306,8 @@ class Lender:
         self._counters.connections_lost += 1
         if error is not None and error.code is AvatarSDKErrorCode.protocolError:
             self._counters.protocol_errors += 1
-        self.tell(Kind.LOST, connection.connection_id, str(error or "closed from here"))
+        why = str(error or "closed from here")
+        self.tell(Kind.LOST, connection.connection_id, why, error=error)
         log.warning("pool %r lost connection %s: %s", self.name, connection.connection_id, error)
         if error is not None:
             self._health.died(connection, error)

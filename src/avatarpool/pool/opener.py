@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import inf
 
 from avatarpool.pool import hooks
 from avatarpool.pool.borrowing import PooledConnection
@@ -11,6 +12,7 @@ from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.factory import SessionMaker
 from avatarpool.pool.lending import Lender
 from avatarpool.pool.options import SHORTEST_LIFE, PoolOptions
+from avatarpool.pool.slots import Slots
 from avatarpool.pool.state import PoolState
 
 # Seconds before a session is too old in which its successor is opened; a tenth
@@ -26,6 +28,7 @@ class Opener:
         state: Where they join.
         lender: Whose they are from then on.
         sessions: Makes their sessions.
+        slots: Where the pool shares its sessions with others.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class Opener:
         state: PoolState[Connection, PooledConnection],
         lender: Lender,
         sessions: SessionMaker,
+        slots: Slots | None = None,
     ) -> None:
         self._configure = options.configure
         self._longest_life = options.longest_life
         self._request_timeout = options.request_timeout
+        self._has_spare = slots is None or slots.has_spare
         self._state = state
         self._lender = lender
         self._sessions = sessions
@@ -76,6 +81,7 @@ class Opener:
         life = self._longest_life * self._rng.uniform(SHORTEST_LIFE, 1.0)
         usable = max(life - self._request_timeout, 0.0)
         connection.retire_at = now + usable
-        connection.renew_at = now + usable - min(_RENEWAL_LEAD, usable / 10.0)
+        lead = min(_RENEWAL_LEAD, usable / 10.0)
+        connection.renew_at = now + usable - lead if self._has_spare else inf
         self._lender.tell(Kind.OPENED, connection.connection_id, "", seconds)
         self._state.welcome(connection, now)

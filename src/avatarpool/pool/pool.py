@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 import weakref
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from avatarpool.client.session import new_avatar_session
-from avatarpool.exceptions import PoolClosed
+from avatarpool.exceptions import AvatarPoolError, PoolClosed
 from avatarpool.pool.arguments import check_number, is_number
 from avatarpool.pool.borrowing import PooledConnection
 from avatarpool.pool.connection import Connection
@@ -189,7 +190,7 @@ class AvatarConnectionPool:
         self._sessions = SessionMaker(
             options.config_factory, options.session_factory, options.token_ttl
         )
-        self._opener = Opener(options, self._state, self._lender, self._sessions)
+        self._opener = Opener(options, self._state, self._lender, self._sessions, slots)
         self._keeper = Keeper(
             options,
             self._state,
@@ -415,6 +416,19 @@ class AvatarConnectionPool:
         with self._state.together():
             self._state.resize(min_size, min_size if max_size is None else max_size)
             self._state.shrink()
+
+    async def interrupt(self) -> None:
+        """Interrupt what every session was sent last, lent or not: rooms fall silent at once.
+
+        Whoever still sends a request is to stop by itself.
+        """
+        for connection in list(self._state.members):
+            with contextlib.suppress(AvatarPoolError):  # there is nothing to stop
+                await connection.interrupt()
+
+    def turn_away(self, error: Exception) -> None:
+        """Send all who wait away with an error, such as before closing."""
+        self._state.fail_waiters(error)
 
     def drain(self) -> None:
         """Replace every session: idle ones now, lent ones on their return.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from avatarpool.pool.events import Playback
 from avatarpool.pool.events import PoolEventKind as Kind
 from avatarpool.pool.meter import Meter
 from avatarpool.pool.receiving import Reception
@@ -21,6 +22,8 @@ class Teller(Protocol):
         reason: str = "",
         seconds: float = 0.0,
         error: BaseException | None = None,
+        *,
+        playback: Playback | None = None,
     ) -> None:
         """Pass an event on to whoever follows the pool."""
 

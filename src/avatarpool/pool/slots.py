@@ -17,6 +17,10 @@ class Slots(Protocol):
     its own (`PoolState.used`), so that none is ever lost.
     """
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether an old session and its successor may be open side by side."""
+
     def attach(self, keeper: Keeper) -> None:
         """Learn whose slots these are; ``keeper.act`` opens what was not granted before."""
 

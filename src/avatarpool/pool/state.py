@@ -49,12 +49,14 @@ class Member:
         since: When it entered its phase.
         drains_until: When it is replaced unless its request has ended.
         is_aging: Whether its successor is due.
+        is_playing: Whether a room still plays what it was sent: its age is no reason to go.
         why: Why it was retired, or is to be once it comes back.
     """
 
     __slots__ = (
         "drains_until",
         "is_aging",
+        "is_playing",
         "opened_at",
         "phase",
         "renew_at",
@@ -71,6 +73,7 @@ class Member:
         self.since = opened_at
         self.drains_until = inf
         self.is_aging = False
+        self.is_playing = False
         self.why = ""
 
     @property
@@ -288,7 +291,7 @@ class PoolState(Generic[M, W]):
         if self.is_closed:
             self.retire(member, "the pool closes")
             return
-        if member.retire_at <= now:
+        if member.retire_at <= now and (self._waiters or not member.is_playing):
             self.retire(member, "too old")
             return
         may_go = member.is_aging or len(self.members) > self.max_size
@@ -347,7 +350,7 @@ class PoolState(Generic[M, W]):
             if member.renew_at <= now and not member.is_aging:
                 member.is_aging = True
                 self._aging += 1
-            if member.phase is IDLE:
+            if member.phase is IDLE and not member.is_playing:
                 is_spare = spare > 0 and now - member.since >= self.max_idle
                 if is_spare or member.retire_at <= now:
                     self.retire(member, "idle for long" if is_spare else "too old")

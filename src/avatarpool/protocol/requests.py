@@ -70,6 +70,11 @@ class RequestLog:
         return state in (_SENDING, _ANSWERED)
 
     @property
+    def is_speaking(self) -> bool:
+        """Whether more audio of the current request would still be heard."""
+        return self._open.get(self.current or "") is _SENDING
+
+    @property
     def fading(self) -> str | None:
         """An interrupted request that may still be answered, written off or not.
 
