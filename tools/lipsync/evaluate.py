@@ -16,6 +16,9 @@ Then, speaker by speaker, as `align` found the truth:
   over its mean in the rest of the speech;
 - jaw r: correlation of `jaw_pose` with the true opening;
 - closures: how many such keyframes there are.
+
+Last, how far sounds that are no speech open the mouth, 0 to 1, and the share of keyframes
+in which they open it by a tenth or more.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import corpus
+import nospeech
 import numpy as np
 import numpy.typing as npt
 import recordings
 from labels import SAMPLE_RATE
 from phones import CLASS_OF, CLASSES
 
+from avatarpool.blendshapes.local import JAW_RADIANS
 from avatarpool.lipsync import VISEMES, DriverFactory, DspDriver
 from avatarpool.lipsync.features import FEATURES, LATE_BLOCKS
 from avatarpool.lipsync.model import ModelDriver
@@ -170,6 +175,18 @@ def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, int]:
     return float(ratio), float(r), int(is_closed.sum())
 
 
+def opening_in(waves: list[nospeech.Wave]) -> tuple[float, float, float]:
+    """Return how far they open the mouth: mean, 95th percentile, share that is over a tenth."""
+    jaws = np.array(
+        [
+            keyframe.jaw_pose[0] / JAW_RADIANS
+            for wave in waves
+            for keyframe in _keyframes(ModelDriver, (np.clip(wave, -1, 1) * 32767).astype(np.int16))
+        ]
+    )
+    return float(jaws.mean()), float(np.quantile(jaws, 0.95)), float((jaws > 0.1).mean())
+
+
 def score(network: Network, utterances: Iterable[corpus.Utterance]) -> Score:
     """Return the score of all of them."""
     total = Score()
@@ -197,6 +214,12 @@ def main() -> None:
     for name, title in SPEAKERS.items():
         ratio, r, count = closing(corpus.read(options.folder / f"{name}.npz"))
         print(f"{title:30}{ratio:12.2f}{r:8.3f}{count:10}", flush=True)
+    print(f"\n{'':30}{'mean':>8}{'p95':>8}{'open':>8}")
+    for is_held_out in (True, False):
+        for make in (nospeech.laughter, nospeech.music, nospeech.breath, nospeech.shouts):
+            title = make.__name__ + (", held out" if is_held_out else "")
+            values = opening_in(make(held_out=is_held_out))
+            print(f"{title:30}" + "".join(f"{value:8.3f}" for value in values), flush=True)
 
 
 if __name__ == "__main__":
