@@ -116,10 +116,11 @@ format: setup ## Format the code
 lipsync-train: .venv-lipsync/.ready ## Train the local service's lips anew (tools/lipsync/README.md)
 	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync
 	.venv-lipsync/bin/python tools/lipsync/train.py build/lipsync src/avatarpool/lipsync/visemes.npz
+	.venv-lipsync/bin/python tools/lipsync/voice.py build/lipsync src/avatarpool/lipsync/visemes.npz
 
 .PHONY: lipsync-eval
-lipsync-eval: .venv-lipsync/.ready ## Score them on voices that they were not trained on
-	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync test-sentences test-voices test-languages test-flite
+lipsync-eval: .venv-lipsync/.ready ## Score them: on unheard voices, speaker by speaker, and on what is no speech
+	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync --for-evaluation
 	.venv-lipsync/bin/python tools/lipsync/evaluate.py build/lipsync
 
 # protoc 25 writes code that every protobuf runtime from 5.29 to 7 loads; newer

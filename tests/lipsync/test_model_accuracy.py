@@ -51,6 +51,15 @@ def test_the_lips_meet_for_most_of_p_b_and_m(spoken):
     assert pressed[is_open].mean() < 0.1
 
 
+def test_the_jaw_gives_way_to_p_b_and_m(spoken):
+    keyframes, shares, _ = spoken
+    jaws = np.array([keyframe.jaw_pose[0] for keyframe in keyframes])
+    is_closed = shares[:, VISEMES.index("PP")] >= 0.5
+    is_spoken = shares[:, VISEMES.index("sil")] < 0.5
+
+    assert jaws[is_closed].mean() < 0.17 * jaws[is_spoken & ~is_closed].mean()
+
+
 def test_lips_are_rounder_for_u_than_for_i(spoken):
     keyframes, shares, _ = spoken
     spread = np.array([keyframe.expression[SPREAD] for keyframe in keyframes])

@@ -234,6 +234,17 @@ SETS: dict[str, tuple[float, Callable[[], Iterator[Utterance]]]] = {
     "test-voices": (8, lambda: _espeak_test(6, UNSEEN_VARIANTS, ["en-us"])),
     "test-languages": (8, lambda: _espeak_test(7, UNSEEN_VARIANTS, UNSEEN_LANGUAGES)),
     "test-flite": (8, lambda: _flite_test(flite.HELD_OUT_VOICES)),
+    **{f"test-{voice}": (4, partial(_flite_test, (voice,))) for voice in flite.HELD_OUT_VOICES},
+    **{
+        f"people-{name}": (4, partial(_as_said, partial(recordings.prompts, speaker)))
+        for name, speaker in (recordings.SPEAKERS | {"menardi": recordings.MENARDI}).items()
+    },
+    **{
+        f"people-stamps-{language}": (4, partial(_as_said, partial(recordings.stamps, language)))
+        for language in recordings.STAMP_LANGUAGES
+    },
+    "people-book": (inf, partial(_as_said, recordings.book)),
+    "people-words": (inf, partial(_as_said, recordings.words)),
 }
 
 
@@ -287,7 +298,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("sets", nargs="*", choices=[[], *SETS], help="all if none is named")
+    parser.add_argument(
+        "--for-evaluation", action="store_true", help="those that `evaluate.py` reads alone"
+    )
     options = parser.parse_args()
+    if options.for_evaluation:
+        options.sets = [name for name in SETS if name.startswith(("test-", "people-"))]
     options.folder.mkdir(parents=True, exist_ok=True)
     # A process for each: what espeak-ng says depends a little on what it said before.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:

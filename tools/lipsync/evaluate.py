@@ -9,6 +9,16 @@ Columns, all at 25 keyframes a second:
 - pose: the same of the keyframes' `jaw_pose`, and of the driver `dsp`;
 - PP@.6: share of closed lips found at the threshold where .6 of what is found is right;
 - found, right: recall and precision of keyframes whose lips are pressed by half or more.
+
+Then, speaker by speaker, as `align` found the truth:
+
+- closed/open: mean opening of `jaw_pose` where p, b or m fill half of a keyframe or more,
+  over its mean in the rest of the speech;
+- jaw r: correlation of `jaw_pose` with the true opening;
+- closures: how many such keyframes there are.
+
+Last, how far sounds that are no speech open the mouth, 0 to 1, and the share of keyframes
+in which they open it by a tenth or more.
 """
 
 from __future__ import annotations
@@ -19,17 +29,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import corpus
+import nospeech
 import numpy as np
 import numpy.typing as npt
+import recordings
 from labels import SAMPLE_RATE
 from phones import CLASS_OF, CLASSES
 
-from avatarpool.lipsync import DriverFactory, DspDriver
+from avatarpool.blendshapes.local import JAW_RADIANS
+from avatarpool.lipsync import VISEMES, DriverFactory, DspDriver
 from avatarpool.lipsync.features import FEATURES, LATE_BLOCKS
 from avatarpool.lipsync.model import ModelDriver
 from avatarpool.lipsync.network import Network, load_network
 from avatarpool.protocol.keyframes import Keyframe
-from examples import example
+from examples import example, targets
 
 _CLOSED = CLASSES.index("PP")
 _PRESS = 1  # in a keyframe's expression
@@ -50,6 +63,23 @@ VALIDATION_SETS = {
     "validation-lj": "festival lj, random words",
     "validation-allison": "recordings, one speaker",
 }
+SPEAKERS = {
+    "people-book": "novel, read by a man",
+    "people-words": "KTuberling, single words",
+    "people-menardi": "Menardi, Italian, 8 kHz",
+    "test-slt": "flite slt",
+    "test-kal16": "flite kal",
+    "people-allison": "Allison Smith",
+    "people-allison-es": "Allison Smith, Spanish",
+    "people-june": "June Wallack, French",
+    "people-carlo": "Carlo Flora, Italian",
+    "people-ivr": "ivrvoice.ru, Russian",
+    **{
+        f"people-stamps-{language}": f"Tux Paint, {language}"
+        for language in recordings.STAMP_LANGUAGES
+    },
+}
+"""The first five in no training set of the lips."""
 
 Values = list[float]
 
@@ -120,8 +150,41 @@ def recall(
 
 
 def _animated(make: DriverFactory, utterance: corpus.Utterance) -> list[Keyframe]:
+    return _keyframes(make, utterance.pcm)
+
+
+def _keyframes(make: DriverFactory, pcm: npt.NDArray[np.int16]) -> list[Keyframe]:
     driver = make(SAMPLE_RATE, 0)
-    return driver.feed(utterance.pcm.tobytes()) + driver.finish()
+    return driver.feed(pcm.tobytes()) + driver.finish()
+
+
+def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, int]:
+    """Return one speaker's columns."""
+    posed: Values = []
+    shares, openings = [], []
+    for utterance in utterances:
+        posed += [keyframe.jaw_pose[0] for keyframe in _animated(ModelDriver, utterance)]
+        share, opening = targets(utterance.labels)
+        shares.append(share)
+        openings.append(opening)
+    jaw, true = np.array(posed), np.concatenate(shares)
+    is_closed = true[:, VISEMES.index("PP")] >= 0.5
+    is_spoken = true[:, VISEMES.index("sil")] < 0.5
+    ratio = jaw[is_closed].mean() / jaw[is_spoken & ~is_closed].mean()
+    r = np.corrcoef(jaw, np.concatenate(openings))[0, 1]
+    return float(ratio), float(r), int(is_closed.sum())
+
+
+def opening_in(waves: list[nospeech.Wave]) -> tuple[float, float, float]:
+    """Return how far they open the mouth: mean, 95th percentile, share that is over a tenth."""
+    jaws = np.array(
+        [
+            keyframe.jaw_pose[0] / JAW_RADIANS
+            for wave in waves
+            for keyframe in _keyframes(ModelDriver, (np.clip(wave, -1, 1) * 32767).astype(np.int16))
+        ]
+    )
+    return float(jaws.mean()), float(np.quantile(jaws, 0.95)), float((jaws > 0.1).mean())
 
 
 def score(network: Network, utterances: Iterable[corpus.Utterance]) -> Score:
@@ -133,7 +196,7 @@ def score(network: Network, utterances: Iterable[corpus.Utterance]) -> Score:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where corpus.py wrote the sets")
     parser.add_argument(
@@ -145,6 +208,18 @@ def main() -> None:
     for name, title in (VALIDATION_SETS if options.validation else SETS).items():
         total = score(load_network(), corpus.read(options.folder / f"{name}.npz"))
         print(f"{title:30}{total.line()}", flush=True)
+    if options.validation:
+        return
+    print(f"\n{'':30}{'closed/open':>12}{'jaw r':>8}{'closures':>10}")
+    for name, title in SPEAKERS.items():
+        ratio, r, count = closing(corpus.read(options.folder / f"{name}.npz"))
+        print(f"{title:30}{ratio:12.2f}{r:8.3f}{count:10}", flush=True)
+    print(f"\n{'':30}{'mean':>8}{'p95':>8}{'open':>8}")
+    for is_held_out in (True, False):
+        for make in (nospeech.laughter, nospeech.music, nospeech.breath, nospeech.shouts):
+            title = make.__name__ + (", held out" if is_held_out else "")
+            values = opening_in(make(held_out=is_held_out))
+            print(f"{title:30}" + "".join(f"{value:8.3f}" for value in values), flush=True)
 
 
 if __name__ == "__main__":

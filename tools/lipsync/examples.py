@@ -60,6 +60,13 @@ def logs_of(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     )
 
 
+def features_of(
+    wave: npt.NDArray[np.float32], prior: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return (blocks * 4, `FEATURES`), as the driver works them out."""
+    return Normaliser(prior, _ALL_BANDS).normalise(logs_of(wave))
+
+
 def targets(labels: Labels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return each keyframe's shares of visemes, and its openness."""
     short = -len(labels.visemes) % ROWS_PER_BLOCK

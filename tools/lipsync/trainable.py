@@ -18,6 +18,7 @@ KERNELS = (5, 5, 4)
 CHANNELS = (48, 64, 96)
 UNITS = 112
 DROPOUT = 0.1
+_ALL_IS_SPEECH = 8.0
 
 
 class TrainableNetwork(nn.Module):
@@ -57,8 +58,9 @@ class TrainableNetwork(nn.Module):
         arrays["input_bias"] = _numpy(self.recurrent.bias_ih_l0)
         arrays["recurrent"] = _numpy(self.recurrent.weight_hh_l0.T)
         arrays["recurrent_bias"] = _numpy(self.recurrent.bias_hh_l0)
-        arrays["output"] = _numpy(self.output.weight.T)
-        arrays["output_bias"] = _numpy(self.output.bias)
+        # The last output is for `voice.py`; until then, all is speech.
+        arrays["output"] = np.pad(_numpy(self.output.weight.T), ((0, 0), (0, 1)))
+        arrays["output_bias"] = np.append(_numpy(self.output.bias), _ALL_IS_SPEECH)
         np.savez_compressed(path, **{name: a.astype(np.float16) for name, a in arrays.items()})
 
 

@@ -29,8 +29,21 @@ _PP = VISEMES.index("PP")
 # The lips meet as the network's belief in a closure goes from the first to the
 # second; `make lipsync-eval` shows how many it finds, and how many it makes up.
 _CLOSING, _CLOSED = 0.15, 0.45
+# The jaw gives way from less of a belief on: of a voice that it knows badly the network is
+# hardly ever sure, and a jaw that dips for a t costs less than one that hangs open in a p.
+_YIELDING, _YIELDED = 0.05, 0.8
+# What the visemes say of the jaw counts a little, too: it errs where the network's does not.
+_VISEMES_SHARE = 0.15
 # The network is never quite sure that a jaw is shut.
-_SHUT_JAW = 0.03
+_SHUT_JAW = 0.07
+# In laughter, music and breath the mouth stays calm: it is as free as the log odds of
+# speech are between the first and the second. They follow those of single keyframes, in
+# favour of speech from the start, and sooner up than down: a mouth that is shut in speech
+# is worse than one that opens in laughter.
+_CALM, _FREE = -0.5, 1.5
+_FIRST_ODDS, _LEAST_ODDS, _MOST_ODDS = 2.0, -2.0, 6.0
+_RISE, _FALL = 0.2, 0.12  # share of the way in a keyframe with a jaw this open, or more:
+_TELLING_JAW = 0.2
 _PACE = Pace(  # in a keyframe; the network knows how a jaw moves
     opening=1.0, closing=1.0, pressing=1.0, parting=0.8, shaping=0.75
 )
@@ -63,6 +76,7 @@ class ModelDriver:
         self._network = network
         self._memory = network.new_memory()
         self._mouth = Mouth()
+        self._odds = _FIRST_ODDS
         self._face = Face(seed)
         self._pending = np.zeros(ahead, np.float32)
         self._samples = 0
@@ -95,11 +109,19 @@ class ModelDriver:
         features = self._normaliser.normalise(self._bank.rows(audio))
         seen = self._network.see(features, self._memory)
         keyframes = []
-        for loudness, target in zip(_loudness(features), _targets(seen), strict=True):
+        for loudness, target, jaw, odds in zip(
+            _loudness(features),
+            _targets(seen),
+            seen.jaw.tolist(),
+            seen.speech.tolist(),
+            strict=True,
+        ):
             self._loudness.append(loudness)
             self._given += 1
             if self._given > 0:
-                self._mouth = ease(self._mouth, target, _PACE)
+                self._odds = _heeded(self._odds, odds, jaw)
+                calmed = _calmed(target, ramp(self._odds, _CALM, _FREE))
+                self._mouth = ease(self._mouth, calmed, _PACE)
                 keyframes.append(self._face.pose(self._mouth, self._loudness[0]))
         return keyframes
 
@@ -109,13 +131,25 @@ def _targets(seen: Seen) -> list[Mouth]:
     closures = seen.visemes[:, _PP].tolist()
     return [
         mouth._replace(
-            jaw=ramp(jaw, _SHUT_JAW, 1.0),
+            jaw=ramp(jaw + _VISEMES_SHARE * (mouth.jaw - jaw), _SHUT_JAW, 1.0)
+            * (1.0 - ramp(closure, _YIELDING, _YIELDED)),
             press=max(mouth.press, ramp(closure, _CLOSING, _CLOSED)),
         )
         for mouth, jaw, closure in zip(
             map(Mouth._make, blended), seen.jaw.tolist(), closures, strict=True
         )
     ]
+
+
+def _heeded(before: float, odds: float, jaw: float) -> float:
+    """Return the log odds of speech after one more keyframe."""
+    bounded = min(_MOST_ODDS, max(_LEAST_ODDS, odds))
+    share = _RISE if bounded > before else _FALL
+    return before + share * ramp(jaw, 0.0, _TELLING_JAW) * (bounded - before)
+
+
+def _calmed(mouth: Mouth, freedom: float) -> Mouth:
+    return mouth if freedom == 1.0 else Mouth._make(freedom * value for value in mouth)
 
 
 def _loudness(features: Rows) -> list[float]:

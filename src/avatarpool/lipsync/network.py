@@ -7,7 +7,7 @@ conv 0    4 rows of features, 5 at a time           4 rows, rectified
 conv 1    5 rows at a time, every other             2 rows, rectified
 conv 2    4 rows at a time, every other             1 row, rectified
 gru       that row, and its own last state          its new state
-output    the state                                 15 visemes, the jaw
+output    the state                                 15 visemes, the jaw, speech
 ========= ========================================= ====================
 
 Nothing looks ahead: that a keyframe is decided `LATE_BLOCKS` later is what
@@ -33,7 +33,9 @@ Weights = npt.NDArray[np.float32]
 
 STRIDES = (1, 2, 2)
 FEATURE_SCALE = 3.0
-_JAW = len(VISEMES)  # the output after those of the visemes
+# The outputs after those of the visemes.
+_JAW = len(VISEMES)
+_SPEECH = _JAW + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,12 @@ class Seen:
     Attributes:
         visemes: (keyframes, 15): its belief in each of `VISEMES`; they sum to 1.
         jaw: (keyframes,): how open the jaw is, 0 to 1.
+        speech: (keyframes,): log odds of speech against laughter, music and breath.
     """
 
     visemes: Rows
     jaw: Rows
+    speech: Rows
 
 
 class Convolution:
@@ -133,17 +137,24 @@ class Network:
             features: (4 * blocks, `FEATURES`), from a `Normaliser`.
             memory: The request's; it is changed.
         """
+        return self.read(self.follow(features, memory))
+
+    def follow(self, features: Rows, memory: Memory) -> Rows:
+        """Return the recurrent layer's state in each block; arguments as of `see`."""
         rows = features / np.float32(FEATURE_SCALE)
         for i, layer in enumerate(self._convolutions):
             rows, memory.rows[i] = layer.apply(rows, memory.rows[i])
-        states = self._follow(rows, memory)
+        return self._recur(rows, memory)
+
+    def read(self, states: Rows) -> Seen:
+        """Return what is seen in these states."""
         output = (states[:, None] @ self._output)[:, 0] + self._output_bias
         visemes = output[:, :_JAW]
         visemes = np.exp(visemes - np.maximum.reduce(visemes, axis=1, keepdims=True))
         visemes /= np.add.reduce(visemes, axis=1, keepdims=True)
-        return Seen(visemes, _sigmoid_of_twice(output[:, _JAW] * _HALF))
+        return Seen(visemes, _sigmoid_of_twice(output[:, _JAW] * _HALF), output[:, _SPEECH])
 
-    def _follow(self, rows: Rows, memory: Memory) -> Rows:
+    def _recur(self, rows: Rows, memory: Memory) -> Rows:
         """Return the states of the gated recurrent unit (Cho et al., 2014), one a row."""
         n = self._units
         given = (rows[:, None] @ self._input)[:, 0] + self._input_bias
