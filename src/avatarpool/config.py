@@ -237,6 +237,12 @@ class SessionConfig:
 
     def _wrong_egress(self) -> Iterator[str]:
         livekit, agora = self.livekit_egress, self.agora_egress
+        if not isinstance(livekit, LiveKitEgressConfig | None):
+            yield f"livekit_egress is no LiveKitEgressConfig but a {type(livekit).__name__}"
+            return
+        if not isinstance(agora, AgoraEgressConfig | None):
+            yield f"agora_egress is no AgoraEgressConfig but a {type(agora).__name__}"
+            return
         if livekit is not None and agora is not None:
             yield "livekit_egress and agora_egress exclude each other"
         if livekit is not None and not 0 <= livekit.idle_timeout < 2**31:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avatarpool.fleet.playback import INTERRUPT_TIMEOUT, MOST_OPEN, Playbacks, Played
+from avatarpool.fleet.playback import EXPLICIT, INTERRUPT_TIMEOUT, MOST_OPEN, Playbacks, Played
 from avatarpool.protocol.messages import AnimationFrame, Interrupt, PlaybackState, ServerError
 
 
@@ -90,3 +90,12 @@ def test_every_request_ends_exactly_once(events):
     assert all(each.played_ms is None or 0 <= each.played_ms <= 99 for each in ended)
     assert all(bool(each.reason) == each.is_interrupted for each in ended)
     assert playbacks.closed("closed") == []
+
+
+def test_an_end_after_an_interrupt_is_no_end_of_its_own():
+    playbacks = Playbacks()
+    playbacks.began("r", "c")
+    playbacks.told(Interrupt("r"), 0.0)
+    assert playbacks.told(AnimationFrame("r", end=True), 0.1) == [
+        Played("r", is_interrupted=True, played_ms=None, reason=EXPLICIT)
+    ]

@@ -166,6 +166,36 @@ async def test_a_pool_that_is_full_lets_the_voice_go_alone(pool):
     assert (voice.audio, end) == (audio(300), Finished("t", 300, False, lost.error))
 
 
+async def test_a_voice_that_is_over_before_its_face_came_says_so(pool):
+    speech = Speech(pool, face_wait=0.0, timeout=PATIENCE)
+    async with pool.borrow():  # the only session
+        speech.begin("t")
+        speech.push(audio(100), 16000)
+        speech.end()
+        items = await taken(speech)
+    (lost,) = of(FaceLost, items)
+    (finished,) = of(Finished, items)
+    assert not keyframes(items)
+    assert finished.error is lost.error
+    assert not finished.is_interrupted
+    await speech.aclose()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"sessions": None}, "no pool and no group"),
+        ({"sessions": AvatarConnectionPool}, "no pool and no group"),
+        ({"avatar_id": 3}, "avatar_id is no text"),
+        ({"sample_rate": "16000"}, "none of 8000"),
+        ({"sample_rate": 0}, "none of 8000"),
+    ],
+)
+async def test_what_could_give_no_face_is_refused_at_once(pool, wrong, why):
+    with pytest.raises(ConfigurationError, match=why):
+        Speech(**{"sessions": pool, **wrong})
+
+
 async def test_a_pool_that_is_closed_lets_the_voice_go_alone(service):
     speech = Speech(AvatarConnectionPool(1, service.config_factory), face_wait=PATIENCE)
     speech.begin()
@@ -205,7 +235,8 @@ async def test_a_slow_service_delays_the_voice_once_and_late_keyframes_are_dropp
         speech.end()
         items = await taken(speech)
         assert b"".join(each.audio for each in of(Voice, items)) == audio(1000)
-        assert items[-1] == Finished("t", 1000, False, None)
+        (lost,) = of(FaceLost, items)  # it had three keyframes
+        assert items[-1] == Finished("t", 1000, False, lost.error)
         await is_back(slow)  # nobody waits for what nobody will see
         await speech.aclose()
 

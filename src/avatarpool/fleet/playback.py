@@ -89,7 +89,9 @@ class Playbacks:
             case Interrupt():
                 playing.due = min(playing.due, now + INTERRUPT_TIMEOUT)
             case AnimationFrame():
-                return [self._end(playback.req_id)] if playback.end else []
+                # After an interrupt it may be the answer to that, and says nothing of how much.
+                reason = EXPLICIT if playing.due < inf else ""
+                return [self._end(playback.req_id, reason)] if playback.end else []
             case PlaybackState():
                 is_cut = playback.state == "interrupted"
                 if playback.played_ms > 0 or is_cut:  # 0 is what it says where it does not know

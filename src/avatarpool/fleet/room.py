@@ -101,6 +101,8 @@ class Room:
         self._start(self._pool)
         try:
             async with self._pool.borrow(self._timeout, priority=self._priority):
+                if self._is_over:
+                    raise PoolClosed(f"room {str(self._key)!r} was closed while it opened")
                 self._pools.hold(self._key)
                 self._pool.add_listener(self._follow)
         except BaseException:
@@ -203,9 +205,11 @@ class Room:
         """
         what = f"room {str(self._key)!r} cannot be waited for"
         check_number(what, timeout=0.0 if timeout is None else timeout)
-        end = self._ends.get(req_id)
+        end = self._ends.get(req_id) if isinstance(req_id, str) else None
         if end is None:
-            raise SessionStateError(f"room {str(self._key)!r} knows no request {req_id[:64]!r}")
+            raise SessionStateError(
+                f"room {str(self._key)!r} knows no request {str(req_id)[:64]!r}"
+            )
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.shield(end)

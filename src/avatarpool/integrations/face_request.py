@@ -80,6 +80,7 @@ class FaceRequest:
         self._keyframes = 0
         self._frames = 0
         self._is_over = False
+        self._is_stopped = False
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[None] = loop.create_future()
         self.task = loop.create_task(self._run())
@@ -110,9 +111,10 @@ class FaceRequest:
 
     def stop(self) -> None:
         """Stop at once: nothing more of it comes, and the service is told."""
-        self._is_over = True
-        self._pieces.clear()
-        self.task.cancel()
+        if not self._is_stopped:  # or the telling would be cancelled
+            self._is_over = self._is_stopped = True
+            self._pieces.clear()
+            self.task.cancel()
 
     def _finish_rate(self) -> None:
         if self._resampler is not None:

@@ -148,7 +148,11 @@ class SpokenFace(VideoGenerator):
         return None
 
     def _show(self, face: Face) -> None:
-        message = self._message_of(face)
+        try:
+            message = self._message_of(face)
+        except Exception:  # the voice goes on, whatever it is
+            log.exception("a part of the face cannot be written")
+            message = None
         if message is not None:
             self._send(json.dumps(message, allow_nan=False))
         if self._film is not None:

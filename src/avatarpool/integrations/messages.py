@@ -39,10 +39,13 @@ def message_writer(
         basis: Whose expression coefficients they are, for ``arkit`` and ``visemes``.
 
     Raises:
-        ConfigurationError: There is no such output.
+        ConfigurationError: There is no such output, or the basis is none.
     """
     if output not in get_args(Output):
         problem = f"output {output!r} is none of {', '.join(get_args(Output))}"
+        raise ConfigurationError("a bot cannot have a face", [problem])
+    if not isinstance(basis, Basis | None):
+        problem = f"basis is no Basis but of type {type(basis).__name__}: Basis.load reads a file"
         raise ConfigurationError("a bot cannot have a face", [problem])
     frames_of = _writer(output, basis)
 

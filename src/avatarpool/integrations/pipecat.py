@@ -216,7 +216,11 @@ class AvatarService(AIService):
                 await self._call_event_handler("on_turn_finished", item)
 
     async def _push_face(self, face: Face, last: Item) -> None:
-        written = self._message_of(face)
+        try:
+            written = self._message_of(face)
+        except Exception as error:  # noqa: BLE001  # the voice goes on, whatever it is
+            await self._say(f"a part of the face cannot be written: {error}", error)
+            return
         if written is None:
             return
         message = OutputTransportMessageFrame(message=written)

@@ -156,7 +156,7 @@ class Playout:
             return (self._told.popleft(),)
         if self._turns and self._turns[0].heard_at <= now:
             turn = self._turns.popleft()
-            return (turn.finished(now, turn.given_ms),)
+            return (*turn.missed_face(), turn.finished(now, turn.given_ms))
         if self._held and self._goes_at(self._held[0]) <= now:
             held = self._held.popleft()
             match held.item, held.turn:

@@ -20,7 +20,7 @@ from avatarpool.integrations.turn import Item, Turn, Voice
 from avatarpool.pool import AvatarConnectionPool, PooledConnection
 from avatarpool.pool.arguments import check_number, negative
 from avatarpool.protocol.frames import AnimationFrame
-from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, PCM_SAMPLE_RATES
 
 Sessions = AvatarConnectionPool | AvatarPoolGroup
 
@@ -68,8 +68,15 @@ class Speech:
         what = "a speech cannot have a face"
         check_number(what, face_wait=face_wait, timeout=timeout)
         problems = negative(face_wait=face_wait, timeout=timeout)
-        if isinstance(sessions, AvatarPoolGroup) != bool(avatar_id):
+        if not isinstance(sessions, Sessions):
+            problems.append(f"sessions is no pool and no group but a {type(sessions).__name__}")
+        elif not isinstance(avatar_id, str | None):
+            problems.append(f"avatar_id is no text but a {type(avatar_id).__name__}")
+        elif isinstance(sessions, AvatarPoolGroup) != bool(avatar_id):
             problems.append("a group is asked for an avatar_id, and a pool's sessions have theirs")
+        if not isinstance(sample_rate, int) or sample_rate not in PCM_SAMPLE_RATES:
+            rates = ", ".join(map(str, PCM_SAMPLE_RATES))
+            problems.append(f"sample_rate {sample_rate!r} is none of {rates}")
         if problems:
             raise ConfigurationError(what, problems)
         self._sessions = sessions

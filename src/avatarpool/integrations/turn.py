@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from math import inf
 
+from avatarpool.exceptions import PoolError
 from avatarpool.protocol.frames import AnimationFrame
 from avatarpool.protocol.keyframes import FRAME_MS
 
@@ -17,6 +18,8 @@ from avatarpool.protocol.keyframes import FRAME_MS
 # service looks ahead (the local one: 110 ms) and as a piece is long. Where audio comes faster,
 # this much is there at once.
 _CUSHION_MS = 5 * FRAME_MS
+
+_MISSED_MS = 500  # of a face that was not just late at its end
 
 _ROUNDING_MS = 0.5  # of sums of pieces
 
@@ -183,6 +186,14 @@ class Turn:
         if left:
             return (replace(left[0], frames=(*left[0].frames, end)),)
         return (Face(self.name, round(self.given_ms), (end,)),)
+
+    def missed_face(self) -> tuple[FaceLost, ...]:
+        """Say of a turn that was heard if its face has not come, or much of it has not."""
+        missed_ms = _MISSED_MS if self.covered_ms else FRAME_MS
+        if not self.may_have_face or self.covered_ms + missed_ms > self.voice_ms:
+            return ()
+        self.error = PoolError("the voice was over before its face came")
+        return (FaceLost(self.name, self.error),)
 
     def finished(self, now: float, played_ms: float) -> Finished:
         """Return what is told of its end."""
