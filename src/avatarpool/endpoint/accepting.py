@@ -52,10 +52,13 @@ class Accepting:
         loop = asyncio.get_running_loop()
         # Never served by this one, which finds and binds what a name stands for.
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        found: list[socket.socket] = []
         try:
-            found = [socket.socket(fileno=os.dup(each.fileno())) for each in server.sockets]
+            for each in server.sockets:
+                found.append(socket.socket(fileno=os.dup(each.fileno())))  # noqa: PERF401  # closed below
         except OSError:  # there is no file for it
-            found = []
+            while found:
+                found.pop().close()
         finally:
             server.close()
         if not found:  # asyncio passes over those that it cannot make

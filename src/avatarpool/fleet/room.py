@@ -76,7 +76,7 @@ class Room:
         if self._is_over:
             stage = "closed" if self.failure is None else "failed"
         elif self._pool is None or not self._pool.total_count:
-            stage = "not open"
+            stage = "without a session"
         else:
             stage = "open"
         return f"<Room {str(self._key)!r} {stage}>"
