@@ -114,7 +114,7 @@ class Router:
             self.observer.frame_received(frame)
         else:
             self._unwanted(frame)
-        if not self.log.expects_frames:
+        if not self.log.expects_frames:  # as `playback` asks, without a call for each frame
             self.observer.playback(frame)
         if end:
             self.settle()

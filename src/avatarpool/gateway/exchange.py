@@ -105,10 +105,7 @@ class Exchange:
             answer: Who gets what comes of it; told of nothing where it is refused.
             room: The session that the client has for itself, if its frames go to a room.
         """
-        refusal = self.refusal(client, key.avatar_id)
-        if refusal is not None:
-            return client.refuse(refusal)
-        refusal = client.begin(self._loop.time())
+        refusal = self._admit(client, key.avatar_id)
         if refusal is not None:
             return refusal
         is_pcm = key.audio_format is AudioFormat.PCM_S16LE
@@ -142,6 +139,13 @@ class Exchange:
         if not client.allows(avatar_id):
             return failures.avatar_not_allowed(avatar_id)
         return self.memory.failure(avatar_id, self._loop.time())
+
+    def _admit(self, client: Client, avatar_id: str) -> Failure | None:
+        """Count a request as the client's until `Client.end`, or return why it may have none."""
+        refusal = self.refusal(client, avatar_id)
+        if refusal is not None:
+            return client.refuse(refusal)
+        return client.begin(self._loop.time())
 
     def _lend(self, key: PoolKey, timeout: float) -> PooledConnection:
         return self.group.borrow(key, timeout=min(timeout, self._session_timeout))
@@ -178,10 +182,7 @@ class Exchange:
             key: What session; its room with it.
             tenant: Told of what becomes of it; of nothing where it is refused.
         """
-        refusal = self.refusal(client, key.avatar_id)
-        if refusal is not None:
-            return client.refuse(refusal)
-        refusal = client.begin(self._loop.time())
+        refusal = self._admit(client, key.avatar_id)
         if refusal is not None:
             return refusal
         timeout = min(client.limits.queue_timeout, _ROOM_TIMEOUT)

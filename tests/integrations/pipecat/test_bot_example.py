@@ -2,104 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import shutil
 import signal
-import sys
-import wave
 from pathlib import Path
 
 import pytest
+from example_bot import began, check_face, ended, needs_espeak, start, voice_ms
 
 pytest.importorskip(
     "pipecat.frames", reason="pipecat-ai is not installed: make integrations runs these tests"
 )
 
 MAIN = Path(__file__).parents[3] / "examples" / "pipecat_bot" / "main.py"
-PATIENCE = 120.0
+VOICE = "bot.wav"
 
 
-async def start(directory, *lines, path=None):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("AVATAR_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        MAIN,
-        *lines,
-        cwd=directory,
-        env={**clean, "PATH": path or clean["PATH"]},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def ended(process):
-    try:
-        async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    return process.returncode, out.decode(), err.decode()
-
-
-def face_in(directory):
-    text = (directory / "bot.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def voice_ms(directory):
-    with wave.open(str(directory / "bot.wav")) as sound:
-        return 1000 * sound.getnframes() / sound.getframerate()
-
-
-@pytest.mark.skipif(
-    shutil.which("espeak-ng") is None and "REQUIRE_ESPEAK" not in os.environ,
-    reason="espeak-ng is not installed",
-)
+@needs_espeak
 async def test_it_says_its_lines_with_a_face_in_step(tmp_path):
-    code, out, err = await ended(await start(tmp_path, "One, two.", "Three."))
+    code, out, err = await ended(await start(MAIN, tmp_path, "One, two.", "Three."))
     assert code == 0, err
     assert "espeak-ng is not installed" not in err
     assert out.count("said ") == 2
-    check_face(tmp_path, contexts=2)
+    assert abs(check_face(tmp_path / VOICE, contexts=2)) < 2500  # which ends in silence
 
 
 async def test_without_espeak_it_says_so_and_a_sample_is_heard(tmp_path):
-    code, out, err = await ended(await start(tmp_path, "Anything.", path="/nowhere"))
+    code, out, err = await ended(await start(MAIN, tmp_path, "Anything.", path="/nowhere"))
     assert code == 0, err
     assert "apt-get install espeak-ng" in err
     assert "said 3.0 s" in out
-    check_face(tmp_path, contexts=1)
-
-
-def check_face(directory, *, contexts):
-    messages = face_in(directory)
-    assert len({message["context_id"] for message in messages}) == contexts
-    frames = [frame for message in messages for frame in message["frames"]]
-    assert abs(40 * len(frames) - voice_ms(directory)) < 2500  # which ends in silence
-    assert max(frame["jawOpen"] for frame in frames) > 0.2
-    began_ms = {}
-    for message in messages:
-        began = began_ms.setdefault(message["context_id"], message["at_ms"] - message["start_ms"])
-        assert abs(message["at_ms"] - began - message["start_ms"]) <= 40
+    assert abs(check_face(tmp_path / VOICE, contexts=1)) < 2500  # which ends in silence
 
 
 async def test_ctrl_c_ends_it_and_leaves_whole_files(tmp_path):
-    process = await start(tmp_path, "A long line. " * 40)
-    async with asyncio.timeout(PATIENCE):
-        while not (tmp_path / "bot.wav").exists() or not (tmp_path / "bot.wav").stat().st_size:
-            await asyncio.sleep(0.05)
+    process = await start(MAIN, tmp_path, "A long line. " * 40)
+    await began(tmp_path / VOICE)
     process.send_signal(signal.SIGINT)
     code, out, err = await ended(process)
     assert code == 130, err
     assert "Traceback" not in err
     assert "bot.wav" in out
-    assert voice_ms(tmp_path) < 60_000
+    assert voice_ms(tmp_path / VOICE) < 60_000
 
 
 async def test_help_says_how(tmp_path):
-    code, out, _ = await ended(await start(tmp_path, "--help"))
+    code, out, _ = await ended(await start(MAIN, tmp_path, "--help"))
     assert (code, out.split(":")[0]) == (0, "usage")
