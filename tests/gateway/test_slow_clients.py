@@ -10,7 +10,7 @@ from raw_frames import BINARY, CLOSE, PING, Frame
 from raw_upgrades import met
 from served_gateway import PATIENCE, until
 
-from avatarpool.gateway import downstream
+from avatarpool.gateway import writing
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AnimationFrame, AudioInput
 from avatarpool.soak.marks import MarkedRequest
@@ -90,7 +90,7 @@ async def test_answers_that_nobody_reads_are_not_piled_up(shell):
         for _ in range(pings // 1000):
             await slow.say([flood])
         await until(lambda: connection._opening.is_full)
-        assert unsent(connection) < 2 * downstream._MAX_UNSENT_BYTES
+        assert unsent(connection) < 2 * writing._MAX_UNSENT_BYTES
         slow.transport.resume_reading()
         last = Frame(PING, b"the last").encode(by_client=True)
         await slow.say([last])

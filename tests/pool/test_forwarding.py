@@ -11,12 +11,25 @@ from aiohttp import web
 from peer import confirm, peer
 
 from avatarpool import AnimationFrame, AvatarConnectionPool, PlaybackState, PooledConnection
+from avatarpool.client.forwarding import Forwarding
 from avatarpool.protocol.codec import decode, encode
 from avatarpool.protocol.messages import AudioInput, ServerError
 from avatarpool.protocol.varints import prefixed
 
 PATIENCE = 30
 SILENCE = bytes(1280)
+
+
+class Onward(Forwarding):
+    """Notes what goes on unread."""
+
+    def __init__(self, relay: Relay) -> None:
+        super().__init__()
+        self.relay = relay
+
+    def send(self, message: bytes, *, is_alone: bool) -> None:
+        self.relay.note(message)
+        self.relay.unread.append(message)
 
 
 @dataclass
@@ -34,18 +47,15 @@ class Relay:
     def begin(self, req_id: str) -> Relay:
         self.req_id = req_id.encode()
         self.over = asyncio.Event()
+        self.onward = Onward(self)
         return self
 
     def add(self, frame: AnimationFrame) -> None:
-        self._note(bytes(frame))
+        self.note(bytes(frame))
         if self.is_forwarding:
-            self.conn.session.forward(frame, self.take)
+            self.conn.session.forward(frame, self.onward)
 
-    def take(self, message: bytes) -> None:
-        self._note(message)
-        self.unread.append(message)
-
-    def _note(self, message: bytes) -> None:
+    def note(self, message: bytes) -> None:
         self.came.append(message.replace(self.req_id, b"its id"))
 
     def finish(self, error: Exception | None = None) -> None:

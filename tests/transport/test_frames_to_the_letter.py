@@ -80,6 +80,28 @@ async def met(listener: Listener, first: bytes = b"") -> AsyncIterator[tuple[Raw
             await listener.ended
 
 
+class Diverting(Listener):
+    """Has messages taken before it is handed any, whenever that can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.websocket: WebSocket
+        self.alone: list[bool] = []  # of each that was taken
+
+    def divert(self, websocket: WebSocket) -> None:
+        self.websocket = websocket
+        websocket.divert(self.take)
+
+    def take(self, message: bytes, *, is_alone: bool) -> bool:
+        self.alone.append(is_alone)
+        super().message_received(message)
+        return True
+
+    def message_received(self, data: bytes) -> None:
+        super().message_received(data)
+        self.websocket.divert(self.take)
+
+
 async def check(case: Case, peer: RawPeer, listener: Listener) -> None:
     """Compare what has come of a case with what should."""
     if case.code is None:
@@ -124,6 +146,29 @@ async def test_what_is_sent_is_taken_by_the_letter(case: Case, caplog: pytest.Lo
     async with met(listener, data) as (peer, _):  # in the packet of the answer to the upgrade
         await check(case, peer, listener)
     assert_quiet(caplog)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_what_is_diverted_is_what_would_be_handed_over(case: Case):
+    data = case.encode(by_client=False)
+    for pieces in (at_once(data), byte_by_byte(data)):
+        async with met(listener := Diverting()) as (peer, websocket):
+            listener.divert(websocket)
+            await peer.say(pieces)
+            await check(case, peer, listener)
+            is_first_whole = case.sent[0].opcode == BINARY and case.sent[0].is_final
+            assert listener.alone or not (case.taken and is_first_whole)
+
+
+async def test_a_taker_learns_whether_more_has_come():
+    frames = [Frame(BINARY, message(number, 40)).encode(by_client=False) for number in range(4)]
+    async with met(listener := Diverting()) as (peer, websocket):
+        listener.divert(websocket)
+        await peer.say([b"".join(frames[:3])])
+        await peer.until(lambda: len(listener.alone) == 3)
+        await peer.say(frames[3:])
+        await peer.until(lambda: len(listener.alone) == 4)
+    assert listener.alone == [False, False, True, True]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -49,12 +49,6 @@ class SessionObserver(Protocol):
         """The connection is gone; the error says why, None: it was closed from here."""
 
 
-class FrameCounter(Protocol):
-    """Counts the frames that are handed over unread."""
-
-    frames_received: int
-
-
 class Nobody:
     """Follows a session whose user has callbacks and no observer."""
 

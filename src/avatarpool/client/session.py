@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from avatarpool.client import outgoing
 from avatarpool.client.callbacks import call
 from avatarpool.client.console import ConsoleClient
+from avatarpool.client.forwarding import Forwarding, FrameCounter
 from avatarpool.client.incoming import confirmation, gone, why_ended
-from avatarpool.client.routing import FrameCounter, Nobody, Router, SessionObserver
+from avatarpool.client.routing import Nobody, Router, SessionObserver
 from avatarpool.client.sending import Sending
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import (
@@ -73,9 +73,7 @@ class AvatarSession:
         "_confirmed",
         "_connection_id",
         "_console",
-        "_counter",
         "_failure",
-        "_forward",
         "_has_listener",
         "_reader",
         "_router",
@@ -100,7 +98,6 @@ class AvatarSession:
         self._console = console
         self._router = Router(self.requests, observer or Nobody())
         self._has_listener = config.transport_frames is not None or config.on_playback is not None
-        self._counter: FrameCounter
         self._state = _NEW
         self._token: str | None = None
         self._websocket: WebSocket | None = None
@@ -108,7 +105,6 @@ class AvatarSession:
         self._connection_id: str | None = None
         self._capabilities: tuple[str, ...] = ()
         self._reader = MessageReader()
-        self._forward: Callable[[bytes], object] | None = None  # takes what is like the last frame
         self._sending = Sending(config, self._router, self._open_websocket, self._stuck)
         self._failure: AvatarSDKError | None = None  # what ended the connection
         # Whether the connection is known to come to its end: told as it happens, so
@@ -236,22 +232,20 @@ class AvatarSession:
             SessionNotReady: There was no request, or the session is not open.
             ConnectionGone: The connection has ended.
         """
-        self._forward = None
+        self._read_all()
         return self._sending.interrupt()
 
     async def abandon(self) -> None:
         """End whatever request is open, so that the connection comes clean."""
         was_speaking = self.requests.is_speaking
-        self._forward = None
+        self._read_all()
         if self.is_open:
             self._sending.end()
         # Where frames go to a room that ends the request, and the room would speak half of it.
         if self.is_open and (was_speaking or self.requests.current is not None):
             self._sending.interrupt()
 
-    def forward(
-        self, frame: AnimationFrame, send: Callable[[bytes], object], counter: FrameCounter
-    ) -> None:
+    def forward(self, frame: AnimationFrame, forwarding: Forwarding, counter: FrameCounter) -> None:
         """Hand over unread what follows a frame and is like it: a relay wants the message alone.
 
         That is, as it came, each frame of the same request that is not its last. Anything
@@ -261,12 +255,19 @@ class AvatarSession:
 
         Args:
             frame: Of the current request, just received.
-            send: Must not raise.
+            forwarding: Sends it on.
             counter: Told of each.
         """
         wants_all = self._has_listener or self._config.has_egress
-        if self._reader.has_learnt(frame) and not (frame.end or wants_all):
-            self._forward, self._counter = send, counter
+        likeness = None if frame.end or wants_all else self._reader.likeness(frame)
+        if likeness is not None and self._websocket is not None:
+            forwarding.begin(likeness, counter)
+            self._websocket.divert(forwarding.take)
+
+    def _read_all(self) -> None:
+        """Forward nothing more."""
+        if self._websocket is not None:
+            self._websocket.divert(None)
 
     def pause_reading(self) -> None:
         """Leave in the network what the service sends, until `resume_reading`.
@@ -380,12 +381,6 @@ class AvatarSession:
         Raises:
             AvatarSDKError: It breaks the protocol, or nobody can read it.
         """
-        if self._forward is not None:
-            if self._reader.is_alike(data):
-                self._counter.frames_received += 1
-                self._forward(data)
-                return
-            self._forward = None
         message = self._reader.read(data)
         if self._state is _OPENING:
             self._handshake_answered(message)

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeGuard, TypeVar, cast
 
 from avatarpool.audio import check_audio
-from avatarpool.client.routing import FrameCounter, Router, SessionObserver
+from avatarpool.client.forwarding import Forwarding, FrameCounter
+from avatarpool.client.routing import Router, SessionObserver
 from avatarpool.client.wiring import Wiring
 from avatarpool.exceptions import (
     AvatarPoolError,
@@ -203,9 +204,7 @@ class ForeignSession:
         if self.requests.current is not None:
             await self.interrupt()
 
-    def forward(
-        self, frame: AnimationFrame, send: Callable[[bytes], object], counter: FrameCounter
-    ) -> None:
+    def forward(self, frame: AnimationFrame, forwarding: Forwarding, counter: FrameCounter) -> None:
         pass  # the SDKs hand over frames
 
     def pause_reading(self) -> None:

@@ -34,6 +34,7 @@ from avatarpool.gateway.failures import Failure
 from avatarpool.gateway.opening import Opening
 from avatarpool.gateway.relay import Relay
 from avatarpool.gateway.rooms import Room
+from avatarpool.gateway.writing import Onward, Writing
 from avatarpool.protocol.codec import encode
 from avatarpool.protocol.messages import (
     AnimationFrame,
@@ -43,21 +44,9 @@ from avatarpool.protocol.messages import (
 )
 from avatarpool.protocol.readdressing import Readdressing
 from avatarpool.protocol.texts import close_reason, may_carry
-from avatarpool.transport.picows_protocol import HEADER_ROOM, server_protocol
+from avatarpool.transport.picows_protocol import server_protocol
 
 log = logging.getLogger("avatarpool.gateway")
-
-# What is written within so many seconds of something else waits for the turn of the event loop
-# to end, and leaves with all that comes in it: a burst is two writes. A frame that comes alone,
-# as they do at 25 a second, leaves at once; another turn for it would cost as much as the write.
-_CROWDED = 0.001
-
-_BINARY = WSMsgType.BINARY  # looked up once, as in transport.websocket
-
-# Answers that a client does not read, before nothing more of it is read: what it asks meanwhile
-# is little, but for a flood of pings, or of what is refused.
-_MAX_UNSENT_BYTES = 1024 * 1024
-
 
 # Requests of which a room may still tell what it plays.
 _MAX_SHOWN = 64
@@ -98,17 +87,15 @@ class Downstream(WSListener):
         "_limits",
         "_loop",
         "_opening",
-        "_out",
         "_patience",
         "_pieces",
         "_relayed",
         "_room",
         "_shown",
-        "_transport",
-        "_written_at",
         "client",
         "conversation",
         "picows",
+        "writing",
     )
 
     def __init__(
@@ -127,15 +114,13 @@ class Downstream(WSListener):
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
         self._opening: Opening
-        self._transport: WSTransport | None = None
+        self.writing: Writing
         self._key: PoolKey  # once it is configured
         self._room: Room | None = None  # its frames go to one
         self._relayed: dict[str, _Relayed] = {}  # the requests that are open
         # The latest that a room was given to play: their ids by those that the service has.
         self._shown: OrderedDict[str, str] = OrderedDict()
         self._pieces = bytearray()  # of a message under way
-        self._out = bytearray()  # written in this turn of the event loop, and waits for its end
-        self._written_at = 0.0
         self._alarm: asyncio.TimerHandle | None = (
             None  # what the conversation, and closing, may take
         )
@@ -156,6 +141,7 @@ class Downstream(WSListener):
 
     def connected(self, opening: Opening) -> None:
         self._opening = opening
+        self.writing = Writing(opening.fill)
         self._host.joined(self)
 
     def bound_memory(self) -> None:
@@ -165,6 +151,7 @@ class Downstream(WSListener):
         """Its client does not read: its frames wait in the network; cut it if it never does."""
         if self._patience is None:
             self._patience = self._cut_in(self._limits.send_timeout)
+            self.writing.is_held_back = True
             for each in self._relayed.values():
                 each.relay.pause()
 
@@ -172,6 +159,7 @@ class Downstream(WSListener):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+            self.writing.is_held_back = False
             for each in self._relayed.values():
                 each.relay.resume()
             self.room()
@@ -184,7 +172,7 @@ class Downstream(WSListener):
     # --- called by picows -----------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
+        self.writing.transport = transport
         transport.request.headers.clear()
         self._await_deadline()
 
@@ -203,7 +191,8 @@ class Downstream(WSListener):
         elif self._is_over:
             pass
         elif kind == WSMsgType.PING:
-            self._write(frame_header(frame.payload_size, 0x8A) + frame.get_payload_as_bytes())
+            pong = frame_header(frame.payload_size, 0x8A) + frame.get_payload_as_bytes()
+            self.writing.write(pong)
         elif kind == WSMsgType.PONG:
             self._look_for_violation(frame.get_payload_as_bytes())
         elif kind == WSMsgType.TEXT:
@@ -242,7 +231,7 @@ class Downstream(WSListener):
     def _closed(self, transport: WSTransport, frame: WSFrame) -> None:
         code = int(cast("int", frame.get_close_code()))
         self._stop()
-        self._flush()
+        self.writing.flush()
         if not transport.is_close_frame_sent:
             is_bare = not frame.payload_size  # its code is 0 then; whoever writes a 0 is wrong
             known = code if may_carry(code) else refusals.PROTOCOL_ERROR
@@ -259,7 +248,7 @@ class Downstream(WSListener):
                 case Audio():
                     self._spoken(event)
                 case Say(message):
-                    self._send(encode(message))
+                    self.writing.send(encode(message))
                 case Stopped(req_id):
                     self._drop(req_id)
                 case Configured(configuration):
@@ -337,15 +326,8 @@ class Downstream(WSListener):
     def room(self) -> None:
         """Read on, if no request holds too much, and answers do not pile up."""
         is_full = any(each.relay.is_full for each in self._relayed.values())
-        if self._opening.is_full and not (is_full or self._is_swamped):
+        if self._opening.is_full and not (is_full or self.writing.is_swamped):
             self._opening.empty()
-
-    @property
-    def _is_swamped(self) -> bool:
-        """Whether its client asks for answers that it does not read."""
-        if self._transport is None or self._patience is None:
-            return False
-        return self._transport.underlying_transport.get_write_buffer_size() > _MAX_UNSENT_BYTES
 
     def failed(self, req_id: str, failure: Failure) -> None:
         """Give a request up."""
@@ -370,7 +352,7 @@ class Downstream(WSListener):
         ids = {held.relay.upstream_id: req_id for req_id, held in self._relayed.items()}
         req_id = ids.get(state.req_id) or self._shown.get(state.req_id) or state.req_id
         name = self.conversation.connection_id
-        self._send(encode(replace(state, req_id=req_id, connection_id=name)))
+        self.writing.send(encode(replace(state, req_id=req_id, connection_id=name)))
 
     def _take_out(self, req_id: str) -> _Relayed | None:
         relayed = self._relayed.pop(req_id, None)
@@ -379,47 +361,6 @@ class Downstream(WSListener):
             if len(self._shown) > _MAX_SHOWN:
                 self._shown.popitem(last=False)
         return relayed
-
-    # --- writing --------------------------------------------------------------------------
-
-    def _send(self, message: bytes) -> None:
-        self._write(frame_header(len(message)) + message)
-
-    def relay(self, head: bytes, tail: memoryview) -> None:
-        """Send a frame in two parts."""
-        now = self._loop.time()
-        transport = self._transport
-        is_crowded = self._out or now - self._written_at <= _CROWDED
-        if is_crowded or self._patience is not None or transport is None:
-            self._write(b"".join((frame_header(len(head) + len(tail)), head, tail)))
-            return
-        self._written_at = now
-        # picows writes to the socket itself, for less than an event loop's transport asks.
-        message = bytearray().join((HEADER_ROOM, head, tail))
-        transport.send_reuse_external_bytearray(_BINARY, message, len(HEADER_ROOM))
-
-    def _write(self, frame: bytes) -> None:
-        """Have a frame leave in this turn of the event loop, all of a turn in few writes."""
-        now = self._loop.time()
-        if self._out:
-            self._out += frame
-        elif now - self._written_at > _CROWDED:
-            self._write_out(frame)
-        else:
-            self._out += frame
-            self._loop.call_soon(self._flush)
-        self._written_at = now
-
-    def _flush(self) -> None:
-        out, self._out = self._out, bytearray()
-        if out:
-            self._write_out(out)
-
-    def _write_out(self, out: bytes | bytearray) -> None:
-        if self._transport is not None and not self._transport.is_disconnected:
-            self._transport.underlying_transport.write(out)
-            if self._is_swamped:
-                self._opening.fill()
 
     # --- when it is over ------------------------------------------------------------------
 
@@ -445,10 +386,10 @@ class Downstream(WSListener):
         log.info("session %s ends: %s", self.conversation.connection_id, ending.message)
         if ending.code is not None:
             name = self.conversation.connection_id
-            self._send(encode(ServerError(ending.code, ending.message, name)))
+            self.writing.send(encode(ServerError(ending.code, ending.message, name)))
         self._stop()
-        self._flush()
-        transport = self._transport
+        self.writing.flush()
+        transport = self.writing.transport
         if transport is None:
             self._opening.cut()
             return
@@ -495,13 +436,13 @@ class Downstream(WSListener):
 class _Relayed:
     """One request of a connection: the `Answer` of its relay."""
 
-    __slots__ = ("_counts", "_cut", "_downstream", "_head", "_readdressing", "_req_id", "relay")
+    __slots__ = ("_downstream", "_readdressing", "_req_id", "onward", "relay")
 
     def __init__(self, downstream: Downstream, req_id: str) -> None:
         self._downstream = downstream
         self._req_id = req_id
-        self._counts = downstream.conversation.counts
         self._readdressing = Readdressing(downstream.conversation.connection_id, req_id)
+        self.onward = Onward(downstream.writing)
         self.relay: Relay
 
     def frame(self, frame: AnimationFrame) -> None:
@@ -512,18 +453,15 @@ class _Relayed:
             self.relay.give_up(failures.UNORDERLY)
             return
         # What is like this one begins as it does: then its ids stand where they are exchanged.
-        self._head, tail = self._readdressing.parts(frame)
-        self._cut = len(frame) - len(tail)
-        downstream.relay(self._head, tail)
-
-    def next_message(self, message: bytes) -> None:
-        self._counts.frames += 1
-        self._downstream.relay(self._head, memoryview(message)[self._cut :])
+        head, tail = self._readdressing.parts(frame)
+        self.onward.exchange(head, len(frame) - len(tail))
+        downstream.writing.send(head, tail)
 
     def room(self) -> None:
         self._downstream.room()
 
     def over(self, failure: Failure | None) -> None:
+        self._downstream.conversation.counts.frames += self.onward.frames
         if failure is None:
             self._downstream.answered(self._req_id)
         else:

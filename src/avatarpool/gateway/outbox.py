@@ -28,7 +28,7 @@ class Outbox:
         is_complete: Whether that is so, or the last frame has come.
     """
 
-    next_message = None  # it wants frames, as of an `Answer`
+    onward = None  # it wants frames, as of an `Answer`
 
     def __init__(self) -> None:
         self.relay: Relay | None = None

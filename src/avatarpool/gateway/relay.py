@@ -15,6 +15,7 @@ from avatarpool.endpoint import refusals
 from avatarpool.exceptions import AvatarPoolError, AvatarSDKError, RequestTimeout
 from avatarpool.gateway import failures
 from avatarpool.gateway.failures import Failure
+from avatarpool.gateway.writing import Onward
 from avatarpool.pool import PooledConnection
 from avatarpool.pool.borrowing import LentSession
 from avatarpool.pool.receiving import Reception
@@ -44,11 +45,8 @@ class Answer(Protocol):
     """Who gets what comes of one request; called from the event loop, must not block or raise."""
 
     @property
-    def next_message(self) -> Callable[[bytes], object] | None:
-        """Takes a message that is like the last frame's, but for its animation.
-
-        None: it wants frames alone.
-        """
+    def onward(self) -> Onward | None:
+        """Sends on what is like the last frame, but for its animation; None: it wants frames."""
 
     def frame(self, frame: AnimationFrame) -> None:
         """Take a frame as it came: its ids are the service's."""
@@ -131,8 +129,8 @@ class Relay:
         "_lend",
         "_limits",
         "_loop",
-        "_next_message",
         "_odd",
+        "_onward",
         "_outcome",
         "_pieces",
         "_session",
@@ -161,7 +159,6 @@ class Relay:
         self._lend = lend
         self._turn = turn
         self._answer = answer
-        self._next_message = answer.next_message
         self._limits = limits
         self._bytes_per_second = bytes_per_second
         self._ended = ended
@@ -172,7 +169,8 @@ class Relay:
         self._odd = b""  # half a sample, whose other half comes with the next piece
         self._audio_bytes = 0
         self._waiting_bytes = 0
-        self._frames = 0
+        self._onward = answer.onward
+        self._frames = 0  # that were read
         self._stirred = asyncio.Event()  # more audio, or the request's end
         self._outcome: asyncio.Future[Exception | None]  # of the present attempt
         self.doubt: Exception | None = None  # as of a `Reception`
@@ -190,14 +188,19 @@ class Relay:
         self.task.add_done_callback(self._done)
 
     def __repr__(self) -> str:
-        return f"<Relay {self.seconds:.1f} s {self._frames} frames>"
+        return f"<Relay {self.seconds:.1f} s {self.frames} frames>"
 
     @property
     def seconds(self) -> float:
         """Of its audio, as far as it is known."""
         if self._bytes_per_second:
             return self._audio_bytes / self._bytes_per_second
-        return self._frames * _FRAME_SECONDS
+        return self.frames * _FRAME_SECONDS
+
+    @property
+    def frames(self) -> int:
+        """That came so far."""
+        return self._frames + (0 if self._onward is None else self._onward.frames)
 
     @property
     def waiting_bytes(self) -> int:
@@ -411,12 +414,14 @@ class Relay:
 
     def _took_too_long(self, seconds: float) -> None:
         awaited = "last frame" if self._frames else "first frame"
-        self.finish(self.doubt or RequestTimeout("?", seconds, self._frames, awaited))
+        self.finish(self.doubt or RequestTimeout("?", seconds, self.frames, awaited))
 
     def _over(self, failure: Failure | None) -> None:
         if self.is_over:
             return
         self.is_over = True
+        if self._onward is not None:
+            self._onward.end()
         self._ended(self, failure)
         self._answer.over(failure)
 
@@ -437,15 +442,9 @@ class Relay:
         if self._frames == 1 and self._has_ended:
             self._arm()
         self._answer.frame(frame)
-        if self._next_message is not None and self._session is not None:
-            self._session.forward(frame, self._pass_on)
+        if self._onward is not None and self._session is not None:
+            self._session.forward(frame, self._onward)
         return None
-
-    def _pass_on(self, message: bytes) -> None:
-        """Pass on a frame that is like the one before."""
-        if self._next_message is not None and not self.is_over:
-            self._frames += 1
-            self._next_message(message)
 
     def finish(self, error: Exception | None = None) -> None:
         """Learn how the service's request ended; as of a `Reception`."""

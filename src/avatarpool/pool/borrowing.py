@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import datetime
 from enum import Enum, auto
 from types import CodeType, TracebackType
 from typing import Protocol, Self
 
+from avatarpool.client.forwarding import Forwarding
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -428,19 +429,19 @@ class LentSession:
         except Exception as error:  # a trace_context, for one
             raise PoolError(f"send_audio failed: {words(error)}") from error
 
-    def forward(self, frame: AnimationFrame, send: Callable[[bytes], object]) -> None:
+    def forward(self, frame: AnimationFrame, forwarding: Forwarding) -> None:
         """Hand over unread what follows a frame and is like it, for a relay.
 
         The first frames and the last one are received as ever; see `AvatarSession.forward`.
 
         Args:
             frame: Of the current request, just received.
-            send: Takes each message as it came; must not raise.
+            forwarding: Sends each message on.
 
         Raises:
             SessionStateError: The connection was returned.
         """
-        self._lent.touched().forward(frame, send)
+        self._lent.touched().forward(frame, forwarding)
 
     def pause_reading(self) -> None:
         """Leave in the network what the service sends, until `resume_reading` or the return.

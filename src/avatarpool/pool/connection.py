@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
-from avatarpool.client.routing import FrameCounter
+from avatarpool.client.forwarding import Forwarding, FrameCounter
 from avatarpool.exceptions import (
     AvatarPoolError,
     AvatarSDKError,
@@ -96,9 +95,7 @@ class PoolableSession(Protocol):
     async def abandon(self) -> None:
         """End whatever request is open."""
 
-    def forward(
-        self, frame: AnimationFrame, send: Callable[[bytes], object], counter: FrameCounter
-    ) -> None:
+    def forward(self, frame: AnimationFrame, forwarding: Forwarding, counter: FrameCounter) -> None:
         """Hand over unread what follows a frame and is like it, where that can be done."""
 
     def pause_reading(self) -> None:
@@ -169,9 +166,9 @@ class Connection(Member):
         """Note that the session is open from now on."""
         self.created_at = datetime.now(timezone.utc)
 
-    def forward(self, frame: AnimationFrame, send: Callable[[bytes], object]) -> None:
+    def forward(self, frame: AnimationFrame, forwarding: Forwarding) -> None:
         """Hand over unread what follows a frame and is like it: see `AvatarSession.forward`."""
-        self.session.forward(frame, send, self._pool.meter.counters)
+        self.session.forward(frame, forwarding, self._pool.meter.counters)
 
     async def interrupt(self) -> str:
         """Interrupt the most recent request, be it sent or half-sent; return its id.

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.frames import AnimationFrame, FrameHeader, around_animation
 from avatarpool.protocol.messages import Message
 
 _new = object.__new__
+
+
+class Likeness(NamedTuple):
+    """Which messages differ from a frame by its animation alone.
+
+    Attributes:
+        size: Bytes that they have.
+        before: What each begins with, up to the animation.
+        after: What each ends with.
+    """
+
+    size: int
+    before: bytes
+    after: bytes
 
 
 class MessageReader:
@@ -34,7 +50,7 @@ class MessageReader:
             AvatarSDKError: As of `decode`.
         """
         if len(data) == self._size and data.startswith(self._before) and data.endswith(self._after):
-            # As `is_alike` and `frame_of` do, without the calls: a third of the time.
+            # As `frame_of` does, without the call: a third of the time.
             frame = _new(AnimationFrame)
             frame._data = data  # noqa: SLF001
             frame._header = self._header  # noqa: SLF001
@@ -56,12 +72,8 @@ class MessageReader:
         place = self._header.place
         self._size = place.stop + len(self._after)
 
-    def has_learnt(self, frame: AnimationFrame) -> bool:
-        """Whether what is like a frame that was just read is known from now on."""
-        return frame._header is self._header  # noqa: SLF001
-
-    def is_alike(self, data: bytes) -> bool:
-        """Whether a message differs from the frame that was learnt by its animation alone."""
-        return (
-            len(data) == self._size and data.startswith(self._before) and data.endswith(self._after)
-        )
+    def likeness(self, frame: AnimationFrame) -> Likeness | None:
+        """Return what is like a frame that was just read, if that was learnt."""
+        if frame._header is not self._header:  # noqa: SLF001
+            return None
+        return Likeness(self._size, self._before, self._after)

@@ -62,10 +62,23 @@ class MessageHandler(Protocol):
         """Take the news, once, that no message will come any more."""
 
 
+class Taker(Protocol):
+    """Takes messages before anybody reads them; must not raise."""
+
+    def __call__(self, message: bytes, *, is_alone: bool) -> bool:
+        """Return whether it was taken.
+
+        Args:
+            message: One binary message.
+            is_alone: Whether nothing more is known to have come after it.
+        """
+
+
 class WebSocket(WSListener):
     """One open WebSocket; made by `connecting.connect`."""
 
     __slots__ = (
+        "_divert",
         "_ended",
         "_farewell",
         "_handler",
@@ -97,6 +110,7 @@ class WebSocket(WSListener):
         self._max_message_bytes = max_message_bytes
         self._transport: WSTransport | None = None
         self._pulse = Pulse(self._call_dead, ping_interval, ping_timeout)
+        self._divert: Taker | None = None  # asked first
         self._pieces = bytearray()  # of a fragmented message under way
         self._is_fragmented = False
         self._small_frames = 0  # in a row, of one read
@@ -150,6 +164,10 @@ class WebSocket(WSListener):
         """
         if self._writable is not None:
             await self._pulse.taken(self._writable, patience)
+
+    def divert(self, taker: Taker | None) -> None:
+        """Offer each message that comes whole to a taker first, until it does not want one."""
+        self._divert = taker
 
     def pause_reading(self) -> None:
         """Leave in the network what comes, until `resume_reading`; the peer is not called dead.
@@ -213,6 +231,7 @@ class WebSocket(WSListener):
     def fail(self, code: int, reason: str, *, linger: float = 1.0) -> None:
         """End a WebSocket whose peer broke the rules: say why, then cut."""
         self._is_deaf = True
+        self._divert = None
         self._condemn(code, reason, linger)
 
     def frame_broken(self, code: int, why: str) -> None:
@@ -240,24 +259,30 @@ class WebSocket(WSListener):
         transport.response.headers.clear()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        is_reserved = frame.rsv1 or frame.rsv2 or frame.rsv3
+        is_message = kind == _BINARY and frame.fin and not is_reserved
+        if self._divert is not None:
+            message = frame.get_payload_as_bytes()
+            if is_message and self._divert(message, is_alone=frame.last_in_buffer):
+                self._small_frames = 0
+                return
+            self._divert = None
         if self._is_deaf:
             return
-        kind = frame.msg_type
         if frame.payload_size >= _SMALL_FRAME_BYTES:
             self._small_frames = 0
         elif self._is_flood(frame):
             return
         try:
-            if frame.rsv1 or frame.rsv2 or frame.rsv3:
-                self.fail(1002, "a frame with a reserved bit, and no extension was agreed on")
-            elif kind == _BINARY and frame.fin and not self._is_fragmented:
+            if is_message and not self._is_fragmented:
                 self._handler.message_received(frame.get_payload_as_bytes())
+            elif is_reserved:
+                self.fail(1002, "a frame with a reserved bit, and no extension was agreed on")
             elif kind in (_BINARY, WSMsgType.CONTINUATION):
                 self._reassemble(frame, is_start=kind == _BINARY)
-            elif kind == WSMsgType.TEXT:
-                self.fail(1003, "text message where only binary ones are expected")
             else:
-                self._control(transport, frame)
+                self._other(transport, frame)
         except AvatarSDKError as error:  # the handler's
             self.fail(1002, error.message)
 
@@ -303,7 +328,8 @@ class WebSocket(WSListener):
         self.fail(1008, f"more than {_MAX_SMALL_FRAMES} tiny frames at once", linger=0.0)
         return True
 
-    def _control(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _other(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take what is no part of a binary message."""
         if frame.msg_type == WSMsgType.PING:
             # Answered here and not by picows: to a peer that reads nothing it would
             # write without end. One answer to the latest is enough (RFC 6455, 5.5.3).
@@ -314,6 +340,8 @@ class WebSocket(WSListener):
             self._pulse.pong_came(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self._closed(transport, frame)
+        else:
+            self.fail(1003, "text message where only binary ones are expected")
 
     def _closed(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take the peer's close frame, after which nothing counts."""
