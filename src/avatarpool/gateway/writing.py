@@ -57,7 +57,7 @@ class Writing:
             return False
         return self.transport.underlying_transport.get_write_buffer_size() > _MAX_UNSENT_BYTES
 
-    def send(self, *parts: bytes | memoryview) -> None:
+    def send(self, *parts: bytes | bytearray | memoryview) -> None:
         """Send a binary message, made of parts."""
         self.write(b"".join((frame_header(sum(map(len, parts))), *parts)))
 
@@ -101,13 +101,13 @@ class Onward(Forwarding):
     def __init__(self, writing: Writing) -> None:
         super().__init__()
         self._writing = writing
-        self._head = HEADER_ROOM
+        self._head = bytearray()
         self._cut = 0
         self.frames = 0
 
     def exchange(self, head: bytes, cut: int) -> None:
         """Have what goes on begin otherwise: with a head in place of so many bytes."""
-        self._head, self._cut = HEADER_ROOM + head, cut
+        self._head, self._cut = bytearray(HEADER_ROOM + head), cut
 
     def send(self, message: bytes, *, is_alone: bool) -> None:
         """Send a frame on; as of a `Forwarding`."""
@@ -116,7 +116,7 @@ class Onward(Forwarding):
         transport = writing.transport
         if is_alone and not (writing.waiting or writing.is_held_back) and transport is not None:
             # picows writes to the socket itself, for less than an event loop's transport asks.
-            out = bytearray().join((self._head, message[self._cut :]))
+            out = self._head + message[self._cut :]
             transport.send_reuse_external_bytearray(_BINARY, out, _ROOM)
         else:
-            writing.send(self._head[_ROOM:], memoryview(message)[self._cut :])
+            writing.send(self._head[_ROOM:], message[self._cut :])
