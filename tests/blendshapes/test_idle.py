@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from itertools import pairwise
+from math import isfinite
 
 import pytest
 from faces import LOCAL, held, keyframe
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from avatarpool import Keyframe
 from avatarpool.blendshapes import Crossfade, arkit, idle
 from avatarpool.blendshapes.idle import noise
+from avatarpool.exceptions import ConfigurationError
 
 SHOWN = [field.name for field in fields(Keyframe) if field.name != "time"]
 times = st.floats(0, 1e5)
@@ -98,7 +100,34 @@ def test_speech_after_idling_keeps_its_lips_from_the_first_keyframe_on():
     assert shown.rotation[0] < speaking.rotation[0] + 0.05
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "0.3", None])
 def test_a_fade_takes_time(seconds):
-    with pytest.raises(ValueError, match="not longer than 0"):
+    with pytest.raises(ConfigurationError, match="not longer than 0"):
         Crossfade(seconds)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_finite_number_does_not_spread_by_a_fade(wrong):
+    crossfade = Crossfade(0.3)
+    crossfade.pose(5.0, keyframe(jaw_pose=(wrong, 0.2, 0.0), eye_lid=(wrong, 0.5)), "a")
+    shown = crossfade.pose(5.1, held("aa"), "b")
+    assert shown.jaw_pose[:2] == (0.0, 0.2)  # as if it had been 0
+    assert all(isfinite(value) for name in SHOWN for value in getattr(shown, name))
+    shown = crossfade.pose(5.15, keyframe(jaw_pose=(wrong,), expression=(0.5, wrong)), "b")
+    assert all(isfinite(value) for name in SHOWN for value in getattr(shown, name))
+    assert crossfade.pose(5.5, held("aa"), "b") == held("aa")
+
+
+@pytest.mark.parametrize(
+    ("seed", "seconds", "why"),
+    [
+        (1.5, 0.0, "seed 1.5 is no whole number"),
+        ("1", 0.0, "seed '1' is no whole number"),
+        (1, float("nan"), "seconds nan is no finite number"),
+        (1, -float("inf"), "seconds -inf is no finite number"),
+        (1, None, "seconds None is no finite number"),
+    ],
+)
+def test_nobody_idles_by_what_is_no_number(seed, seconds, why):
+    with pytest.raises(ConfigurationError, match=why):
+        idle(seed, seconds)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import zip_longest
+from math import isfinite
 
 from avatarpool.blendshapes.basis import unit
-from avatarpool.blendshapes.idle import smooth
+from avatarpool.blendshapes.idle import is_number, smooth
+from avatarpool.exceptions import ConfigurationError
 from avatarpool.protocol.keyframes import Keyframe
 
 _POSES = tuple(field.name for field in fields(Keyframe) if field.name != "time")
@@ -21,14 +23,20 @@ class Crossfade:
     2u³ and t the time since the change. So nothing ever jumps, a change amid a
     change included, and nothing is held back: the new source moves at once.
     Speech that begins with a shut mouth, as after idling, has its lips unchanged.
+    While it fades, values that are infinite or no numbers count as 0; else a keyframe
+    is shown as it is.
 
     Args:
         seconds: How long a difference takes to fade.
+
+    Raises:
+        ConfigurationError: That is no time.
     """
 
     def __init__(self, seconds: float = 0.3) -> None:
-        if not seconds > 0:
-            raise ValueError(f"a fade of {seconds!r} s is not longer than 0")
+        if not (is_number(seconds) and seconds > 0):
+            problem = f"a fade of {seconds!r:.60} s is not longer than 0"
+            raise ConfigurationError("poses cannot be joined", [problem])
         self._seconds = seconds
         self._shown: Keyframe | None = None
         self._source: object = None
@@ -58,10 +66,13 @@ class Crossfade:
 
 
 def _joined(one: Keyframe, other: Keyframe, how: Callable[[float, float], float]) -> Keyframe:
-    """Join all values of two keyframes; one that either lacks is 0. The time is the first's."""
+    """Join all values of two keyframes; those that are not there, or not finite, are 0.
+
+    The time is the first's.
+    """
     values = {
         name: tuple(
-            how(a, b)
+            how(a if isfinite(a) else 0.0, b if isfinite(b) else 0.0)
             for a, b in zip_longest(getattr(one, name), getattr(other, name), fillvalue=0.0)
         )
         for name in _POSES

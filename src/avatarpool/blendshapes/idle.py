@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
+from avatarpool.exceptions import ConfigurationError
 from avatarpool.protocol.keyframes import Keyframe
 
 _CELL = 4.0  # seconds in which there is one blink
@@ -32,9 +34,19 @@ def idle(seed: int, seconds: float) -> Keyframe:
     angle, breath one of 0.25 Hz (0.006 rad of the neck, 1.5 mm up and down).
 
     Args:
-        seed: Tells one face from another.
+        seed: Tells one face from another: any whole number.
         seconds: Any finite time.
+
+    Raises:
+        ConfigurationError: They are none of these.
     """
+    problems = []
+    if not isinstance(seed, int):
+        problems.append(f"seed {seed!r:.60} is no whole number")
+    if not (is_number(seconds) and math.isfinite(seconds)):
+        problems.append(f"seconds {seconds!r:.60} is no finite number")
+    if problems:
+        raise ConfigurationError("a face cannot idle", problems)
     lid = _lid(seed, seconds)
     breath = math.sin(math.tau * (_BREATHS_HERTZ * seconds + noise(seed, -1)))
     x, y, z = (_drift(seed, number, seconds, of) for number, of in enumerate(_SWAY, start=-10))
@@ -83,3 +95,8 @@ def smooth(share: float) -> float:
     """Go from 0 to 1 without an edge at either end: 3u² - 2u³, u kept in 0 to 1."""
     u = min(1.0, max(0.0, share))
     return u * u * (3 - 2 * u)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value can be told as seconds: one of numpy's can, too."""
+    return isinstance(value, Real)

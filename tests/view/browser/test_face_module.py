@@ -158,6 +158,36 @@ async def test_a_crossfade_shows_what_its_twin_shows(run):
         assert close({name: theirs[name] for name in ours}, ours)
 
 
+async def test_what_is_no_number_is_refused_or_does_not_spread(run):
+    refused, shown = await run(
+        """
+        const message = (does) => {
+          try {
+            return does();
+          } catch (error) {
+            return `${error.name}: ${error.message}`;
+          }
+        };
+        const crossfade = new face.Crossfade();
+        crossfade.pose(1, { jaw_pose: [NaN, 0.2], expression: [Infinity] }, "a");
+        return [
+          [() => face.idle(1.5, 0), () => face.idle(1, NaN), () => new face.Face({ seed: "x" })]
+            .map(message),
+          [crossfade.pose(1.1, { jaw_pose: [0.1, 0.1] }, "b"),
+           crossfade.pose(1.2, { jaw_pose: [NaN, 0.1] }, "b")].map((pose) => pose.jaw_pose),
+        ];
+        """
+    )
+    assert refused == [
+        "RangeError: a seed of 1.5 is no whole number",
+        "RangeError: a time of NaN s is no finite number",
+        "RangeError: a seed of x is no whole number",
+    ]
+    first, second = shown
+    assert first == [0, pytest.approx(0.2)]  # as if it had been 0
+    assert all(-1 < value < 1 for value in second)
+
+
 async def test_a_face_speaks_by_its_audios_clock_and_idles_without_a_jump(run):
     told = await run(
         BYTES

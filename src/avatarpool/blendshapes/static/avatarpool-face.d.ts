@@ -53,10 +53,16 @@ export function visemes(keyframe: Keyframe, basis?: Basis | null): Weights;
 /** VRM 1.0's expressions but the emotions; without a basis `aa` is the one vowel. */
 export function vrm(keyframe: Keyframe, basis?: Basis | null): Weights;
 
-/** The pose of a face that nobody moves, at a time in seconds; `seed` is a whole number. */
+/**
+ * The pose of a face that nobody moves, at a time in seconds; `seed` is a whole number. Throws a RangeError
+ * if it is not, or if there is no such time.
+ */
 export function idle(seed: number, seconds: number): Required<Keyframe>;
 
-/** Joins poses of different origin without a jump: the difference where the source changes fades. */
+/**
+ * Joins poses of different origin without a jump: the difference where the source changes fades. Meanwhile,
+ * values that are infinite or no numbers count as 0.
+ */
 export class Crossfade {
   /** Throws a RangeError unless `seconds`, the length of a fade (0.3), is more than 0. */
   constructor(seconds?: number);
@@ -122,7 +128,7 @@ export type Clock = (() => number) | { readonly currentTime: number };
 export class Face {
   /**
    * `basis` is the service's (none: what cannot be known stays absent), `seed` that of the idle motion
-   * (any), `idles: false` holds the face still between speeches, `fade` is in seconds (0.3).
+   * (a whole number; any), `idles: false` holds the face still between speeches, `fade` is in seconds (0.3).
    */
   constructor(options?: { basis?: Basis | null; seed?: number; idles?: boolean; fade?: number });
   /** The speech that is shown, or will be once its audio begins; null once it has passed. */

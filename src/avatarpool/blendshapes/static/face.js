@@ -42,7 +42,7 @@ export class Face {
 
   constructor({ basis = null, seed = Math.floor(Math.random() * 2 ** 32), idles = true, fade = 0.3 } = {}) {
     this.#basis = basis && readBasis(basis);
-    this.#seed = seed;
+    idle((this.#seed = seed), 0); // throws here, and not in each frame, at a seed that is none
     this.#idles = idles;
     this.#crossfade = new Crossfade(fade);
   }

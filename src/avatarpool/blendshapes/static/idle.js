@@ -15,6 +15,8 @@ const GAZE = [[0.015, 0.19, 0.41], [0.03, 0.07, 0.31]];
 
 /** Returns the idle pose at a time in seconds; `seed`, a whole number, tells one face from another. */
 export function idle(seed, seconds) {
+  if (!Number.isInteger(seed)) throw new RangeError(`a seed of ${seed} is no whole number`);
+  if (!Number.isFinite(seconds)) throw new RangeError(`a time of ${seconds} s is no finite number`);
   const lid = lidAt(seed, seconds);
   const breath = sine(BREATHS_HERTZ * seconds + noise(seed, -1));
   const [x, y, z] = SWAY.map((sway, i) => drift(seed, i - 10, seconds, sway));

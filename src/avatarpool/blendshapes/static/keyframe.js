@@ -4,13 +4,15 @@ export const FRAMES_PER_SECOND = 25;
 
 export const FIELDS = ["translation", "rotation", "neck_pose", "jaw_pose", "eye_pose", "eye_lid", "expression"];
 
-/** Joins all values of two keyframes; one that either lacks is 0. The time is the first's. */
+const finite = (value) => (Number.isFinite(value) ? value : 0);
+
+/** Joins all values of two keyframes; those that are not there, or not finite, are 0. The time is the first's. */
 export function joined(one, other, how) {
   const made = { time: one.time };
   for (const name of FIELDS) {
     const [a, b] = [one[name] ?? [], other[name] ?? []];
     const values = (made[name] = new Array(Math.max(a.length, b.length)));
-    for (let i = 0; i < values.length; i++) values[i] = how(a[i] ?? 0, b[i] ?? 0);
+    for (let i = 0; i < values.length; i++) values[i] = how(finite(a[i]), finite(b[i]));
   }
   return made;
 }
