@@ -211,6 +211,16 @@ def test_a_film_shows_every_keyframe(animate, folder, tmp_path, suffix):
         ),
         (("a.wav", "-o", "a"), "a must end with"),
         (("a.wav", "-o", ".json"), ".json must end with"),
+        (
+            ("a.wav", "-o", "a.rhubarb.csv"),
+            "a.rhubarb.csv names rhubarb and would be arkit.csv: end it with .rhubarb.json or ",
+        ),
+        (
+            ("a.wav", "-o", "a.Papagayo.json"),
+            "a.Papagayo.json names papagayo and would be json: end it with .papagayo.dat, or say",
+        ),
+        (("a.wav", "-o", "a.arkit.tsv"), "a.arkit.tsv names arkit and would be rhubarb.tsv: "),
+        (("a.wav", "-o", "visemes.jsonl"), "visemes.jsonl names visemes and would be jsonl: "),
         (("a.wav", "-o", "a.glb"), "glb needs a model to animate: name one with --model face"),
         (
             ("a.wav", "-o", "a.pb", "--model", "a.wav"),
@@ -268,6 +278,7 @@ def test_a_service_that_refuses_is_a_sentence_and_exit_1(
         (("a.tsv",), "0.00\t"),
         (("a.dat",), "MohoSwitch1\n1 "),
         (("a.papagayo.dat",), "MohoSwitch1\n1 "),
+        (("a.rhubarb.csv", "--format", "arkit.csv"), "Timecode,BlendShapeCount,EyeBlinkLeft,"),
     ],
 )
 def test_the_ending_says_for_which_face_it_is(animate, folder, monkeypatch, arguments, begins):

@@ -99,6 +99,8 @@ def format_of(options: AnimateOptions) -> AnimationFormat:
         raise misused(f"{shown(output)} must end with .{', .'.join(others)} or .{last}")
     if not _ends(output.name, named.endings):
         raise misused(f"{shown(output)} is no {named.value}: leave --format out")
+    if options.format is None:
+        _refuse_mixed_name(output, named)
     return named
 
 
@@ -109,6 +111,19 @@ def _kind_of(name: str) -> AnimationFormat | None:
         if fitting:
             return max(fitting, key=lambda kind: len(kind.value) if part == 0 else 0)
     return None
+
+
+def _refuse_mixed_name(output: Path, kind: AnimationFormat) -> None:
+    """See that a name does not say another tool than its ending, as ``.rhubarb.csv`` does."""
+    if kind.is_picture or kind is AnimationFormat.GLB:
+        return  # which nobody takes for anything else
+    tool = Path(output.name.lower()).stem.rpartition(".")[2]
+    its = [each.value for each in AnimationFormat if each.value.startswith(f"{tool}.")]
+    if its and kind.value not in its:
+        raise misused(
+            f"{shown(output)} names {tool} and would be {kind.value}: end it with "
+            f".{' or .'.join(its)}, or say --format {kind.value}"
+        )
 
 
 def _ends(name: str, endings: tuple[str, ...]) -> bool:
