@@ -97,6 +97,50 @@ async def test_audio_of_any_rate_has_a_face_of_its_length(speech, rate, channels
     assert items[-1].played_ms == 1000
 
 
+@pytest.mark.parametrize("rate", [8000, 24000, 48000])
+async def test_audio_is_resampled_to_whatever_a_pools_sessions_take(service, rate):
+    """The service echoes the audio at each keyframe's beginning."""
+
+    def config():
+        return service.config_factory(sample_rate=rate)
+
+    async with AvatarConnectionPool(1, config) as other:
+        speech = Speech(other, face_wait=PATIENCE, timeout=PATIENCE)
+        speech.begin()
+        for mark in range(1, 6):
+            speech.push(bytes([mark, 0]) * 640, 16000)
+        speech.end()
+        items = await taken(speech)
+        jaws = [
+            each.jaw_pose[0]
+            for face in of(Face, items)
+            for frame in face.frames
+            for each in frame.keyframes
+        ]
+        assert [round(jaw) for jaw in jaws] == [1, 2, 3, 4, 5]
+        await speech.aclose()
+
+
+async def test_after_a_gap_the_voice_waits_for_its_face_again(pool):
+    speech = Speech(pool, face_wait=3.0, timeout=PATIENCE)
+    speech.begin()
+    for _ in range(10):
+        speech.push(audio(40), 16000)
+    items = []
+    while len(of(Voice, items)) < 10:  # the last one waits in vain, until more is heard
+        items += await taken(speech, Voice)
+    assert keyframes(items) == 9
+    speech.heard(0.0)
+    for _ in range(10):
+        speech.push(audio(40), 16000)
+    speech.end()
+    items = await taken(speech)
+    assert keyframes(items) == 10
+    assert of(Face, items)[0].start_ms == 400
+    assert items[-1].error is None
+    await speech.aclose()
+
+
 async def test_a_rate_may_change_amid_a_turn(speech):
     speech.begin()
     speech.push(audio(200, 24000), 24000)

@@ -71,10 +71,10 @@ class AvatarSession(avatar.AvatarSession[Literal["face_lost", "turn_finished"]])
             It takes a process of its own, which uses up to one core.
         avatar_id: The avatar to ask a group for; a pool's sessions have theirs.
         basis: Whose expression coefficients they are, for ``arkit`` and ``visemes``.
-        sample_rate: Of the sessions' audio: what a pool's ``config_factory`` says, what a
-            group is asked for. The voice is resampled for the face.
-        face_wait: Seconds for which the voice of a segment waits for its face, at most. Then
-            it goes alone, and keyframes that are late are skipped.
+        sample_rate: What to ask a group for; a pool's sessions have theirs. The voice is
+            resampled for the face.
+        face_wait: Seconds for which the voice of a segment waits for its face, at most, and
+            again after a gap. Then it goes alone, and keyframes that are late are skipped.
         timeout: Seconds for which a segment waits for a session.
         publish: Makes what brings voice and face to whoever hears and sees them, of the room
             and the size of pictures.

@@ -78,10 +78,10 @@ class AvatarService(AIService):
             `avatarpool.blendshapes`.
         avatar_id: The avatar to ask a group for; a pool's sessions have theirs.
         basis: Whose expression coefficients they are, for ``arkit`` and ``visemes``.
-        sample_rate: Of the sessions' audio: what a pool's ``config_factory`` says, what a
-            group is asked for. Audio of other rates is resampled for the face.
-        face_wait: Seconds for which the voice of a context waits for its face, at most. Then
-            it goes alone, and keyframes that are late are skipped.
+        sample_rate: What to ask a group for; a pool's sessions have theirs. Audio of other
+            rates is resampled for the face.
+        face_wait: Seconds for which the voice of a context waits for its face, at most, and
+            again after a gap. Then it goes alone, and keyframes that are late are skipped.
         timeout: Seconds for which a context waits for a session.
         **options: What `AIService` takes, ``name`` for one.
 

@@ -6,7 +6,7 @@ All times but media times are seconds of one clock, which the caller has.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from avatarpool.integrations.turn import (
@@ -36,14 +36,16 @@ class _Held:
     item: Voice | VoiceEnd | Aside
     turn: Turn | None
     is_protected: bool
+    came_at: float = -inf  # of an end: its last voice
 
 
 class Playout:
     """The turns of one agent: what comes goes in, and `take` gives what is to go out.
 
-    Voice waits for its face: at first for ``face_wait`` at most, later for as long as the
-    listener still has something to hear. Then it goes alone, and the part of the face that
-    is late is dropped. Nothing overtakes anything.
+    Voice waits for its face: for as long as the listener still has something to hear, and for
+    ``face_wait`` at most since it came where there is nothing, as at a turn's start and after
+    a gap. Then it goes alone, and the part of the face that is late is dropped. So it is never
+    heard later by more than ``face_wait`` than it would be alone. Nothing overtakes anything.
 
     Args:
         face_wait: Seconds.
@@ -87,18 +89,19 @@ class Playout:
         """Take a piece of the open turn's voice: whole samples of each channel."""
         turn = self._open
         assert turn is not None, "a turn was begun"
-        if turn.began_at == inf:
-            turn.began_at = now
+        if not turn.voice_ms:
             turn.may_have_face = True
         turn.voice_ms += piece.duration_ms
-        self._held.append(_Held(piece, turn, turn.is_protected))
+        turn.came_at = now
+        self._held.append(_Held(piece, turn, turn.is_protected, now))
 
     def end(self, origin: object = None) -> None:
         """The open turn's voice is complete; without an open one nothing happens."""
         turn, self._open = self._open, None
         if turn is not None:
             turn.has_ended = True
-            self._held.append(_Held(VoiceEnd(turn.name, origin), turn, turn.is_protected))
+            end = VoiceEnd(turn.name, origin)
+            self._held.append(_Held(end, turn, turn.is_protected, turn.came_at))
 
     def aside(self, payload: object, *, is_protected: bool = False) -> None:
         """Take what is to keep its place among the pieces.
@@ -157,11 +160,11 @@ class Playout:
         if self._turns and self._turns[0].heard_at <= now:
             turn = self._turns.popleft()
             return (*turn.missed_face(), turn.finished(now, turn.given_ms))
-        if self._held and self._goes_at(self._held[0]) <= now:
+        if self._held and self._goes_at(self._held[0], now) <= now:
             held = self._held.popleft()
             match held.item, held.turn:
                 case Voice() as piece, Turn() as turn:
-                    return self._give(piece, turn, now)
+                    return self._give(held, piece, turn, now)
                 case VoiceEnd() as end, Turn() as turn:
                     turn.heard_at = max(self.heard_until, now)
                     return (*turn.last_face(), end)
@@ -169,32 +172,35 @@ class Playout:
                     return (item,)
         return ()
 
-    def next_at(self) -> float:
+    def next_at(self, now: float) -> float:
         """Return when `take` has something, unless more comes before; long ago if it has now."""
         if self._told:
             return -inf
         heard_at = self._turns[0].heard_at if self._turns else inf
-        return min(heard_at, self._goes_at(self._held[0]) if self._held else inf)
+        return min(heard_at, self._goes_at(self._held[0], now) if self._held else inf)
 
-    def _goes_at(self, held: _Held) -> float:
+    def _goes_at(self, held: _Held, now: float) -> float:
         """When something goes, unless its face comes before."""
         turn, item = held.turn, held.item
         if turn is None:
             return -inf
         if isinstance(item, Voice):
-            is_waiting = turn.needs_face(turn.given_ms + item.duration_ms)
+            is_waiting = turn.needs_face(item, is_dry=self.heard_until <= now)
         else:  # the last frame may say no more than that it is the last
             is_waiting = turn.may_have_face
         if not is_waiting:
             return -inf
-        return max(turn.began_at + self._face_wait, self.heard_until - _LEAD)
+        # Of voice that comes at the pace of speech, what waited is heard by then. That a piece
+        # of it was a little late is no reason for a gap.
+        latest = held.came_at + self._face_wait
+        return self.heard_until - _LEAD if self.heard_until + _LEAD >= latest else latest
 
-    def _give(self, piece: Voice, turn: Turn, now: float) -> tuple[Item, ...]:
-        if turn.needs_face(turn.given_ms + piece.duration_ms):  # its time is over
+    def _give(self, held: _Held, piece: Voice, turn: Turn, now: float) -> tuple[Item, ...]:
+        if turn.needs_face(piece):  # its time is over
             part_ms = max(turn.covered_ms - turn.given_ms, _SLICE_MS)
             if part_ms < piece.duration_ms:
                 piece, rest = piece.cut(part_ms)
-                self._held.appendleft(_Held(rest, turn, turn.is_protected))
+                self._held.appendleft(replace(held, item=rest))
         until_ms = turn.given_ms + piece.duration_ms
         face = turn.face_until(until_ms)
         turn.given_ms = until_ms

@@ -47,9 +47,10 @@ class Speech:
     Args:
         sessions: Lends them; its owner opens and closes it.
         avatar_id: The avatar to ask a group for; a pool's sessions have theirs.
-        sample_rate: Of the sessions' audio: what a pool's ``config_factory`` says, and what
-            a group is asked for.
-        face_wait: Seconds for which a turn's voice waits for its face, at most.
+        sample_rate: What to ask a group for; a pool's sessions have theirs. Audio of other
+            rates is resampled for the face.
+        face_wait: Seconds for which a turn's voice waits for its face, at most, and again
+            after a gap: it is never heard later by more than that than it would be alone.
         timeout: Seconds for which a turn waits for a session; without one it has no face.
 
     Raises:
@@ -190,8 +191,9 @@ class Speech:
         """Wait until `take` has something; for one task."""
         while True:
             self._stirred.clear()
-            at = self._playout.next_at()
-            if at <= self._now():
+            now = self._now()
+            at = self._playout.next_at(now)
+            if at <= now:
                 return
             try:
                 async with asyncio.timeout_at(None if at == inf else at):

@@ -13,10 +13,10 @@ from avatarpool.exceptions import PoolError
 from avatarpool.protocol.frames import AnimationFrame
 from avatarpool.protocol.keyframes import FRAME_MS
 
-# Of the face, how much there is before a turn's voice begins. Where audio comes at the pace
-# of speech, its face is as much ahead of it from then on, and comes later by as much as a
-# service looks ahead (the local one: 110 ms) and as a piece is long. Where audio comes faster,
-# this much is there at once.
+# Of the face, how much there is before a voice begins, or goes on after a gap. Where audio
+# comes at the pace of speech, its face is as much ahead of it from then on, and comes later
+# by as much as a service looks ahead (the local one: 110 ms) and as a piece is long. Where
+# audio comes faster, this much is there at once.
 _CUSHION_MS = 5 * FRAME_MS
 
 _MISSED_MS = 500  # of a face that was not just late at its end
@@ -91,7 +91,7 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class FaceLost:
-    """A turn goes on without a face, or without the rest of it."""
+    """A turn goes on without a face or the rest of it, or is over, and its face came too late."""
 
     turn: str | None
     error: Exception
@@ -121,7 +121,7 @@ class Turn:
     """What is known of one turn; `Playout` alone changes it."""
 
     __slots__ = (
-        "began_at",
+        "came_at",
         "covered_ms",
         "error",
         "face",
@@ -131,6 +131,7 @@ class Turn:
         "is_over",
         "is_protected",
         "last_shown",
+        "late_ms",
         "may_have_face",
         "name",
         "voice_ms",
@@ -139,7 +140,7 @@ class Turn:
     def __init__(self, name: str | None, *, is_protected: bool) -> None:
         self.name = name
         self.is_protected = is_protected  # whether interruptions pass it by
-        self.began_at = inf  # its first voice came
+        self.came_at = -inf  # its latest voice
         self.voice_ms = 0.0  # that came
         self.given_ms = 0.0  # of it
         self.has_ended = False  # its voice
@@ -149,15 +150,20 @@ class Turn:
         self.covered_ms = 0  # of media time, by the face that came
         self.face: deque[tuple[int, AnimationFrame]] = deque()  # that was not given, by its start
         self.last_shown: AnimationFrame | None = None  # that was
+        self.late_ms = 0  # of it, that could not be: a keyframe for each frame
         self.error: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<Turn {self.name} {self.given_ms:.0f} of {self.voice_ms:.0f} ms given>"
 
-    def needs_face(self, until_ms: float) -> bool:
-        """Whether voice up to a media time had better wait for its face."""
-        if not self.given_ms:
-            until_ms = max(until_ms, _CUSHION_MS)
+    def needs_face(self, piece: Voice, *, is_dry: bool = False) -> bool:
+        """Whether its next voice had better wait for its face.
+
+        Args:
+            piece: Of the voice.
+            is_dry: Whether the listener has nothing to hear meanwhile.
+        """
+        until_ms = self.given_ms + max(piece.duration_ms, _CUSHION_MS if is_dry else 0.0)
         if self.has_ended:
             until_ms = min(until_ms, self.voice_ms)
         return self.may_have_face and self.covered_ms + _ROUNDING_MS < until_ms
@@ -171,6 +177,8 @@ class Turn:
             if begins_ms + FRAME_MS > self.given_ms + _ROUNDING_MS:
                 start_ms = start_ms if frames else begins_ms
                 frames.append(frame)
+            else:
+                self.late_ms += FRAME_MS
         if not frames:
             return ()
         self.last_shown = frames[-1]
@@ -188,11 +196,16 @@ class Turn:
         return (Face(self.name, round(self.given_ms), (end,)),)
 
     def missed_face(self) -> tuple[FaceLost, ...]:
-        """Say of a turn that was heard if its face has not come, or much of it has not."""
+        """Say of a turn that was heard if its face has not come, or not in time."""
         missed_ms = _MISSED_MS if self.covered_ms else FRAME_MS
-        if not self.may_have_face or self.covered_ms + missed_ms > self.voice_ms:
+        if self.may_have_face and self.covered_ms + missed_ms <= self.voice_ms:
+            self.error = PoolError("the voice was over before its face came")
+        elif self.error is None and self.late_ms > self.voice_ms / 2:
+            self.error = PoolError(
+                f"most of its face came too late: {self.late_ms} of {self.voice_ms:.0f} ms"
+            )
+        else:
             return ()
-        self.error = PoolError("the voice was over before its face came")
         return (FaceLost(self.name, self.error),)
 
     def finished(self, now: float, played_ms: float) -> Finished:
