@@ -216,6 +216,14 @@ async def test_pcm_goes_to_a_vendors_own_encoder():
         assert len(script.sessions[0].sent) == 1
 
 
+async def test_a_vendors_session_takes_audio_at_the_rate_that_its_options_say():
+    for options, rate in ({}, 16000), ({"sample_rate": 24000}, 24000):
+        async with new_pool(Script(), lambda given=options: given) as pool, pool.borrow() as conn:
+            assert conn.session.sample_rate == rate
+        with pytest.raises(SessionStateError, match="was returned"):
+            conn.session.sample_rate  # noqa: B018
+
+
 async def test_with_egress_a_request_is_over_when_its_audio_is_sent():
     script = Script()
     options = {"livekit_egress": LiveKitEgressConfig(url="wss://rooms.example")}

@@ -120,6 +120,11 @@ class AvatarSession:
         return self._config
 
     @property
+    def sample_rate(self) -> int:
+        """Samples per second of the audio that it takes."""
+        return self._config.sample_rate
+
+    @property
     def connection_id(self) -> str | None:
         """The service's name for the connection, once it is open."""
         return self._connection_id

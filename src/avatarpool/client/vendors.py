@@ -22,7 +22,7 @@ from avatarpool.exceptions import (
 from avatarpool.protocol.codec import decode
 from avatarpool.protocol.messages import AnimationFrame
 from avatarpool.protocol.requests import RequestLog
-from avatarpool.protocol.settings import AudioFormat
+from avatarpool.protocol.settings import DEFAULT_SAMPLE_RATE, AudioFormat
 from avatarpool.untrusted import answered, hidden, ours, raised, secrets_in, words
 
 log = logging.getLogger("avatarpool.pool")
@@ -107,6 +107,8 @@ class ForeignSession:
         self._audio_format = AudioFormat(cast("str", options.get("audio_format", "pcm_s16le")))
         if options.get("ogg_opus_encoder") is not None:
             self._audio_format = AudioFormat.PCM_S16LE  # the SDK encodes
+        # As an SDK has it where it is not told, too.
+        self.sample_rate = cast("int", options.get("sample_rate", DEFAULT_SAMPLE_RATE))
         session = factory(**{**options, **callbacks})
         if not all(callable(getattr(session, call, None)) for call in _CALLS):
             raise ConfigurationError(

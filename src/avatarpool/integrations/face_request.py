@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
+
+import numpy as np
 
 from avatarpool.audio.resample import Resampler
 from avatarpool.audio.samples import Samples, to_mono
@@ -20,7 +23,7 @@ from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.untrusted import words
 
 # Audio that may wait for a session, or for the service to take it: over four minutes at
-# 16 kHz. Where more does, the turn has no face.
+# 16 kHz, 87 s at 48. Where more does, the turn has no face.
 _MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 # Of keyframes and messages, what a service may give beyond its audio: one that gives more
@@ -49,7 +52,6 @@ class FaceRequest:
 
     Args:
         lend: Borrows its session.
-        sample_rate: Of that session's audio.
         answer: Who gets what comes of it.
         before: Another request, which returns its session first.
 
@@ -62,21 +64,17 @@ class FaceRequest:
     def __init__(
         self,
         lend: Callable[[], AbstractAsyncContextManager[PooledConnection]],
-        sample_rate: int,
         answer: Answer,
         before: FaceRequest | None,
     ) -> None:
         self._lend = lend
-        self._sample_rate = sample_rate
         self._answer = answer
         self._before = before
-        self._from_rate = sample_rate
-        self._resampler: Resampler | None = None  # of audio that comes at another rate
-        self._pieces: deque[bytes] = deque()  # not sent yet
+        self._pieces: list[tuple[Samples, int]] = []  # not sent yet, and their rate
         self._waiting_bytes = 0
         self._has_ended = False  # the audio
         self._stirred = asyncio.Event()  # more audio, or the request's end
-        self._audio_bytes = 0
+        self._audio_seconds = 0.0
         self._keyframes = 0
         self._frames = 0
         self._is_over = False
@@ -92,20 +90,17 @@ class FaceRequest:
         """Take a piece of the turn's audio: whole samples of 16 bits."""
         if self._is_over:
             return
-        if sample_rate != self._from_rate:
-            self._finish_rate()
-            self._from_rate = sample_rate
-            if sample_rate != self._sample_rate:
-                self._resampler = Resampler(sample_rate, self._sample_rate)
         samples = to_mono(memoryview(audio), "<i2", channels)
-        self._put(self._resampler.feed(samples) if self._resampler else samples)
+        self._pieces.append((samples, sample_rate))
+        self._waiting_bytes += samples.nbytes
+        self._audio_seconds += len(samples) / sample_rate
+        self._stirred.set()
         if self._waiting_bytes > _MAX_WAITING_BYTES:
             self._fail(AudioError(f"over {_MAX_WAITING_BYTES} bytes of audio waited to be sent"))
 
     def end(self) -> None:
         """The turn's audio is complete."""
         if not (self._is_over or self._has_ended):
-            self._finish_rate()
             self._has_ended = True
             self._stirred.set()
 
@@ -115,19 +110,6 @@ class FaceRequest:
             self._is_over = self._is_stopped = True
             self._pieces.clear()
             self.task.cancel()
-
-    def _finish_rate(self) -> None:
-        if self._resampler is not None:
-            self._put(self._resampler.end())
-            self._resampler = None
-
-    def _put(self, samples: Samples) -> None:
-        if len(samples):
-            piece = samples.astype("<i2").tobytes()
-            self._pieces.append(piece)
-            self._waiting_bytes += len(piece)
-            self._audio_bytes += len(piece)
-            self._stirred.set()
 
     # --- its task -------------------------------------------------------------------------
 
@@ -156,13 +138,21 @@ class FaceRequest:
                 raise
 
     async def _speak(self, session: LentSession) -> None:
+        rate = _ToRate(session.sample_rate)
         while not self._outcome.done():
             is_last = self._has_ended
-            audio = b"".join(self._pieces)
-            self._pieces.clear()
+            waited = self._waiting_bytes
+            pieces, self._pieces = self._pieces, []
+            # Those of one rate as one: resampling costs by the piece more than by its length.
+            audio = b"".join(
+                rate.of(np.concatenate([samples for samples, _ in alike]), from_rate)
+                for from_rate, alike in groupby(pieces, itemgetter(1))
+            )
+            if is_last:
+                audio += rate.rest()
             if audio or is_last:
                 await session.send_audio(audio, is_last)
-                self._waiting_bytes -= len(audio)
+            self._waiting_bytes -= waited
             if is_last:
                 return
             self._stirred.clear()
@@ -205,7 +195,7 @@ class FaceRequest:
             return error
         self._frames += 1
         self._keyframes += keyframes
-        wanted = self._audio_bytes * FRAMES_PER_SECOND // (2 * self._sample_rate)
+        wanted = int(self._audio_seconds * FRAMES_PER_SECOND)
         if max(self._frames, self._keyframes) > wanted + _MOST_EXTRA:
             return protocol_violation(
                 f"{self._keyframes} keyframes in {self._frames} messages came where {wanted} do",
@@ -220,6 +210,34 @@ class FaceRequest:
             self._over(error or (None if self._frames else self.doubt))
             self._outcome.set_result(None)
             self._stirred.set()
+
+
+class _ToRate:
+    """Makes audio of any rates that of a session."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._from_rate = sample_rate
+        self._resampler: Resampler | None = None  # of audio that comes at another rate
+
+    def of(self, samples: Samples, sample_rate: int) -> bytes:
+        """Return what is certain by now of what came; the rest comes with what follows."""
+        before = b""
+        if sample_rate != self._from_rate:
+            before = self.rest()
+            self._from_rate = sample_rate
+            if sample_rate != self._sample_rate:
+                self._resampler = Resampler(sample_rate, self._sample_rate)
+        return before + _pcm(self._resampler.feed(samples) if self._resampler else samples)
+
+    def rest(self) -> bytes:
+        """Return what is left of what came."""
+        resampler, self._resampler = self._resampler, None
+        return b"" if resampler is None else _pcm(resampler.end())
+
+
+def _pcm(samples: Samples) -> bytes:
+    return samples.astype("<i2", copy=False).tobytes()
 
 
 def _told(failure: Exception) -> AvatarPoolError:

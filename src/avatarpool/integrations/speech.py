@@ -226,7 +226,7 @@ class Speech:
         """Have a turn animated, after those that are."""
         before = next(reversed(self._requests.values()), None)
         answer = _Answer(turn, self._playout, self._stirred)
-        request = FaceRequest(self._lend, self._sample_rate, answer, before)
+        request = FaceRequest(self._lend, answer, before)
         self._requests[turn] = request
         request.task.add_done_callback(lambda _: self._requests.pop(turn))
 

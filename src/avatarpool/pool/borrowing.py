@@ -399,6 +399,15 @@ class LentSession:
         """The service's name for the connection."""
         return self._lent.connection_id
 
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of the audio that it takes.
+
+        Raises:
+            SessionStateError: The connection was returned.
+        """
+        return self._lent.touched().session.sample_rate
+
     async def send_audio(self, audio: bytes, end: bool = False) -> str:  # noqa: FBT001, FBT002
         """Send audio of the current request, or begin one; return its request id.
 

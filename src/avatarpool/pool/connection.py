@@ -69,6 +69,10 @@ class PoolableSession(Protocol):
         """The service's name for the connection."""
 
     @property
+    def sample_rate(self) -> int:
+        """Samples per second of the audio that it takes."""
+
+    @property
     def is_ending(self) -> bool:
         """Whether its end is known to be near; a plain attribute, where it can be one."""
 
