@@ -404,12 +404,47 @@ def test_what_does_not_go_together_is_told(service):
         Speech(pool, timeout=-1)
 
 
-async def test_what_is_no_audio_is_refused(speech):
+async def test_audio_belongs_to_a_turn(speech):
     with pytest.raises(SessionStateError, match="begin one"):
         speech.push(audio(20), 16000)
     with pytest.raises(SessionStateError, match="nothing to end"):
         speech.end()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ((b"odd", 16000, 1), "3 bytes are no whole number of 16-bit samples: send it whole"),
+        ((b"abcdef", 16000, 2), "6 bytes are no whole number of 16-bit samples of 2 channels"),
+        ((b"", 16000, 1), "has no samples: leave it out"),
+        (("text", 16000, 1), "no bytes but of type str: give 16-bit PCM"),
+        ((None, 16000, 1), "no bytes but of type NoneType"),
+        ((b"abcd", 16000, 0), "cannot have 0 channels: give a number of 1 to 64"),
+        ((b"abcd", 16000, -1), "cannot have -1 channels"),
+        ((b"abcd", 16000, "2"), "cannot have '2' channels"),
+        ((b"abcd", 1, 1), "cannot have 1 samples a second: give a whole number of 4000 to 384000"),
+        ((b"abcd", "x", 1), "cannot have 'x' samples a second"),
+        ((b"abcd", float("nan"), 1), "cannot have nan samples a second"),
+    ],
+)
+async def test_what_is_no_audio_is_refused_in_a_sentence_and_costs_no_turn(speech, wrong, why):
+    speech.begin("t")
+    with pytest.raises(AudioError, match=why):
+        speech.push(*wrong)
+    speech.push(audio(200), 16000)
+    speech.end()
+    items = await taken(speech)
+    assert keyframes(items) == 5
+    assert items[-1] == Finished("t", 200, False, None)
+
+
+@pytest.mark.parametrize("seen", [lambda buffer: buffer, memoryview])
+async def test_audio_may_be_in_any_bytes_and_change_later(speech, seen):
+    buffer = bytearray(audio(200))
     speech.begin()
-    for wrong in ((b"odd", 16000, 1), (b"", 16000, 1), (b"abcd", 16000, 0), (b"abcd", 1, 1)):
-        with pytest.raises(AudioError):
-            speech.push(*wrong)
+    speech.push(seen(buffer), 16000)
+    buffer[:] = bytes(len(buffer))
+    speech.end()
+    items = await taken(speech)
+    assert of(Voice, items)[0].audio == audio(200)
+    assert keyframes(items) == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from email.message import Message
 
-from avatarpool.audio.samples import Samples, is_rate, to_mono
+from avatarpool.audio.samples import MAX_RATE, MIN_RATE, Samples, is_rate, to_mono
 from avatarpool.exceptions import AudioError
 
 _ENCODINGS = {"audio/pcm": "<i2", "audio/l16": ">i2"}  # as networks send it (RFC 2586)
@@ -54,6 +54,35 @@ def read_raw(data: bytes, content_type: str, sample_rate: int) -> tuple[Samples,
     if len(data) % (2 * channels):
         raise half_a_sample(len(data), channels)
     return to_mono(memoryview(data), encoding, channels), rate
+
+
+def check_raw(audio: object, sample_rate: object, channels: object) -> None:
+    """Check a piece of samples that somebody gives along with what they are.
+
+    Args:
+        audio: Should be bytes: whole samples, those of one moment side by side.
+        sample_rate: Should be samples per second.
+        channels: Should be their number.
+
+    Raises:
+        AudioError: There can be no such samples.
+    """
+    if not isinstance(audio, bytes | bytearray | memoryview):
+        raise AudioError(f"audio is no bytes but of type {type(audio).__name__}: give 16-bit PCM")
+    if not isinstance(sample_rate, int) or not is_rate(sample_rate):
+        raise AudioError(
+            f"audio cannot have {sample_rate!r:.80} samples a second: give a whole number "
+            f"of {MIN_RATE} to {MAX_RATE}"
+        )
+    if not isinstance(channels, int) or not 1 <= channels <= _MAX_CHANNELS:
+        raise AudioError(
+            f"audio cannot have {channels!r:.80} channels: give a number of 1 to {_MAX_CHANNELS}"
+        )
+    size = memoryview(audio).nbytes
+    if not size:
+        raise AudioError("a piece of audio has no samples: leave it out")
+    if size % (2 * channels):
+        raise half_a_sample(size, channels)
 
 
 def half_a_sample(size: int, channels: int) -> AudioError:

@@ -16,7 +16,7 @@ A_LAW, MU_LAW = "alaw", "ulaw"
 _WIDTHS = {A_LAW: 1, MU_LAW: 1}  # bytes; of the others it is the last letter
 _BLOCK = 1 << 16  # samples that are worked on at once: beside the file and what comes of it, all
 
-_MIN_RATE, _MAX_RATE = 4000, 384_000  # nobody is understood at less, which is a trick to grow
+MIN_RATE, MAX_RATE = 4000, 384_000  # nobody is understood at less, which is a trick to grow
 
 
 def check_layout(what: str, channels: int, rate: float, block_bytes: int, encoding: str) -> None:
@@ -34,7 +34,7 @@ def check_layout(what: str, channels: int, rate: float, block_bytes: int, encodi
 
 def is_rate(rate: float) -> bool:
     """Whether sound may have so many samples a second."""
-    return _MIN_RATE <= rate <= _MAX_RATE
+    return MIN_RATE <= rate <= MAX_RATE
 
 
 def width_of(encoding: str) -> int:

@@ -12,6 +12,7 @@ from livekit import rtc
 from livekit.agents.utils import shortuuid
 from livekit.agents.voice.avatar import AudioSegmentEnd, VideoGenerator
 
+from avatarpool.audio.raw import check_raw
 from avatarpool.audio.samples import to_mono
 from avatarpool.exceptions import AudioError
 from avatarpool.integrations.film import HEIGHT, WIDTH, Film
@@ -165,13 +166,19 @@ class SpokenFace(VideoGenerator):
 
 
 def _pieces(frame: rtc.AudioFrame) -> Iterator[bytes]:
-    """Cut a frame into small ones, mixed to one channel."""
-    audio = memoryview(bytes(frame.data))
-    if frame.num_channels != 1:
-        audio = memoryview(to_mono(audio, "<i2", frame.num_channels).astype("<i2").tobytes())
+    """Cut a frame into small ones, mixed to one channel.
+
+    Raises:
+        AudioError: It can be no audio.
+    """
+    samples = frame.data[: frame.num_channels * frame.samples_per_channel]  # there may be more
+    if not samples:
+        return
+    check_raw(samples, frame.sample_rate, frame.num_channels)
+    audio = to_mono(samples.cast("B"), "<i2", frame.num_channels).astype("<i2").tobytes()
     size = 2 * max(1, int(_PIECE_SECONDS * frame.sample_rate))
     for at in range(0, len(audio), size):
-        yield bytes(audio[at : at + size])
+        yield audio[at : at + size]
 
 
 async def _next_picture(film: Film) -> rtc.VideoFrame:

@@ -114,6 +114,7 @@ class AvatarService(AIService):
         # Held from taking something to having pushed it: nothing old follows an interruption.
         self._pushing = asyncio.Lock()
         self._is_new = False  # whether the open context had no audio yet
+        self._is_told = False  # whether it was told that some of its audio is none
         self._is_timed = False  # whether its first frame is waited for
         self._register_event_handler("on_turn_finished")
 
@@ -166,19 +167,20 @@ class AvatarService(AIService):
             self._speech.aside(frame, is_protected=not frame.interruptible)
             if isinstance(frame, TTSStartedFrame):
                 self._speech.begin(frame.context_id, is_protected=not frame.interruptible)
-                self._is_new = True
+                self._is_new, self._is_told = True, False
 
     async def _hear(self, frame: TTSAudioRawFrame) -> None:
         """Take audio of the context that is open; what is of none has no face."""
         if self._speech.is_open and frame.audio:
-            is_first, self._is_new = self._is_new, False
             try:
                 self._speech.push(frame.audio, frame.sample_rate, frame.num_channels, origin=frame)
             except AudioError as error:
-                await self._say(f"audio has no face: {error}", error)
+                if not self._is_told:  # once: all of its pieces may be like this one
+                    self._is_told = True
+                    await self._say(f"some of the voice has no face: {error}", error)
             else:
-                if is_first:
-                    self._is_timed = True
+                if self._is_new:
+                    self._is_new, self._is_timed = False, True
                     await self.start_ttfb_metrics()
                 return
         self._speech.aside(frame, is_protected=not frame.interruptible)

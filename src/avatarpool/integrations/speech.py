@@ -11,8 +11,8 @@ import asyncio
 from dataclasses import dataclass
 from math import inf
 
-from avatarpool.audio.samples import check_layout
-from avatarpool.exceptions import AudioError, ConfigurationError, SessionStateError
+from avatarpool.audio.raw import check_raw
+from avatarpool.exceptions import ConfigurationError, SessionStateError
 from avatarpool.fleet import AvatarPoolGroup
 from avatarpool.integrations.face_request import FaceRequest
 from avatarpool.integrations.playout import Playout
@@ -116,23 +116,20 @@ class Speech:
         """Take a piece of the open turn's voice; nothing waits here.
 
         Args:
-            audio: 16-bit PCM of any length.
-            sample_rate: Samples per second.
-            channels: Side by side; the face hears them mixed.
+            audio: 16-bit PCM of any length but none.
+            sample_rate: Samples per second, 4000 to 384,000.
+            channels: Side by side, 64 at most; the face hears them mixed.
             origin: Comes back with what goes out of it.
 
         Raises:
-            AudioError: That cannot be audio.
+            AudioError: That cannot be audio; nothing of it was taken.
             SessionStateError: No turn is open.
         """
         turn = self._playout.open
         if turn is None:
             raise SessionStateError("no turn is open: begin one before its audio")
-        check_layout("pushed", channels, sample_rate, 2 * channels, "<i2")
-        if not audio or len(audio) % (2 * channels):
-            raise AudioError(
-                f"{len(audio)} bytes are no samples of 16 bits and {channels} channels"
-            )
+        check_raw(audio, sample_rate, channels)
+        audio = bytes(audio)  # it could change before it goes out
         is_first = not turn.voice_ms
         self._playout.voice(Voice(turn.name, audio, sample_rate, channels, origin), self._now())
         if is_first:

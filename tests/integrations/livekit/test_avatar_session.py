@@ -13,6 +13,7 @@ pytest.importorskip(
     "livekit.agents", reason="livekit-agents is not installed: make integrations runs these tests"
 )
 
+from livekit import rtc
 from talk import PATIENCE, RATE, Talk, audio, frame
 
 from avatarpool import AvatarConnectionPool, AvatarPoolGroup, LocalBudget
@@ -162,6 +163,27 @@ async def test_two_channels_are_mixed(pool):
     async with Talk(pool) as talk:
         await talk.heard([stereo], channels=2)
     assert bytes(talk.publisher.given) == bytes([20, 0]) * (RATE // 10)
+
+
+async def test_a_frame_that_is_no_audio_silences_nobody(pool, caplog):
+    wrong = [
+        rtc.AudioFrame(audio(10), RATE, -1, 10),
+        rtc.AudioFrame(audio(10), RATE, 0, 10),
+        rtc.AudioFrame(audio(100), RATE, 65, 10),
+    ]
+    more = rtc.AudioFrame(audio(100, 2) + audio(7, 3), RATE, 1, RATE // 10)  # than it has
+    async with Talk(pool) as talk, asyncio.timeout(PATIENCE):
+        output = talk.output
+        for each in (frame(audio(100)), *wrong, more):
+            await output.capture_frame(each)
+        output.flush()
+        await output.wait_for_playout()
+    assert bytes(talk.publisher.given) == audio(100) + audio(100, 2)
+    assert keyframes(message for _, message in talk.publisher.messages) == 5
+    assert positions(talk) == [(0.2, False)]
+    told = [line.getMessage() for line in caplog.records if "is left out" in line.getMessage()]
+    assert len(told) == 2
+    assert "give a number of 1 to 64" in told[0]
 
 
 async def test_a_full_pool_lets_the_agent_speak_without_a_face_and_says_so(pool, caplog):

@@ -301,13 +301,25 @@ async def test_audio_of_no_context_passes_without_a_face(pool):
     assert not of(ErrorFrame, up)
 
 
-async def test_what_is_no_audio_passes_all_the_same(pool):
-    frames = said("c", [audio(100), b"", audio(100)])
-    frames[2] = TTSAudioRawFrame(b"\0\0", 16000, 1, context_id="c")
+async def test_what_is_no_audio_passes_all_the_same_and_is_told_once_a_context(pool):
+    frames = [*said("c", [audio(100)] * 7), *said("d", [audio(100)] * 2)]
     frames[2].sample_rate = 1
-    down, up = await run(Face(pool), frames)
-    assert of(TTSAudioRawFrame, down) == frames[1:-1]
-    assert len(of(ErrorFrame, up)) == 1
+    frames[3].sample_rate = "x"
+    frames[4].num_channels = -1
+    frames[5].audio = "text"
+    frames[6].audio = b""
+    frames[10].num_channels = 0
+    face = Face(pool)
+    down, up = await run(face, frames)
+    assert [each for each in down if not isinstance(each, OutputTransportMessageFrame)] == frames
+    assert keyframes(messages_in(down)) == 5 + 3  # of the two pieces, and of the one
+    first, second = of(ErrorFrame, up)
+    assert "give a whole number of 4000 to 384000" in first.error
+    assert "cannot have 0 channels" in second.error
+    assert [(end.turn, end.played_ms, end.error) for end in face.ends] == [
+        ("c", 200, None),
+        ("d", 100, None),
+    ]
 
 
 class _Canceller(FrameProcessor):
