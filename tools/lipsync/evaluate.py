@@ -14,6 +14,8 @@ Then, speaker by speaker, as `align` found the truth:
 
 - closed/open: mean opening of `jaw_pose` where p, b or m fill half of a keyframe or more,
   over its mean in the rest of the speech;
+- short: the same, of closures that last 120 ms at most; where the truth says far longer
+  ones, `align` has often stretched them over the vowel beside;
 - jaw r: correlation of `jaw_pose` with the true opening;
 - closures: how many such keyframes there are.
 
@@ -38,7 +40,7 @@ from phones import CLASS_OF, CLASSES
 
 from avatarpool.blendshapes.local import JAW_RADIANS
 from avatarpool.lipsync import VISEMES, DriverFactory, DspDriver
-from avatarpool.lipsync.features import FEATURES, LATE_BLOCKS
+from avatarpool.lipsync.features import FEATURES, LATE_BLOCKS, ROWS_PER_BLOCK
 from avatarpool.lipsync.model import ModelDriver
 from avatarpool.lipsync.network import Network, load_network
 from avatarpool.protocol.keyframes import Keyframe
@@ -47,6 +49,7 @@ from examples import example, targets
 _CLOSED = CLASSES.index("PP")
 _PRESS = 1  # in a keyframe's expression
 _PRECISION = 0.6
+_SHORT_ROWS = 12
 
 SETS = {
     "test-sentences": "espeak, unseen sentences",
@@ -158,21 +161,35 @@ def _keyframes(make: DriverFactory, pcm: npt.NDArray[np.int16]) -> list[Keyframe
     return driver.feed(pcm.tobytes()) + driver.finish()
 
 
-def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, int]:
+def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, float, int]:
     """Return one speaker's columns."""
     posed: Values = []
-    shares, openings = [], []
+    shares, openings, lengths = [], [], []
     for utterance in utterances:
         posed += [keyframe.jaw_pose[0] for keyframe in _animated(ModelDriver, utterance)]
         share, opening = targets(utterance.labels)
         shares.append(share)
         openings.append(opening)
+        lengths.append(_closure_rows(utterance.labels.visemes))
     jaw, true = np.array(posed), np.concatenate(shares)
     is_closed = true[:, VISEMES.index("PP")] >= 0.5
     is_spoken = true[:, VISEMES.index("sil")] < 0.5
-    ratio = jaw[is_closed].mean() / jaw[is_spoken & ~is_closed].mean()
+    is_short = is_closed & (np.concatenate(lengths) <= _SHORT_ROWS)
+    opened = jaw[is_spoken & ~is_closed].mean()
     r = np.corrcoef(jaw, np.concatenate(openings))[0, 1]
-    return float(ratio), float(r), int(is_closed.sum())
+    ratio, of_short = (float(jaw[these].mean() / opened) for these in (is_closed, is_short))
+    return ratio, of_short, float(r), int(is_closed.sum())
+
+
+def _closure_rows(visemes: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """Return how many rows the longest closure in each keyframe lasts; 0 without one."""
+    is_closed = np.pad(visemes == VISEMES.index("PP"), 1).astype(np.int8)
+    edges = np.flatnonzero(np.diff(is_closed))
+    rows = np.zeros(len(visemes) + -len(visemes) % ROWS_PER_BLOCK, np.int64)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        rows[start:end] = end - start
+    longest: npt.NDArray[np.int64] = rows.reshape(-1, ROWS_PER_BLOCK).max(axis=1)
+    return longest
 
 
 def opening_in(waves: list[nospeech.Wave]) -> tuple[float, float, float]:
@@ -210,10 +227,10 @@ def main() -> None:
         print(f"{title:30}{total.line()}", flush=True)
     if options.validation:
         return
-    print(f"\n{'':30}{'closed/open':>12}{'jaw r':>8}{'closures':>10}")
+    print(f"\n{'':30}{'closed/open':>12}{'short':>8}{'jaw r':>8}{'closures':>10}")
     for name, title in SPEAKERS.items():
-        ratio, r, count = closing(corpus.read(options.folder / f"{name}.npz"))
-        print(f"{title:30}{ratio:12.2f}{r:8.3f}{count:10}", flush=True)
+        ratio, of_short, r, count = closing(corpus.read(options.folder / f"{name}.npz"))
+        print(f"{title:30}{ratio:12.2f}{of_short:8.2f}{r:8.3f}{count:10}", flush=True)
     print(f"\n{'':30}{'mean':>8}{'p95':>8}{'open':>8}")
     for is_held_out in (True, False):
         for make in (nospeech.laughter, nospeech.music, nospeech.breath, nospeech.shouts):
