@@ -442,7 +442,7 @@ class _Relayed:
         self._downstream = downstream
         self._req_id = req_id
         self._readdressing = Readdressing(downstream.conversation.connection_id, req_id)
-        self.onward = Onward(downstream.writing)
+        self.onward = Onward(downstream.writing, downstream.conversation.counts)
         self.relay: Relay
 
     def frame(self, frame: AnimationFrame) -> None:
@@ -461,7 +461,6 @@ class _Relayed:
         self._downstream.room()
 
     def over(self, failure: Failure | None) -> None:
-        self._downstream.conversation.counts.frames += self.onward.frames
         if failure is None:
             self._downstream.answered(self._req_id)
         else:

@@ -9,6 +9,7 @@ from picows import WSMsgType, WSTransport
 
 from avatarpool.client.forwarding import Forwarding
 from avatarpool.endpoint.framing import frame_header
+from avatarpool.endpoint.roster import Counts
 from avatarpool.transport.picows_protocol import HEADER_ROOM
 
 # What is written within so many seconds of something else waits for the turn of the event loop
@@ -91,16 +92,18 @@ class Onward(Forwarding):
 
     Args:
         writing: To its client.
+        counts: Of its client's connection.
 
     Attributes:
         frames: That went on.
     """
 
-    __slots__ = ("_cut", "_head", "_writing", "frames")
+    __slots__ = ("_counts", "_cut", "_head", "_writing", "frames")
 
-    def __init__(self, writing: Writing) -> None:
+    def __init__(self, writing: Writing, counts: Counts) -> None:
         super().__init__()
         self._writing = writing
+        self._counts = counts
         self._head = bytearray()
         self._cut = 0
         self.frames = 0
@@ -112,6 +115,7 @@ class Onward(Forwarding):
     def send(self, message: bytes, *, is_alone: bool) -> None:
         """Send a frame on; as of a `Forwarding`."""
         self.frames += 1
+        self._counts.frames += 1
         writing = self._writing
         transport = writing.transport
         if is_alone and not (writing.waiting or writing.is_held_back) and transport is not None:
