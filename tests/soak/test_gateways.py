@@ -101,6 +101,19 @@ async def test_a_restarted_gateway_is_another_one_on_the_same_ports(gateway):
         assert gateway.config_factories()[0]() == before
 
 
+async def test_a_fault_that_is_cancelled_is_over_once_its_gateway_is_there_again(gateway):
+    await gateway.open()
+    for name in ("gateway restart", "gateway crash", "gateway restart under faults"):
+        old = gateway._gateway
+        fault = asyncio.create_task(gateway.troubles(FaultMix.MIXED)[name](60.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        fault.cancel()
+        with suppress(asyncio.CancelledError):
+            await fault
+        assert gateway._gateway is not old
+
+
 def misdirecting(monkeypatch):
     """Now and then a frame goes to whoever else has a request open."""
     there = set()

@@ -211,7 +211,11 @@ class BreakableGateway:
             everything = troubles["everything"]
 
             async def restart_under_faults(seconds: float) -> None:
-                await asyncio.gather(everything(seconds), self._restart(seconds))
+                both = everything(seconds), self._restart(seconds)
+                # Otherwise it would be over, where cancelled, before both are.
+                for result in await asyncio.gather(*both, return_exceptions=True):
+                    if result is not None:
+                        raise result
 
             troubles["gateway restart under faults"] = restart_under_faults
         return troubles
