@@ -121,7 +121,7 @@ async def test_a_room_speaks_request_by_request_over_one_session(serve):
         await until(lambda: not group.get_stats()["used"])
         await until(lambda: not service.counters.connections_open)
         assert group.get_stats()["total"]["total_requests_served"] == 5
-        with pytest.raises(SessionStateError, match="room 'a/16000/room' is not open"):
+        with pytest.raises(SessionStateError, match="room 'a/16000/room' is closed: ask for"):
             room.borrow()
 
 

@@ -129,6 +129,19 @@ def test_sentences_that_come_at_once_have_their_faces():
     assert played.late <= WAIT + 0.001
 
 
+def test_a_long_piece_begins_as_soon_as_some_of_its_face_is_there():
+    playout = Playout(WAIT)
+    turn = playout.begin()
+    playout.voice(Voice(None, bytes(32 * 3000), RATE, 1), 0.0)
+    for number in range(72):  # the service waits for more, or for the end
+        assert playout.next_at(0.05) == (pytest.approx(WAIT) if number < 5 else -math.inf)
+        playout.face(turn, AnimationFrame("r", False, b"x"), 1)
+    face, voice = playout.take(0.05)
+    assert isinstance(face, Face)
+    assert isinstance(voice, Voice)
+    assert voice.duration_ms == 40 * len(face.frames) == 2880
+
+
 def test_a_service_that_falls_behind_makes_no_gap_and_is_caught_up_with():
     pieces = paced(10)
     stalled = [5.0 if 3.0 <= at < 5.0 else at for at in faces(pieces)]

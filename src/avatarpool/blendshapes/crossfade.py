@@ -34,8 +34,8 @@ class Crossfade:
     """
 
     def __init__(self, seconds: float = 0.3) -> None:
-        if not (is_number(seconds) and seconds > 0):
-            problem = f"a fade of {seconds!r:.60} s is not longer than 0"
+        if not (is_number(seconds) and isfinite(seconds) and seconds > 0):
+            problem = f"a fade of {seconds!r:.60} s is no time"
             raise ConfigurationError("poses cannot be joined", [problem])
         self._seconds = seconds
         self._shown: Keyframe | None = None

@@ -173,7 +173,9 @@ class Room:
         """
         if self.failure is not None:
             raise copied(self.failure)
-        if self._pool is None or self._is_over:
+        if self._is_over:
+            raise SessionStateError(f"room {str(self._key)!r} is closed: ask for another one")
+        if self._pool is None:
             raise SessionStateError(f"room {str(self._key)!r} is not open: use it with async with")
         return Speech(self, self._pool.borrow(timeout))
 

@@ -435,7 +435,7 @@ class Relay:
 
     def add(self, frame: AnimationFrame) -> Exception | None:
         """Pass a frame on; as of a `Reception`."""
-        if self.is_over:
+        if self.is_over or self._outcome.done():
             return None
         self._frames += 1
         self._forget()
@@ -450,6 +450,8 @@ class Relay:
         """Learn how the service's request ended; as of a `Reception`."""
         if self._outcome.done():
             return
+        if self._onward is not None:
+            self._onward.end()
         if error is None:
             self._over(None)
         self._outcome.set_result(error)

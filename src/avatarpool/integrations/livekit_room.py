@@ -70,6 +70,7 @@ class RoomPublisher:
         self._sending: asyncio.Task[None] | None = None
         self._published: list[str] = []  # tracks, by their ids
         self._is_closed = False
+        self._is_losing = False  # whether messages are lost, of which is told once
 
     @property
     def queued(self) -> float:
@@ -101,6 +102,8 @@ class RoomPublisher:
 
     def send(self, message: str) -> None:
         """As of a `Publisher`; where the room takes none for long, the oldest are lost."""
+        if len(self._outbox) == _MOST_WAITING:
+            self._lose("the room is too slow")
         self._outbox.append(message)
         self._has_mail.set()
 
@@ -152,8 +155,12 @@ class RoomPublisher:
         self._published.append(publication.sid)
         return publication
 
+    def _lose(self, why: str) -> None:
+        if not self._is_losing:
+            log.warning("a face's messages are lost: %s", why)
+        self._is_losing = True
+
     async def _send(self) -> None:
-        is_lost = False  # whether the last one was: a room that is away is told of once
         while True:
             await self._has_mail.wait()
             self._has_mail.clear()
@@ -163,8 +170,6 @@ class RoomPublisher:
                         self._outbox.popleft(), topic=MESSAGE_TYPE
                     )
                 except Exception as error:  # noqa: BLE001  # whatever it is, the next may go
-                    if not is_lost:
-                        log.warning("a face's messages are lost: %s", words(error))
-                    is_lost = True
+                    self._lose(words(error))
                 else:
-                    is_lost = False
+                    self._is_losing &= bool(self._outbox)

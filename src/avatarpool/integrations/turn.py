@@ -163,7 +163,7 @@ class Turn:
             piece: Of the voice.
             is_dry: Whether the listener has nothing to hear meanwhile.
         """
-        until_ms = self.given_ms + max(piece.duration_ms, _CUSHION_MS if is_dry else 0.0)
+        until_ms = self.given_ms + (_CUSHION_MS if is_dry else piece.duration_ms)
         if self.has_ended:
             until_ms = min(until_ms, self.voice_ms)
         return self.may_have_face and self.covered_ms + _ROUNDING_MS < until_ms

@@ -29,6 +29,8 @@ class Participant:
         self.track_publications = {}
         self.texts = []
         self.refused = 0  # text streams to come
+        self.is_fast = asyncio.Event()  # where not, it takes no text
+        self.is_fast.set()
         self._room = room
 
     async def publish_track(self, track, options):
@@ -45,6 +47,7 @@ class Participant:
         if self.refused:
             self.refused -= 1
             raise rtc.StreamError("no way")
+        await self.is_fast.wait()
         self.texts.append((topic, text))
 
 
@@ -172,6 +175,27 @@ async def test_messages_are_text_streams_in_order_and_one_that_is_lost_is_told_o
     publisher.clear()
     await publisher.aclose()
     assert ("avatarpool.frames", "late") not in room.agent.texts
+
+
+async def test_of_a_room_that_is_too_slow_the_oldest_messages_are_lost_and_that_is_told_once(
+    room, caplog
+):
+    publisher = RoomPublisher(room)
+    await publisher.start()
+    for is_again in (False, True):
+        room.agent.is_fast.clear()
+        room.agent.texts.clear()
+        publisher.send("first")
+        await asyncio.sleep(0)  # it is under way
+        for number in range(300):
+            publisher.send(str(number))
+        assert caplog.text.count("messages are lost: the room is too slow") == 1 + is_again
+        room.agent.is_fast.set()
+        async with asyncio.timeout(PATIENCE):
+            while len(room.agent.texts) < 251:
+                await asyncio.sleep(0.01)
+        assert [text for _, text in room.agent.texts] == ["first", *map(str, range(50, 300))]
+    await publisher.aclose()
 
 
 async def test_it_waits_for_its_room(room):

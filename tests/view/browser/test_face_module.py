@@ -188,6 +188,53 @@ async def test_what_is_no_number_is_refused_or_does_not_spread(run):
     assert all(-1 < value < 1 for value in second)
 
 
+async def test_what_a_bot_leaves_out_is_held_so_that_the_rest_is_in_step(run):
+    times, shown, fails = await run(
+        """
+        const jaw = (value) => ({ jaw_pose: [value] });
+        const speech = new face.Speech();
+        speech.take([jaw(0.1), jaw(0.2)], 0.04); // the first one came too late
+        speech.take([jaw(0.6)], 0.2);
+        speech.take([jaw(0.5), jaw(0.7)], 0.2); // the first of them again
+        speech.take([], 9); // a last message without any
+        const fails = [-1, NaN, 3600, 1e300].map((startsAt) => {
+          const speech = new face.Speech();
+          speech.take([jaw(0)], startsAt);
+          return [speech.error?.message, speech.keyframes.length];
+        });
+        return [
+          speech.keyframes.map(({ time }) => time),
+          speech.keyframes.map((keyframe) => keyframe.jaw_pose[0]),
+          fails,
+        ];
+        """
+    )
+    assert times == pytest.approx([0.04 * number for number in range(7)])
+    assert shown == [0.1, 0.1, 0.2, 0.2, 0.2, 0.6, 0.7]
+    assert fails == [["keyframes of a speech are not within its first 3600 s", 0]] * 4
+
+
+async def test_what_is_no_clock_is_refused_and_a_message_may_be_a_buffer(run):
+    refused, kinds = await run(
+        BYTES
+        + """
+        const shower = new face.Face();
+        const refused = [undefined, 42, {}].map((clock) => {
+          try {
+            return shower.play(new face.Speech(), clock);
+          } catch (error) {
+            return error.name;
+          }
+        });
+        const kinds = [bytes, bytes.buffer].map((one) => face.decodeMessage(one).keyframes.length);
+        return [refused, kinds];
+        """,
+        text(message_of([Keyframe(), Keyframe()])),
+    )
+    assert refused == ["TypeError"] * 3
+    assert kinds == [2, 2]
+
+
 async def test_a_face_speaks_by_its_audios_clock_and_idles_without_a_jump(run):
     told = await run(
         BYTES

@@ -150,10 +150,15 @@ async def test_what_fails_is_said_in_a_sentence_with_the_gateways_code(run):
           failure(face.animate(given.url + "/v1/animations", body, { key, avatarId }).done());
         const ended = await face.HostConnection.open(host, { key: given.key, avatarId: "a" });
         const speech = ended.speak();
+        const wrong = [];
+        for (const samples of ["x", 16000, [1, 2], new Float64Array(2)]) {
+          wrong.push((await failure((async () => speech.send(samples))())).message);
+        }
         speech.send(bytesOf(given.pcm));
         speech.endAudio();
         const end = await failure((async () => speech.send(bytesOf(given.pcm)))());
         return {
+          wrong,
           end,
           stranger: await open("nobody"),
           avatar: await open(given.two, "a"),
@@ -166,6 +171,7 @@ async def test_what_fails_is_said_in_a_sentence_with_the_gateways_code(run):
         """,
         two=TWO,
     )
+    assert all(each.startswith("audio is an Int16Array") for each in told["wrong"])
     assert "refused" in told["stranger"]["message"]
     assert told["avatar"]["code"] == told["other"]["code"] == "avatarNotAllowed"
     assert "sample_rate is none of" in told["rate"]["message"]

@@ -82,8 +82,11 @@ export class Speech {
   readonly isInterrupted: boolean;
   /** Why it failed, or null. */
   readonly error: FaceError | null;
-  /** Takes the keyframes that come next, of whatever has them, and counts their time. */
-  take(keyframes: Keyframe[]): void;
+  /**
+   * Takes the keyframes that come next, of whatever has them, and counts their time. Where they begin later,
+   * at `startsAt` seconds, the newest pose is held until then; what comes twice is taken once.
+   */
+  take(keyframes: Keyframe[], startsAt?: number): void;
   /** Says that these were all. */
   end(): void;
   /** Says why no more come. */
@@ -193,7 +196,7 @@ export type Message =
  * the message's beginning; values that are infinite or no numbers are 0. Throws a FaceError if it is
  * broken or larger than 4 MiB.
  */
-export function decodeMessage(bytes: Uint8Array): Message;
+export function decodeMessage(bytes: Uint8Array | ArrayBuffer): Message;
 
 /** What went wrong, in one sentence. */
 export class FaceError extends Error {

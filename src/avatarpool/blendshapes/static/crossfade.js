@@ -12,7 +12,7 @@ export class Crossfade {
   #changed = 0; // when the source did
 
   constructor(seconds = 0.3) {
-    if (!(seconds > 0)) throw new RangeError(`a fade of ${seconds} s is not longer than 0`);
+    if (!(Number.isFinite(seconds) && seconds > 0)) throw new RangeError(`a fade of ${seconds} s is no time`);
     this.#seconds = seconds;
   }
 

@@ -54,6 +54,9 @@ export class Face {
 
   /** Shows a speech by a clock, in place of another: a function, or what has a `currentTime`. */
   play(speech, clock, startsAt = 0) {
+    if (typeof clock !== "function" && typeof clock?.currentTime !== "number") {
+      throw new TypeError("a speech is played by a clock: a function, or what has a currentTime, in seconds");
+    }
     const seconds = typeof clock === "function" ? clock : () => clock.currentTime;
     if (speech !== this.#speech) this.interrupt();
     this.#speech = speech;

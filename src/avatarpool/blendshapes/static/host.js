@@ -37,9 +37,11 @@ function pcmOf(samples) {
   if (samples instanceof Float32Array) {
     return pcmOf(Int16Array.from(samples, (value) => Math.round(32767 * Math.max(-1, Math.min(1, value)))));
   }
-  return ArrayBuffer.isView(samples)
-    ? new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength)
-    : new Uint8Array(samples);
+  if (samples instanceof ArrayBuffer) return new Uint8Array(samples);
+  if (samples instanceof Int16Array || samples instanceof Uint8Array) {
+    return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+  }
+  throw new FaceError("audio is an Int16Array, a Float32Array, or the bytes of 16-bit samples");
 }
 
 export class HostConnection {

@@ -23,14 +23,19 @@ export class Speech {
     return this.keyframes.length / FRAMES_PER_SECOND;
   }
 
-  /** Takes the keyframes that come next; once it is over, none. */
-  take(keyframes) {
-    if (this.isOver) return;
-    for (const keyframe of keyframes) {
+  /** Takes the keyframes that come next; once it is over, none. In a gap before them the newest pose is held. */
+  take(keyframes, startsAt = this.length) {
+    if (this.isOver || !keyframes.length) return;
+    const gap = Math.round(startsAt * FRAMES_PER_SECOND) - this.keyframes.length;
+    if (!(startsAt >= 0 && this.length + (gap + keyframes.length) / FRAMES_PER_SECOND <= MAX_SECONDS)) {
+      this.fail(new FaceError(`keyframes of a speech are not within its first ${MAX_SECONDS} s`));
+      return;
+    }
+    const held = Array(Math.max(gap, 0)).fill(this.keyframes.at(-1) ?? keyframes[0]);
+    for (const keyframe of [...held, ...keyframes.slice(Math.max(-gap, 0))]) {
       this.keyframes.push({ ...keyframe, time: this.length });
     }
-    if (this.length > MAX_SECONDS) this.fail(new FaceError(`a speech is longer than ${MAX_SECONDS} s`));
-    else this.#changed();
+    this.#changed();
   }
 
   end() {

@@ -99,22 +99,23 @@ function readError(bytes, into) {
 }
 
 /** Reads one serialised `Message`; throws a FaceError if it is none. */
-export function decodeMessage(bytes) {
+export function decodeMessage(message) {
+  const bytes = message instanceof ArrayBuffer ? new Uint8Array(message) : message;
   if (bytes.length > MAX_MESSAGE_BYTES) throw broken(`it has ${bytes.length} bytes`);
   const ids = { connectionId: "", reqId: "" };
-  let message = { kind: "other" };
+  let read = { kind: "other" };
   for (const [key, value] of fieldsOf(bytes)) {
     if (key === tag(6, BYTES)) {
-      if (message.kind !== "animation") {
-        message = { kind: "animation", ...ids, avatarId: "", end: false, keyframes: [] };
+      if (read.kind !== "animation") {
+        read = { kind: "animation", ...ids, avatarId: "", end: false, keyframes: [] };
       }
-      readAnimation(value, message);
+      readAnimation(value, read);
     } else if (key === tag(5, BYTES)) {
-      if (message.kind !== "error") message = { kind: "error", ...ids, code: 0, message: "" };
-      readError(value, message);
+      if (read.kind !== "error") read = { kind: "error", ...ids, code: 0, message: "" };
+      readError(value, read);
     }
   }
-  return message;
+  return read;
 }
 
 /** Takes messages apart that each come after their length, a big-endian uint32, in any pieces. */
