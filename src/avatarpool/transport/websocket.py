@@ -263,8 +263,8 @@ class WebSocket(WSListener):
         is_reserved = frame.rsv1 or frame.rsv2 or frame.rsv3
         is_message = kind == _BINARY and frame.fin and not is_reserved
         if self._divert is not None:
-            message = frame.get_payload_as_bytes()
-            if is_message and self._divert(message, is_alone=frame.last_in_buffer):
+            is_alone = frame.last_in_buffer
+            if is_message and self._divert(frame.get_payload_as_bytes(), is_alone=is_alone):
                 self._small_frames = 0
                 return
             self._divert = None

@@ -64,7 +64,7 @@ export function idle(seed: number, seconds: number): Required<Keyframe>;
  * values that are infinite or no numbers count as 0.
  */
 export class Crossfade {
-  /** Throws a RangeError unless `seconds`, the length of a fade (0.3), is more than 0. */
+  /** Throws a RangeError unless `seconds`, the length of a fade (0.3), is finite and more than 0. */
   constructor(seconds?: number);
   /** Returns what to show; `now`, in seconds, goes on from one source to the next. */
   pose(now: number, keyframe: Keyframe, source: unknown): Keyframe;
