@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
 
@@ -20,6 +21,10 @@ from avatarpool.service import LocalAvatarService
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+# A shell that begins the tests in its background has them ignore Ctrl-C, and so would
+# whatever they start, as it is to under nohup: tests of Ctrl-C would wait in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(config: object, item: object) -> dict[str, object]:
