@@ -169,6 +169,9 @@ class Downstream(WSListener):
         self._stop()
         self._cut_soon()
 
+    def cut_off(self) -> None:
+        self.writing.transport = None
+
     # --- called by picows -----------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:

@@ -42,6 +42,9 @@ class Served(Protocol):
     def hung_up(self) -> None:
         """It says no more."""
 
+    def cut_off(self) -> None:
+        """It is cut: write nothing more."""
+
     def bound_memory(self) -> None:
         """Much has come."""
 
@@ -94,6 +97,8 @@ class Opening(asyncio.Protocol):
 
     def cut(self) -> None:
         """Cut it without a word."""
+        if self._served is not None:  # picows might write to the socket still, until it is closed
+            self._served.cut_off()
         self._transport.abort()
 
     def hold(self) -> None:

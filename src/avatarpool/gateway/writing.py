@@ -32,7 +32,7 @@ class Writing:
         swamped: Called where its client asks for answers that it does not read.
 
     Attributes:
-        transport: The connection, once there is one.
+        transport: The connection, while there is one to write to.
         is_held_back: Whether the client does not read, so that what is written piles up.
         waiting: What was written in this turn of the event loop, and leaves at its end.
     """
