@@ -116,6 +116,7 @@ format: setup ## Format the code
 lipsync-train: .venv-lipsync/.ready ## Train the local service's lips anew (tools/lipsync/README.md)
 	.venv-lipsync/bin/python tools/lipsync/corpus.py build/lipsync
 	.venv-lipsync/bin/python tools/lipsync/train.py build/lipsync src/avatarpool/lipsync/visemes.npz
+	.venv-lipsync/bin/python tools/lipsync/tune.py build/lipsync src/avatarpool/lipsync/visemes.npz
 	.venv-lipsync/bin/python tools/lipsync/voice.py build/lipsync src/avatarpool/lipsync/visemes.npz
 
 .PHONY: lipsync-eval

@@ -62,11 +62,17 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 class Blender:
     """Draws batches: utterances of all sources, each heard a little differently every time."""
 
-    def __init__(self, espeak: list[Example], people: dict[str, list[Example]], seed: int) -> None:
+    def __init__(
+        self,
+        espeak: list[Example],
+        people: dict[str, list[Example]],
+        weights: dict[str, int],
+        seed: int,
+    ) -> None:
         self._espeak = espeak
         self._people = list(people.values())
-        weights = np.array([PEOPLE[name] for name in people], np.float64)
-        self._chances = weights / weights.sum()
+        of_people = np.array([weights[name] for name in people], np.float64)
+        self._chances = of_people / of_people.sum()
         self._numpy = np.random.default_rng(seed)
         self._torch = torch.Generator().manual_seed(seed)
 
@@ -142,16 +148,14 @@ def loss_of(network: TrainableNetwork, batch: Batch) -> Tensor:
     return (loss * counts).sum() / counts.sum()
 
 
-def train(blender: Blender, steps: int, seed: int) -> TrainableNetwork:
-    """Return a network after that many batches, reporting every 500."""
-    torch.manual_seed(seed)
-    network = TrainableNetwork()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+def train(network: TrainableNetwork, blender: Blender, steps: int, rate: float) -> None:
+    """Change the network by that many batches, at this rate at first, reporting every 500."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
 
-    def rate(step: int) -> float:
+    def share(step: int) -> float:
         return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
     losses = []
     began = time.monotonic()
     for step, batch in zip(range(1, steps + 1), blender.batches(), strict=False):
@@ -165,7 +169,7 @@ def train(blender: Blender, steps: int, seed: int) -> TrainableNetwork:
         if step % 500 == 0:
             minutes = (time.monotonic() - began) / 60
             print(f"step {step}: loss {np.mean(losses[-500:]):.4f}, {minutes:.1f} min", flush=True)
-    return network.eval()
+    network.eval()
 
 
 def prior_of(utterances: list[corpus.Utterance]) -> npt.NDArray[np.float32]:
@@ -203,8 +207,11 @@ def main() -> None:
         if voice not in options.without:
             people[voice] = heard(voice, 100 * number)
     print(f"{len(espeak)} + {sum(map(len, people.values()))} examples", flush=True)
-    blender = Blender(espeak, people, options.seed)
-    train(blender, options.steps, options.seed).save(options.network, prior)
+    torch.manual_seed(options.seed)
+    network = TrainableNetwork()
+    blender = Blender(espeak, people, PEOPLE, options.seed)
+    train(network, blender, options.steps, LEARNING_RATE)
+    network.save(options.network, prior)
 
 
 if __name__ == "__main__":

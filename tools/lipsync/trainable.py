@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,25 @@ class TrainableNetwork(nn.Module):
         states, _ = self.recurrent(self.dropout(rows.transpose(1, 2)))
         outputs = self.output(self.dropout(states))
         return outputs[..., :-1].log_softmax(-1), outputs[..., -1].sigmoid()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the network of a file, to go on with; whether there is speech is left out."""
+        network = cls()
+        with np.load(path) as data:
+            arrays = {name: torch.from_numpy(data[name].astype(np.float32)) for name in data}
+        with torch.no_grad():
+            for i, layer in enumerate(network.convolutions):
+                folded = arrays[f"conv{i}"].unflatten(0, (layer.kernel_size[0], layer.in_channels))
+                layer.weight.copy_(folded.permute(2, 1, 0))
+                layer.bias.copy_(arrays[f"conv{i}_bias"])
+            network.recurrent.weight_ih_l0.copy_(arrays["input"].T)
+            network.recurrent.bias_ih_l0.copy_(arrays["input_bias"])
+            network.recurrent.weight_hh_l0.copy_(arrays["recurrent"].T)
+            network.recurrent.bias_hh_l0.copy_(arrays["recurrent_bias"])
+            network.output.weight.copy_(arrays["output"][:, :-1].T)
+            network.output.bias.copy_(arrays["output_bias"][:-1])
+        return network
 
     def save(self, path: Path, prior: npt.NDArray[np.float32]) -> None:
         """Write the arrays that `Network` reads, as float16."""

@@ -31,11 +31,11 @@ _PP = VISEMES.index("PP")
 _CLOSING, _CLOSED = 0.15, 0.45
 # The jaw gives way from less of a belief on: of a voice that it knows badly the network is
 # hardly ever sure, and a jaw that dips for a t costs less than one that hangs open in a p.
-_YIELDING, _YIELDED = 0.05, 0.8
+_YIELDING, _YIELDED = 0.02, 0.25
 # What the visemes say of the jaw counts a little, too: it errs where the network's does not.
 _VISEMES_SHARE = 0.15
 # The network is never quite sure that a jaw is shut.
-_SHUT_JAW = 0.07
+_SHUT_JAW = 0.1
 # In laughter, music and breath the mouth stays calm: it is as free as the log odds of
 # speech are between the first and the second. They follow those of single keyframes, in
 # favour of speech from the start, and sooner up than down: a mouth that is shut in speech
