@@ -125,12 +125,14 @@ async def test_the_head_in_the_scene_speaks_a_file_and_is_still_after(browser, t
         await page.evaluate(WATCH)
         await until(page, "window.jaws.length > 2")
         assert max(await page.evaluate("jaws")) < 0.01
-        await page.set_input_files("#file", str(SPEECH))
-        await until(page, "window.picture")
+        for _ in range(3):  # a busy machine draws so few pictures that none has an open mouth
+            await page.set_input_files("#file", str(SPEECH))
+            await says(page, "Done.")
+            if await page.evaluate("!!window.picture"):
+                break
         ARTEFACTS.mkdir(exist_ok=True)
         picture = b64decode((await page.evaluate("picture")).partition(",")[2])
         (ARTEFACTS / "three-js-head.png").write_bytes(picture)
-        await says(page, "Done.")
         await until(page, "jaws.at(-1) < 0.01")
         most = await widest(service, speech)
         assert max(await page.evaluate("jaws")) <= most + 1e-6
