@@ -123,9 +123,11 @@ def test_what_is_no_finite_number_does_not_spread_by_a_fade(wrong):
     [
         (1.5, 0.0, "seed 1.5 is no whole number"),
         ("1", 0.0, "seed '1' is no whole number"),
-        (1, float("nan"), "seconds nan is no finite number"),
-        (1, -float("inf"), "seconds -inf is no finite number"),
-        (1, None, "seconds None is no finite number"),
+        (1, float("nan"), "seconds nan is no time"),
+        (1, 1e308, "is no time"),
+        (1, 10**400, "is no time"),
+        (1, -float("inf"), "seconds -inf is no time"),
+        (1, None, "seconds None is no time"),
     ],
 )
 def test_nobody_idles_by_what_is_no_number(seed, seconds, why):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avatarpool import lipsync
-from avatarpool.blendshapes import VISEMES, VRM, visemes, vrm
+from avatarpool.blendshapes import VISEMES, VRM, idle, visemes, vrm
 from avatarpool.blendshapes.nonnegative import nonnegative
 
 # Of these the lips and the jaw do all but the same: the tongue tells them apart.
@@ -124,3 +124,16 @@ def test_looks_follow_the_eyes(pitch, yaw, look):
     weights = vrm(keyframe(eye_pose=(pitch, yaw, 0.0) * 2))
     looks = {name: value for name, value in weights.items() if name.startswith("look") and value}
     assert looks == {look: pytest.approx(0.5)}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.0])
+def test_a_mouth_that_comes_to_rest_comes_to_silence(share):
+    """From pressed lips to none at all, and between: nothing opens on the way."""
+    pressed = held("sil").expression
+    weights = visemes(keyframe(expression=tuple(share * value for value in pressed)), LOCAL)
+    assert weights["sil"] > 0.85
+
+
+def test_an_idle_face_is_silent():
+    assert visemes(idle(7, 1.0), LOCAL)["sil"] > 0.85
+    assert max(vrm(idle(7, 1.0), LOCAL)[name] for name in ("aa", "ih", "ou", "ee", "oh")) < 0.05

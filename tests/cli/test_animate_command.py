@@ -313,6 +313,14 @@ def test_an_output_is_made_anew_by_another_basis(animate, folder, tmp_path):
     assert json.loads(output.read_text())["keyframes"][0]["cheekPuff"] == 0.25
 
 
+def test_an_output_is_made_anew_in_another_format(animate, folder, tmp_path):
+    arguments = (folder / "a.wav", "-o", tmp_path / "a.json", "--basis", "local", "--format")
+    assert "10 frames" in animate(*arguments, "arkit.json").stdout
+    assert "kept" in animate(*arguments, "arkit.json").stdout
+    assert "10 frames" in animate(*arguments, "visemes.json").stdout
+    assert "sil" in json.loads((tmp_path / "a.json").read_text())["keyframes"][0]
+
+
 def test_a_folder_becomes_models_that_speak(animate, folder, tmp_path):
     model, outputs = tmp_path / "head.glb", tmp_path / "out"
     model.write_bytes(head(["jawOpen", "eyeBlinkLeft"]))

@@ -93,6 +93,20 @@ def test_a_voice_whose_face_does_not_come_goes_alone_in_time_for_it_to_join():
     assert first.audio + second.audio + rest.audio == piece(1000).audio
 
 
+def test_of_a_message_of_many_keyframes_what_is_not_over_is_shown():
+    playout = Playout(WAIT)
+    turn = playout.begin()
+    playout.voice(piece(1000), 0.0)
+    (first,) = all_of(playout, WAIT)
+    playout.face(turn, AnimationFrame("r", False, b"x"), 2)  # over before the first piece is
+    playout.face(turn, AnimationFrame("r", True, b"x"), 23)
+    playout.face_over(turn)
+    face, rest = all_of(playout, playout.next_at(WAIT))
+    assert (face.start_ms, len(face.frames)) == (80, 1)
+    assert first.audio + rest.audio == piece(1000).audio
+    assert turn.late_ms == 80
+
+
 def test_there_is_no_gap_while_a_late_face_is_waited_for():
     playout = Playout(WAIT)
     playout.begin()

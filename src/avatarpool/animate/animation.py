@@ -67,7 +67,7 @@ async def request_animation(
     collector = conn.collector
     async for _ in collector.stream(math.inf, patience):
         tick()
-    if not any(frame.has_animation for frame in collector.frames):
+    if not any(True for _ in keyframes_of(collector.frames)):
         raise protocol_violation(
             f"request {collector.req_id} ended without a keyframe", req_id=collector.req_id
         )

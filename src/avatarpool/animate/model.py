@@ -115,7 +115,8 @@ def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise ValueError("it is damaged: its JSON is not where it must be")
     try:
         document = json.loads(chunks[0][1])
-        json.dumps(document)  # as deep as can be read may be too deep to be written
+        # As deep as can be read may be too deep to be written, and NaN is no JSON.
+        json.dumps(document, allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise ValueError("it is damaged: its JSON cannot be read") from error
     match document:

@@ -162,7 +162,7 @@ def basis_of(document: object) -> Basis:
         ConfigurationError: It describes none.
     """
     match document:
-        case {"jaw_open": int() | float() as jaw_open, "shapes": dict() as shapes}:
+        case {"jaw_open": jaw_open, "shapes": dict() as shapes} if _is_number(jaw_open):
             return Basis(
                 {str(name): _shape(name, shape) for name, shape in shapes.items()}, jaw_open
             )
@@ -171,10 +171,14 @@ def basis_of(document: object) -> Basis:
     )
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _shape(name: object, shape: object) -> Shape:
     match shape:
         case {"rest": rest, "jaw": jaw, "expression": [*expression]} if all(
-            isinstance(value, int | float) for value in (rest, jaw, *expression)
+            _is_number(value) for value in (rest, jaw, *expression)
         ):
             try:
                 return Shape(float(rest), float(jaw), tuple(map(float, expression)))

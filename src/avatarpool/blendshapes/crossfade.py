@@ -8,7 +8,7 @@ from itertools import zip_longest
 from math import isfinite
 
 from avatarpool.blendshapes.basis import unit
-from avatarpool.blendshapes.idle import is_number, smooth
+from avatarpool.blendshapes.idle import is_time, smooth
 from avatarpool.exceptions import ConfigurationError
 from avatarpool.protocol.keyframes import Keyframe
 
@@ -34,7 +34,7 @@ class Crossfade:
     """
 
     def __init__(self, seconds: float = 0.3) -> None:
-        if not (is_number(seconds) and isfinite(seconds) and seconds > 0):
+        if not (is_time(seconds) and seconds > 0):
             problem = f"a fade of {seconds!r:.60} s is no time"
             raise ConfigurationError("poses cannot be joined", [problem])
         self._seconds = seconds

@@ -21,6 +21,7 @@ _SWAY = ((0.012, 0.13, 0.29), (0.022, 0.11, 0.23), (0.010, 0.17, 0.37))
 _GAZE = ((0.015, 0.19, 0.41), (0.03, 0.07, 0.31))
 
 _WORD = 0xFFFFFFFF
+_MOST_SECONDS = 1e12  # beyond it, a float tells no blink from the next
 
 
 def idle(seed: int, seconds: float) -> Keyframe:
@@ -35,7 +36,7 @@ def idle(seed: int, seconds: float) -> Keyframe:
 
     Args:
         seed: Tells one face from another: any whole number.
-        seconds: Any finite time.
+        seconds: Any time of up to 1e12 s before or after 0, that of a clock for one.
 
     Raises:
         ConfigurationError: They are none of these.
@@ -43,8 +44,8 @@ def idle(seed: int, seconds: float) -> Keyframe:
     problems = []
     if not isinstance(seed, int):
         problems.append(f"seed {seed!r:.60} is no whole number")
-    if not (is_number(seconds) and math.isfinite(seconds)):
-        problems.append(f"seconds {seconds!r:.60} is no finite number")
+    if not is_time(seconds):
+        problems.append(f"seconds {seconds!r:.60} is no time")
     if problems:
         raise ConfigurationError("a face cannot idle", problems)
     lid = _lid(seed, seconds)
@@ -97,6 +98,6 @@ def smooth(share: float) -> float:
     return u * u * (3 - 2 * u)
 
 
-def is_number(value: object) -> bool:
-    """Whether a value can be told as seconds: one of numpy's can, too."""
-    return isinstance(value, Real)
+def is_time(value: object) -> bool:
+    """Whether a value can be told as seconds, within reason: one of numpy's can, too."""
+    return isinstance(value, Real) and bool(abs(value) <= _MOST_SECONDS)  # type: ignore[operator]

@@ -16,6 +16,8 @@ from avatarpool.protocol.keyframes import Keyframe
 # An even mix is preferred a little among mouths that look alike: so there is one
 # answer, and it changes no faster than the mouth.
 _EVENNESS = 0.001
+# A mouth at rest is preferred to no other: small ones are spoken, too.
+_REST_EVENNESS = 0.003
 # What holds the sum at 1, against mouths whose squares are about 1.
 _SUM = 10.0
 
@@ -41,7 +43,9 @@ def mixed(keyframe: Keyframe, basis: Basis, mouths: tuple[str, ...]) -> dict[str
     """Return the mix of some visemes that comes nearest to a keyframe.
 
     It is the least of |sum of w m - mouth|² + 0.001 |w|² for weights w of 0 or more that
-    sum to 1, all mouths being ARKit weights under the names that the basis knows.
+    sum to 1, all mouths being ARKit weights under the names that the basis knows. A mouth at
+    rest, without any weight, is one of them (0.003 w²), and counts as ``sil``, whose lips
+    are pressed.
     """
     weights = arkit(keyframe, basis)
     names = tuple(name for name in _names() if name in weights)
@@ -49,7 +53,9 @@ def mixed(keyframe: Keyframe, basis: Basis, mouths: tuple[str, ...]) -> dict[str
     mouth = [weights[name] for name in names]
     found = nonnegative(gram, [_SUM + sum(map(mul, row, mouth)) for row in rows])
     total = sum(found)
-    return {name: value / total for name, value in zip(mouths, found, strict=True)}
+    mix = {name: value / total for name, value in zip(mouths, found[:-1], strict=True)}
+    mix["sil"] += found[-1] / total
+    return mix
 
 
 @cache
@@ -74,9 +80,11 @@ def _names() -> tuple[str, ...]:
 @lru_cache(32)  # two for each set of names that a basis knows
 def _system(names: Sequence[str], mouths: Sequence[str]) -> tuple[_Matrix, _Matrix]:
     """The mouths as rows, and the matrix of what `mixed` makes least."""
-    rows = tuple(tuple(_seen(mouth)[name] for name in names) for mouth in mouths)
+    seen = (tuple(_seen(mouth)[name] for name in names) for mouth in mouths)
+    rows = (*seen, (0.0,) * len(names))  # the last: at rest
+    evenness = (*(_EVENNESS for _ in mouths), _REST_EVENNESS)
     gram = tuple(
-        tuple(_SUM + sum(map(mul, a, b)) + (_EVENNESS if a is b else 0.0) for b in rows)
-        for a in rows
+        tuple(_SUM + sum(map(mul, a, b)) + (e if a is b else 0.0) for b in rows)
+        for a, e in zip(rows, evenness, strict=True)
     )
     return rows, gram

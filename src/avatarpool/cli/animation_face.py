@@ -78,7 +78,8 @@ def face_of(options: AnimateOptions, kind: AnimationFormat, *, is_local: bool) -
         basis = LOCAL if is_local else None
     else:
         basis = LOCAL if options.basis == _LOCAL_BASIS else Basis.load(options.basis)
-    means = [b"" if basis is None else repr(basis).encode()]
+    # Of several formats files may have the same name.
+    means = [kind.value.encode(), b"" if basis is None else repr(basis).encode()]
     model = None
     if kind is AnimationFormat.GLB:
         if options.model is None:

@@ -184,7 +184,7 @@ class _Running:
         film: Film | None,
         tell: Callable[[FaceLost | Finished], None],
     ) -> None:
-        self.voice = VoiceOutput()
+        self.voice = VoiceOutput(self._was_unheard)
         self._publisher = publisher
         self._tell = tell
         self._face = SpokenFace(
@@ -240,6 +240,9 @@ class _Running:
         self._publisher.clear()
         self._is_silent = True
         self._face.clear_buffer()
+
+    def _was_unheard(self) -> None:
+        _heed(self._tell, Finished(None, 0, is_interrupted=True, error=None))
 
     def _told(self, item: FaceLost | Finished) -> None:
         if isinstance(item, Finished):

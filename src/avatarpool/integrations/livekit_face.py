@@ -151,11 +151,10 @@ class SpokenFace(VideoGenerator):
     def _show(self, face: Face) -> None:
         try:
             message = self._message_of(face)
+            if message is not None:
+                self._send(json.dumps(message, allow_nan=False))
         except Exception:  # the voice goes on, whatever it is
-            log.exception("a part of the face cannot be written")
-            message = None
-        if message is not None:
-            self._send(json.dumps(message, allow_nan=False))
+            log.exception("a part of the face cannot be sent")
         if self._film is not None:
             begins = max(self._heard_until, self._now())
             at = begins + (face.start_ms - self._given_ms) / 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from livekit import rtc
 from livekit.agents.voice.avatar import QueueAudioOutput
 
@@ -13,10 +15,14 @@ class VoiceOutput(QueueAudioOutput):
 
     A segment is what is captured until `flush`. `clear_buffer` finishes all that were
     captured, and what still comes of the last one is dropped.
+
+    Args:
+        unheard: Called for each segment that was finished before anybody had taken its voice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unheard: Callable[[], object] = lambda: None) -> None:
         super().__init__(sample_rate=SAMPLE_RATE, wait_playback_start=True)
+        self._unheard = unheard
         self._finished = 0  # segments
         self._is_captured = False  # whether a segment is, and was not flushed
         self._is_cut = False  # whether that one was cleared
@@ -41,6 +47,7 @@ class VoiceOutput(QueueAudioOutput):
         super().clear_buffer()
         while self._finished < self.captured_playout_segments:  # whose voice nobody had taken
             self.notify_playback_finished(0.0, interrupted=True)
+            self._unheard()
 
     def notify_playback_finished(self, playback_position: float, interrupted: bool) -> None:  # noqa: FBT001  # LiveKit's
         """Finish the first segment that is not finished.

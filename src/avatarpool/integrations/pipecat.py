@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from dataclasses import replace
 
 try:
@@ -113,6 +114,7 @@ class AvatarService(AIService):
         self._outlet: asyncio.Task[None] | None = None
         # Held from taking something to having pushed it: nothing old follows an interruption.
         self._pushing = asyncio.Lock()
+        self._context: str | None = None  # that is open, if it has an id
         self._is_new = False  # whether the open context had no audio yet
         self._is_told = False  # whether it was told that some of its audio is none
         self._is_timed = False  # whether its first frame is waited for
@@ -161,13 +163,21 @@ class AvatarService(AIService):
             await self.push_frame(frame, direction)
         elif isinstance(frame, TTSAudioRawFrame):
             await self._hear(frame)
-        elif isinstance(frame, TTSStoppedFrame) and self._speech.is_open:
+        elif isinstance(frame, TTSStoppedFrame) and self._is_end_of_open(frame):
             self._speech.end(origin=frame)
         else:
             self._speech.aside(frame, is_protected=not frame.interruptible)
             if isinstance(frame, TTSStartedFrame):
-                self._speech.begin(frame.context_id, is_protected=not frame.interruptible)
+                self._context = frame.context_id
+                # Some services' have no id: clients tell turns apart all the same.
+                name = frame.context_id or str(uuid.uuid4())
+                self._speech.begin(name, is_protected=not frame.interruptible)
                 self._is_new, self._is_told = True, False
+
+    def _is_end_of_open(self, frame: TTSStoppedFrame) -> bool:
+        """Whether it ends the context that is open: some services stop one that is over again."""
+        ids = {frame.context_id, self._context} - {None}
+        return self._speech.is_open and len(ids) <= 1
 
     async def _hear(self, frame: TTSAudioRawFrame) -> None:
         """Take audio of the context that is open; what is of none has no face."""

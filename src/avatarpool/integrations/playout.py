@@ -115,7 +115,8 @@ class Playout:
     def face(self, turn: Turn, frame: AnimationFrame, keyframes: int) -> None:
         """Take a frame of a turn's face, which has so many keyframes."""
         if turn.may_have_face:
-            turn.face.append((turn.covered_ms, frame))
+            ends_ms = turn.covered_ms + max(1, keyframes) * FRAME_MS
+            turn.face.append((turn.covered_ms, ends_ms, frame))
             turn.covered_ms += keyframes * FRAME_MS
 
     def face_over(self, turn: Turn, error: Exception | None = None) -> None:

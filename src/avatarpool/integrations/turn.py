@@ -148,9 +148,10 @@ class Turn:
         self.is_over = False  # whether its end was told
         self.may_have_face = False  # more of it than came
         self.covered_ms = 0  # of media time, by the face that came
-        self.face: deque[tuple[int, AnimationFrame]] = deque()  # that was not given, by its start
+        # That was not given: from when, until when, and what.
+        self.face: deque[tuple[int, int, AnimationFrame]] = deque()
         self.last_shown: AnimationFrame | None = None  # that was
-        self.late_ms = 0  # of it, that could not be: a keyframe for each frame
+        self.late_ms = 0  # of it, that could not be
         self.error: Exception | None = None
 
     def __repr__(self) -> str:
@@ -169,16 +170,16 @@ class Turn:
         return self.may_have_face and self.covered_ms + _ROUNDING_MS < until_ms
 
     def face_until(self, until_ms: float) -> tuple[Face, ...]:
-        """Take what is shown from now to a media time; what is late for this is dropped."""
+        """Take what begins to be shown by a media time; what is over by now is dropped."""
         start_ms = 0
         frames: list[AnimationFrame] = []
         while self.face and self.face[0][0] + FRAME_MS <= until_ms + _ROUNDING_MS:
-            begins_ms, frame = self.face.popleft()
-            if begins_ms + FRAME_MS > self.given_ms + _ROUNDING_MS:
+            begins_ms, ends_ms, frame = self.face.popleft()
+            if ends_ms > self.given_ms + _ROUNDING_MS:
                 start_ms = start_ms if frames else begins_ms
                 frames.append(frame)
             else:
-                self.late_ms += FRAME_MS
+                self.late_ms += ends_ms - begins_ms
         if not frames:
             return ()
         self.last_shown = frames[-1]

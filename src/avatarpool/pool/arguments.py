@@ -20,7 +20,10 @@ def check_number(what: str, **given: object) -> None:
 
 def is_number(value: object) -> bool:
     """Whether a value can be told as seconds, or compared with others."""
-    return isinstance(value, (int, float)) and not isnan(value)
+    try:
+        return isinstance(value, (int, float)) and not isnan(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def negative(**limits: float) -> list[str]:

@@ -14,7 +14,7 @@ pytest.importorskip(
 )
 
 from livekit import rtc
-from talk import PATIENCE, RATE, Talk, audio, frame
+from talk import PATIENCE, RATE, Recorder, Talk, audio, frame
 
 from avatarpool import AvatarConnectionPool, AvatarPoolGroup, LocalBudget
 from avatarpool.blendshapes import ARKIT, LOCAL, VISEMES
@@ -290,6 +290,17 @@ async def test_what_plays_and_fails_ends_the_speech(pool, caplog):
         await talk.heard([audio(500)] * 4)
     assert all(was_interrupted for _, was_interrupted in positions(talk))
     assert "is not played any more" in caplog.text
+
+
+async def test_a_face_that_cannot_be_sent_costs_no_voice(pool, caplog):
+    class NoMail(Recorder):
+        def send(self, message):
+            raise RuntimeError("no mail")
+
+    async with Talk(pool, publish=NoMail()) as talk:
+        await talk.heard([audio(200)])
+    assert positions(talk) == [(0.2, False)]
+    assert "cannot be sent" in caplog.text
 
 
 async def test_a_listener_that_fails_costs_nothing(pool, caplog):

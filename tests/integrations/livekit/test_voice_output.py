@@ -34,6 +34,8 @@ async def finished(does):
     await face.start(session, rtc.Room())
     voice = session.output.audio
     voice.on("playback_finished", ends.append)
+    turns = []
+    face.on("turn_finished", turns.append)
     for each in does:
         match each:
             case "capture":
@@ -55,6 +57,7 @@ async def finished(does):
     async with asyncio.timeout(PATIENCE):
         await voice.wait_for_playout()
     await face.aclose()
+    assert [turn.is_interrupted for turn in turns] == [end.interrupted for end in ends]
     return ends, voice.captured_playout_segments
 
 

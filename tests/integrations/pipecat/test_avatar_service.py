@@ -301,6 +301,32 @@ async def test_audio_of_no_context_passes_without_a_face(pool):
     assert not of(ErrorFrame, up)
 
 
+async def test_a_stop_of_another_context_ends_none(pool):
+    begun, *pieces, ended = said("c", [audio(100)] * 3)
+    face = Face(pool)
+    stray = TTSStoppedFrame(context_id="b")
+    down, _ = await run(face, [begun, pieces[0], stray, *pieces[1:], ended])
+    assert [each for each in down if not isinstance(each, OutputTransportMessageFrame)] == [
+        begun,
+        pieces[0],
+        stray,
+        *pieces[1:],
+        ended,
+    ]
+    assert keyframes(messages_in(down)) == 8
+    assert face.ends == [Finished("c", 300, False, None)]
+
+
+async def test_contexts_without_an_id_are_told_apart_all_the_same(pool):
+    frames = [*said(None, [audio(100)]), *said(None, [audio(100)])]
+    face = Face(pool)
+    down, _ = await run(face, frames)
+    ids = {message["context_id"] for message in messages_in(down)}
+    assert len(ids) == 2
+    assert all(ids)
+    assert {end.turn for end in face.ends} == ids
+
+
 async def test_what_is_no_audio_passes_all_the_same_and_is_told_once_a_context(pool):
     frames = [*said("c", [audio(100)] * 7), *said("d", [audio(100)] * 2)]
     frames[2].sample_rate = 1

@@ -180,7 +180,7 @@ async def test_what_is_no_number_is_refused_or_does_not_spread(run):
     )
     assert refused == [
         "RangeError: a seed of 1.5 is no whole number",
-        "RangeError: a time of NaN s is no finite number",
+        "RangeError: NaN s is no time",
         "RangeError: a seed of x is no whole number",
     ]
     first, second = shown
@@ -275,6 +275,16 @@ async def test_a_face_speaks_by_its_audios_clock_and_idles_without_a_jump(run):
         told.length = next.keyframes.length;
         told.idles = at(0).speech;
         await next.done();
+
+        const whole = new face.Speech(); // of an element whose time stands before its end
+        const element = { currentTime: 0.01, ended: false };
+        shower.play(whole, element);
+        whole.take([keyframe]);
+        whole.end();
+        told.playing = shower.shown((now += 0.01)).speech === whole;
+        element.currentTime = 0.03;
+        element.ended = true;
+        told.ended = [shower.shown((now += 0.01)).speech, shower.speech];
         told.frames = await new Promise((resolve) => {
           let count = 0;
           const stop = shower.run(({ arkit, visemes }) => {
@@ -299,6 +309,7 @@ async def test_a_face_speaks_by_its_audios_clock_and_idles_without_a_jump(run):
     assert (told["speaks"], told["wasStopped"]) == (True, True)
     assert told["isOver"] == [True, True, None]
     assert (told["length"], told["idles"]) == (1, None)
+    assert (told["playing"], told["ended"]) == (True, [None, None])
     assert told["frames"] == [None, True, True]
 
 

@@ -20,8 +20,8 @@ const MAX_COEFFICIENTS = 1000;
 export function readBasis(basis) {
   const wrong = (why) => new FaceError(`that is no basis: ${why}`);
   const { jaw_open: jawOpen, shapes } = basis ?? {};
-  if (!(jawOpen >= 0.05 && jawOpen <= 2)) throw wrong("its jaw_open is not within 0.05 to 2 rad");
-  if (shapes === null || typeof shapes !== "object") throw wrong("it has no shapes");
+  if (!(Number.isFinite(jawOpen) && jawOpen >= 0.05 && jawOpen <= 2)) throw wrong("its jaw_open is not within 0.05 to 2 rad");
+  if (shapes === null || typeof shapes !== "object" || Array.isArray(shapes)) throw wrong("it has no shapes");
   for (const [name, shape] of Object.entries(shapes)) {
     if (!Object.hasOwn(LOCAL.shapes, name)) throw wrong(`${name.slice(0, 60)} is no ARKit name that a basis tells`);
     const { rest, jaw, expression } = shape ?? {};

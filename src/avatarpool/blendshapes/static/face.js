@@ -39,6 +39,7 @@ export class Face {
   #crossfade;
   #speech = null;
   #clock = null; // seconds of the speech's audio
+  #hasEnded = null; // whether that is over: an element's time stands then, before the last keyframe's end
 
   constructor({ basis = null, seed = Math.floor(Math.random() * 2 ** 32), idles = true, fade = 0.3 } = {}) {
     this.#basis = basis && readBasis(basis);
@@ -61,6 +62,7 @@ export class Face {
     if (speech !== this.#speech) this.interrupt();
     this.#speech = speech;
     this.#clock = () => seconds() - startsAt;
+    this.#hasEnded = () => clock.ended === true;
   }
 
   /** Ends the speech at once, and what is still to come of it. */
@@ -94,6 +96,6 @@ export class Face {
 
   #hasPassed(time) {
     const speech = this.#speech;
-    return speech?.isOver && (speech.isInterrupted || time >= speech.length);
+    return speech?.isOver && (speech.isInterrupted || time >= speech.length || this.#hasEnded());
   }
 }

@@ -5,6 +5,7 @@ import { unit } from "./keyframe.js";
 const CELL = 4; // seconds in which there is one blink
 const [BLINK_FROM, BLINK_SPREAD] = [0.3, 3.2]; // where in them it begins
 const [CLOSING, OPENING] = [0.08, 0.16]; // seconds
+const MAX_SECONDS = 1e12; // beyond it, a number tells no blink from the next
 const BREATHS_HERTZ = 0.25;
 const BREATH_RADIANS = 0.006;
 const BREATH_METRES = 0.0015;
@@ -16,7 +17,7 @@ const GAZE = [[0.015, 0.19, 0.41], [0.03, 0.07, 0.31]];
 /** Returns the idle pose at a time in seconds; `seed`, a whole number, tells one face from another. */
 export function idle(seed, seconds) {
   if (!Number.isInteger(seed)) throw new RangeError(`a seed of ${seed} is no whole number`);
-  if (!Number.isFinite(seconds)) throw new RangeError(`a time of ${seconds} s is no finite number`);
+  if (!(Math.abs(seconds) <= MAX_SECONDS)) throw new RangeError(`${seconds} s is no time`);
   const lid = lidAt(seed, seconds);
   const breath = sine(BREATHS_HERTZ * seconds + noise(seed, -1));
   const [x, y, z] = SWAY.map((sway, i) => drift(seed, i - 10, seconds, sway));

@@ -5,6 +5,7 @@ import { unit } from "./keyframe.js";
 import { nonnegative } from "./nonnegative.js";
 
 const EVENNESS = 0.001; // prefers an even mix among mouths that look alike
+const REST_EVENNESS = 0.003; // prefers a mouth at rest to no other
 const SUM = 10; // holds the sum at 1
 
 // What each viseme's mouth looks like in ARKit's terms.
@@ -22,11 +23,15 @@ const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 function mixed(weights, mouths) {
   const names = TELLING.filter((name) => name in weights);
   const rows = mouths.map((mouth) => names.map((name) => seen[mouth][name]));
-  const gram = rows.map((a) => rows.map((b) => SUM + dot(a, b) + (a === b ? EVENNESS : 0)));
+  rows.push(names.map(() => 0)); // at rest, which counts as `sil`, whose lips are pressed
+  const evenness = [...mouths.map(() => EVENNESS), REST_EVENNESS];
+  const gram = rows.map((a, i) => rows.map((b) => SUM + dot(a, b) + (a === b ? evenness[i] : 0)));
   const mouth = names.map((name) => weights[name]);
   const found = nonnegative(gram, rows.map((row) => SUM + dot(row, mouth)));
   const total = found.reduce((sum, value) => sum + value, 0);
-  return Object.fromEntries(mouths.map((name, i) => [name, found[i] / total]));
+  const mix = Object.fromEntries(mouths.map((name, i) => [name, found[i] / total]));
+  mix.sil += found[mouths.length] / total;
+  return mix;
 }
 
 /** The 15 visemes, which sum to 1; without a basis `aa`, by the jaw, and `sil`, the rest. */
