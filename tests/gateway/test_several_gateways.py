@@ -95,3 +95,15 @@ async def test_a_secret_can_be_exchanged_while_it_runs():
         gateway.reload(service.settings(tokens=Tokens(secrets=(new,))))
         assert await opens(config, token) == 400
         assert await opens(config, await token_from(config)) == 101
+
+
+async def test_secrets_that_are_taken_out_are_followed_by_a_random_one_that_stays():
+    given = "a secret in the settings, of 32 bytes"
+    async with GatewayService(driver=EchoDriver, tokens=Tokens(secrets=(given,))) as service:
+        config, gateway = service.config_factory(), service.gateway
+        token = await token_from(config)
+        gateway.reload(service.settings(tokens=Tokens()))
+        assert await opens(config, token) == 400
+        token = await token_from(config)
+        gateway.reload(service.settings(tokens=Tokens(lifetime=60)))
+        assert await opens(config, token) == 101

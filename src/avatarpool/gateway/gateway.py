@@ -237,7 +237,7 @@ class Gateway:
             self.group.resize(settings.budget.sessions)
         gone = self.clients.replace(settings.clients)
         self.exchange.queue.reconsider([*self.clients, *gone])
-        if settings.tokens.secrets:
+        if settings.tokens.secrets != self.settings.tokens.secrets:  # else a random one stays
             self._admission.tokens.secrets = _secrets(settings)
         self._admission.max_token_lifetime = settings.tokens.lifetime
         self.exchange.resends = settings.pools.resend_lost_requests
