@@ -225,14 +225,16 @@ class Gateway:
     def reload(self, settings: GatewaySettings) -> None:
         """Take over what can be changed while it runs: see `changes.changed`.
 
-        A certificate that was renewed in its place is read again, for new connections.
+        A certificate that was renewed in its place is read again, for new connections. One that
+        is there no more stays in use, and the log says so: it may have gone elsewhere, which is
+        for a restart.
 
         Raises:
             ConfigurationError: The certificate cannot be used, or the budget would leave no
                 session beside the warm ones; nothing is changed.
         """
-        if self._tls is not None:
-            _load_certificate(self._tls, self.settings)
+        if self._tls is not None and settings.listen.tls_certificate is not None:
+            _renew_certificate(self._tls, settings)
         if settings.budget.sessions != self.settings.budget.sessions:
             self.group.resize(settings.budget.sessions)
         gone = self.clients.replace(settings.clients)
@@ -288,6 +290,17 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load_certificate(context, settings)
     return context
+
+
+def _renew_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
+    listen = settings.listen
+    gone = [file for file in (listen.tls_certificate, listen.tls_key) if file and not file.exists()]
+    if gone:
+        log.warning("the certificate in use stays: there is no %s any more", gone[0])
+        return
+    # A key that does not fit would leave the context with a certificate alone, so another is tried.
+    _load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+    _load_certificate(context, settings)
 
 
 def _load_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
