@@ -136,7 +136,7 @@ class Gateway:
         limits = _limits(settings)
         self._admission = Admission(
             self.clients,
-            _tokens(settings, limits, self._wall_clock),
+            _tokens(settings, limits, self._wall_clock, self.clients),
             self._refuse_avatar,
             max_token_lifetime=settings.tokens.lifetime,
             wall_clock=self._wall_clock,
@@ -323,10 +323,15 @@ def _limits(settings: GatewaySettings) -> ServiceLimits:
 
 
 def _tokens(
-    settings: GatewaySettings, limits: ServiceLimits, wall_clock: Callable[[], float]
+    settings: GatewaySettings,
+    limits: ServiceLimits,
+    wall_clock: Callable[[], float],
+    clients: Clients,
 ) -> TokenOffice:
     spent = SpentTokens(limits.max_used_tokens) if settings.tokens.single_use else None
-    return TokenOffice(wall_clock, spent, secrets=_secrets(settings))
+    return TokenOffice(
+        wall_clock, spent, secrets=_secrets(settings), fingerprint=clients.fingerprint
+    )
 
 
 def _secrets(settings: GatewaySettings) -> list[bytes]:
