@@ -137,6 +137,19 @@ def test_a_former_secret_verifies_and_no_longer_signs(clock):
         changed.redeem(token)
 
 
+def test_a_token_ends_with_the_key_that_it_was_got_with(clock):
+    keys = {"app": bytes(32), "other": b"o" * 32}
+    office = TokenOffice(clock, secrets=[token_bytes(32)], fingerprint=keys.__getitem__)
+    token = office.issue("app", 1060)
+    assert office.redeem(token).app_id == "app"
+
+    keys["app"] = keys["other"]
+    with pytest.raises(TokenInvalid):
+        office.redeem(token)
+    keys["app"] = bytes(32)
+    assert office.redeem(token).app_id == "app"
+
+
 def test_one_applications_used_tokens_are_no_other_ones_business(office):
     for _ in range(3):
         office.redeem(office.issue("greedy", 1060))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+import aiohttp
+import pytest
 from echo import EchoDriver
 from gateway_service import GatewayService
 from redis_server import redis_server
 
 from avatarpool import AvatarConnectionPool, AvatarSDKError, AvatarSession
 from avatarpool.gateway.gateway import Gateway
+from avatarpool.gateway.keys import key_hash
 from avatarpool.gateway.settings import Budget, Listen, Tokens
 
 SESSIONS = 3
@@ -95,3 +98,39 @@ async def test_a_secret_can_be_exchanged_while_it_runs():
         gateway.reload(service.settings(tokens=Tokens(secrets=(new,))))
         assert await opens(config, token) == 400
         assert await opens(config, await token_from(config)) == 101
+
+
+async def test_secrets_that_are_taken_out_are_followed_by_a_random_one_that_stays():
+    given = "a secret in the settings, of 32 bytes"
+    async with GatewayService(driver=EchoDriver, tokens=Tokens(secrets=(given,))) as service:
+        config, gateway = service.config_factory(), service.gateway
+        token = await token_from(config)
+        gateway.reload(service.settings(tokens=Tokens()))
+        assert await opens(config, token) == 400
+        token = await token_from(config)
+        gateway.reload(service.settings(tokens=Tokens(lifetime=60)))
+        assert await opens(config, token) == 101
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        {"key_hash": key_hash("another key")},
+        {"name": "another", "key_hash": key_hash("another key")},  # who gets the application
+    ],
+)
+async def test_a_token_ends_with_the_key_that_it_was_got_with(client):
+    async with GatewayService(driver=EchoDriver) as service, aiohttp.ClientSession() as http:
+        config, gateway = service.config_factory(), service.gateway
+        token = await token_from(config)
+        url = gateway.console_url.replace("/console", "/animations")
+
+        async def statuses():
+            async with http.post(url, headers={"X-Api-Key": token}) as answer:
+                return await opens(config, token), answer.status
+
+        (usual,) = service.settings().clients
+        gateway.reload(service.settings())
+        assert await statuses() == (101, 400)  # it is let in, with no audio
+        gateway.reload(service.settings(clients=(usual.model_copy(update=client),)))
+        assert await statuses() == (400, 401)

@@ -11,7 +11,7 @@ from raw_upgrades import dialed
 from avatarpool import AvatarConnectionPool, AvatarSession
 from avatarpool.exceptions import ConfigurationError, SessionTokenError
 from avatarpool.gateway.gateway import Gateway
-from avatarpool.gateway.settings import Listen
+from avatarpool.gateway.settings import Budget, Listen
 
 
 @pytest.fixture
@@ -63,6 +63,34 @@ async def test_a_certificate_that_is_renewed_is_read_again(tmp_path, authority):
         with pytest.raises(ConfigurationError, match="cannot be used"):
             service.gateway.reload(service.settings())
         await AvatarSession(config).init()  # the one before stays
+
+
+async def test_a_certificate_that_is_renewed_without_its_key_is_not_used(tmp_path, authority):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        key = listen.tls_key.read_bytes()
+        listening(tmp_path, authority)  # in its place
+        listen.tls_key.write_bytes(key)
+        with pytest.raises(ConfigurationError, match="cannot be used"):
+            service.gateway.reload(service.settings())
+        config = service.config_factory(ssl_context=authority.trusting())
+        await AvatarSession(config).init()
+
+
+@pytest.mark.parametrize("name", ["tls_certificate", "tls_key"])
+async def test_a_file_that_is_gone_keeps_nothing_else_from_a_reload(
+    tmp_path, authority, caplog, name
+):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen) as service:
+        file = getattr(listen, name)
+        file.rename(tmp_path / "elsewhere.pem")
+        service.gateway.reload(service.settings(budget=Budget(sessions=7)))
+        assert service.gateway.settings.budget.sessions == 7
+        said = f"the certificate in use stays: there is no {file} any more"
+        assert caplog.messages.count(said) == 1
+        config = service.config_factory(ssl_context=authority.trusting())
+        await AvatarSession(config).init()
 
 
 async def test_silent_strangers_keep_nobody_from_a_handshake(tmp_path, authority):

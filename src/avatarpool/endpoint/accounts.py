@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Generic, TypeVar
 
 
@@ -46,6 +47,11 @@ class Account:
     def has_key(self, api_key: str) -> bool:
         """Whether this is the application's key, compared in constant time."""
         return hmac.compare_digest(api_key.encode("utf-8", "surrogateescape"), self._api_key)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells its key from any other: 32 bytes."""
+        return sha256(self._api_key).digest()
 
     @property
     def has_credits(self) -> bool:
@@ -109,6 +115,11 @@ class Accounts(Generic[A_co]):
     def by_app_id(self, app_id: str) -> A_co | None:
         """Return the application of that name."""
         return self._accounts.get(app_id)
+
+    def fingerprint(self, app_id: str) -> bytes:
+        """Return that of the application's key; of an unknown one, what is that of no key."""
+        account = self.by_app_id(app_id)
+        return bytes(32) if account is None else account.fingerprint
 
     def by_api_key(self, api_key: str) -> A_co | None:
         """Return the application whose key this is.

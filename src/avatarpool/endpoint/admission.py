@@ -130,7 +130,12 @@ class Admission(Generic[A_co]):
             return None if avatar_id in known else refusals.avatar_unknown(avatar_id)
 
         spent = SpentTokens(limits.max_used_tokens) if limits.single_use_tokens else None
-        tokens = TokenOffice(wall_clock, spent, secrets=[secrets.token_bytes(32)])
+        tokens = TokenOffice(
+            wall_clock,
+            spent,
+            secrets=[secrets.token_bytes(32)],
+            fingerprint=accounts.fingerprint,
+        )
         return Admission(
             accounts,
             tokens,

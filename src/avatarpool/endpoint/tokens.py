@@ -1,4 +1,4 @@
-"""Session tokens: signed, bound to one application, good until they expire or are used."""
+"""Session tokens: signed, bound to one application's key, good until they expire or are used."""
 
 from __future__ import annotations
 
@@ -62,12 +62,15 @@ class TokenOffice:
     """Issues tokens and redeems them until they expire.
 
     Tokens carry their own facts under an HMAC, so nothing is kept for one that
-    is issued.
+    is issued. The HMAC is over the key of its application as well: one that was
+    got with another key, or whose application is somebody else's by now, opens
+    nothing.
 
     Args:
         wall_clock: Unix time in seconds.
         spent: Remembers those for a single use; None: they may be used again.
         secrets: Keys of the HMAC: the first signs, all verify.
+        fingerprint: Of an application's key, by its name; always of one length.
 
     Attributes:
         secrets: Those; may be exchanged for others.
@@ -80,9 +83,11 @@ class TokenOffice:
         spent: SpentStore | None = None,
         *,
         secrets: Sequence[bytes],
+        fingerprint: Callable[[str], bytes] = lambda _: b"",
     ) -> None:
         self._wall_clock = wall_clock
         self._spent = spent
+        self._fingerprint = fingerprint
         self.secrets: Sequence[bytes] = tuple(secrets)
         self.issued = 0
 
@@ -96,7 +101,7 @@ class TokenOffice:
         )
         self.issued += 1
         return (
-            base64.urlsafe_b64encode(_signature(facts, self.secrets[0]) + facts)
+            base64.urlsafe_b64encode(self._signature(facts, self.secrets[0]) + facts)
             .decode()
             .rstrip("=")
         )
@@ -111,7 +116,7 @@ class TokenOffice:
         """
         facts, now = self._verified(text), self._wall_clock()
         token = Token(
-            app_id=facts[_NONCE_BYTES + _EXPIRY_BYTES :].decode(),
+            app_id=_app_id(facts),
             expires_at=int.from_bytes(facts[_NONCE_BYTES : _NONCE_BYTES + _EXPIRY_BYTES], "big"),
             nonce=facts[:_NONCE_BYTES],
         )
@@ -126,16 +131,19 @@ class TokenOffice:
             raise TokenInvalid
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            mac, facts = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+            signatures = [self._signature(facts, secret) for secret in self.secrets]
         except ValueError:
             raise TokenInvalid from None
-        mac, facts = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         # Base64 spells some bytes in more than one way; the bytes are what is
         # signed and what is remembered, so a second spelling opens nothing.
-        signatures = [_signature(facts, secret) for secret in self.secrets]
         if not any([hmac.compare_digest(mac, signature) for signature in signatures]):  # noqa: C419
             raise TokenInvalid
         return facts
 
+    def _signature(self, facts: bytes, secret: bytes) -> bytes:
+        return hmac.digest(secret, self._fingerprint(_app_id(facts)) + facts, "sha256")
 
-def _signature(facts: bytes, secret: bytes) -> bytes:
-    return hmac.digest(secret, facts, "sha256")
+
+def _app_id(facts: bytes) -> str:
+    return facts[_NONCE_BYTES + _EXPIRY_BYTES :].decode()

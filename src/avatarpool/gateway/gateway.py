@@ -136,7 +136,7 @@ class Gateway:
         limits = _limits(settings)
         self._admission = Admission(
             self.clients,
-            _tokens(settings, limits, self._wall_clock),
+            _tokens(settings, limits, self._wall_clock, self.clients),
             self._refuse_avatar,
             max_token_lifetime=settings.tokens.lifetime,
             wall_clock=self._wall_clock,
@@ -225,19 +225,21 @@ class Gateway:
     def reload(self, settings: GatewaySettings) -> None:
         """Take over what can be changed while it runs: see `changes.changed`.
 
-        A certificate that was renewed in its place is read again, for new connections.
+        A certificate that was renewed in its place is read again, for new connections. One that
+        is there no more stays in use, and the log says so: it may have gone elsewhere, which is
+        for a restart.
 
         Raises:
             ConfigurationError: The certificate cannot be used, or the budget would leave no
                 session beside the warm ones; nothing is changed.
         """
-        if self._tls is not None:
-            _load_certificate(self._tls, self.settings)
+        if self._tls is not None and settings.listen.tls_certificate is not None:
+            _renew_certificate(self._tls, settings)
         if settings.budget.sessions != self.settings.budget.sessions:
             self.group.resize(settings.budget.sessions)
         gone = self.clients.replace(settings.clients)
         self.exchange.queue.reconsider([*self.clients, *gone])
-        if settings.tokens.secrets:
+        if settings.tokens.secrets != self.settings.tokens.secrets:  # else a random one stays
             self._admission.tokens.secrets = _secrets(settings)
         self._admission.max_token_lifetime = settings.tokens.lifetime
         self.exchange.resends = settings.pools.resend_lost_requests
@@ -290,6 +292,17 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     return context
 
 
+def _renew_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
+    listen = settings.listen
+    gone = [file for file in (listen.tls_certificate, listen.tls_key) if file and not file.exists()]
+    if gone:
+        log.warning("the certificate in use stays: there is no %s any more", gone[0])
+        return
+    # A key that does not fit would leave the context with a certificate alone, so another is tried.
+    _load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+    _load_certificate(context, settings)
+
+
 def _load_certificate(context: ssl.SSLContext, settings: GatewaySettings) -> None:
     listen = settings.listen
     assert listen.tls_certificate is not None
@@ -310,10 +323,15 @@ def _limits(settings: GatewaySettings) -> ServiceLimits:
 
 
 def _tokens(
-    settings: GatewaySettings, limits: ServiceLimits, wall_clock: Callable[[], float]
+    settings: GatewaySettings,
+    limits: ServiceLimits,
+    wall_clock: Callable[[], float],
+    clients: Clients,
 ) -> TokenOffice:
     spent = SpentTokens(limits.max_used_tokens) if settings.tokens.single_use else None
-    return TokenOffice(wall_clock, spent, secrets=_secrets(settings))
+    return TokenOffice(
+        wall_clock, spent, secrets=_secrets(settings), fingerprint=clients.fingerprint
+    )
 
 
 def _secrets(settings: GatewaySettings) -> list[bytes]:
