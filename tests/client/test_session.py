@@ -29,6 +29,7 @@ from avatarpool import (
     AvatarSDKErrorCode,
     AvatarSession,
     ConfigurationError,
+    LiveKitEgressConfig,
     OggOpusEncoderConfig,
     PlaybackState,
     PoolError,
@@ -630,6 +631,38 @@ async def test_a_token_that_a_refusal_repeats_is_hidden():
         with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\]"):
             async with AvatarSession(config):
                 pass
+
+
+@pytest.mark.parametrize("is_confirmed", [False, True])
+@pytest.mark.parametrize("is_close", [False, True])
+async def test_secrets_that_the_service_repeats_are_hidden(
+    is_close: bool, is_confirmed: bool, heard: Heard, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(0, "avatarpool")
+    words = "credits exhausted: a-token of a-key in a-room's-secret"
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await (confirm(websocket) if is_confirmed else websocket.receive())
+        if is_close:
+            await websocket.close(code=4001, message=words.encode())
+        else:
+            await websocket.send_bytes(encode(ServerError(13, words)))
+        await websocket.receive()
+
+    room = LiveKitEgressConfig("wss://livekit", "room-key", "a-room's-secret", "room", "face")
+    async with peer(behave) as there:
+        config = replace(there, api_key="a-key", livekit_egress=room)
+        try:
+            async with AvatarSession(heard.wire(config)):
+                while not heard.errors:
+                    await asyncio.sleep(0.01)
+        except AvatarSDKError as error:
+            heard.errors.append(error)
+    error = heard.errors[0]
+    assert str(error).endswith("credits exhausted: [hidden] of [hidden] in [hidden]")
+    assert error.code is Code.creditsExhausted
+    for secret in ("a-token", "a-key", "a-room's-secret"):
+        assert secret not in f"{error!r} {vars(error)} {caplog.text}"
 
 
 async def test_a_peer_that_hangs_up_in_the_upgrade_is_connection_failed():
