@@ -618,18 +618,18 @@ async def raw_ingress(serve: Serve) -> AsyncIterator[SessionConfig]:
         yield replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
 
 
-async def test_a_token_that_a_refusal_repeats_is_hidden():
+async def test_secrets_that_a_refusal_repeats_are_hidden():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         [key] = [line[15:] for line in request.split(b"\r\n") if line.startswith(b"X-Session-Key")]
-        body = b'{"message": "bad token ' + key + b'"}'
+        body = b'{"message": "bad token ' + key + b' of a%2Fkey"}'
         head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body)
         writer.write(head + body)
         writer.close()
 
     async with raw_ingress(serve) as config:
-        with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\]"):
-            async with AvatarSession(config):
+        with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\] of \[hidden\]"):
+            async with AvatarSession(replace(config, api_key="a/key")):
                 pass
 
 

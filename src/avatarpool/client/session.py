@@ -344,6 +344,7 @@ class AvatarSession:
             ping_timeout=config.ping_timeout,
             proxy=proxy_for(url, setting=config.proxy),
             ssl_context=config.ssl_context,
+            more_secrets=[config.api_key],
         )
         if self._confirmed.done():
             self._confirmed.result()  # raises what the service said first
