@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 import pickle
 import time
 from collections.abc import Awaitable, Callable
@@ -269,11 +270,11 @@ def test_what_is_hidden_already_is_not_hidden_again():
 
 
 def test_known_secrets_are_hidden_in_every_form():
-    secret = "a/b+c'd\n-0123"
-    text = f"{secret} in https://x/{'a%2Fb%2Bc%27d%0A-0123'} and {secret!r}"
-    shown = hidden(text, [secret])
+    secret = "a/b+c'd\"\n-0123"
+    text = f"{secret} in https://x/{'a%2Fb%2Bc%27d%22%0A-0123'} or a/b%2Bc%27d%22%0A-0123"
+    shown = hidden(f"{text}, {secret!r} and {json.dumps(secret)}", [secret, ""])
     assert "0123" not in shown
-    assert shown.count("[hidden]") == 3
+    assert shown.count("[hidden]") == 5
 
 
 def test_a_secret_within_a_longer_one_shows_nothing_of_that():

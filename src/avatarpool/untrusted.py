@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import TracebackType
 from typing import TypeVar
@@ -125,14 +126,31 @@ def words(error: BaseException, secrets: Iterable[str] = ()) -> str:
 
 def hidden(text: str, secrets: Iterable[str] = ()) -> str:
     """Return somebody else's text in one line of bounded length, without credentials."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        # As it is, as it stands in a URL, and as a repr writes it.
-        for form in {secret, quote(secret, safe=""), repr(secret)[1:-1]}:
-            text = text.replace(form, HIDDEN)
+    text = without(text, secrets)
     text = text[: 4 * _MOST_CHARACTERS]  # some of which may be hidden
     for pattern, replacement in _SHOWN:
         text = pattern.sub(replacement, text)
     return "".join(c if c.isprintable() else " " for c in text[:_MOST_CHARACTERS])
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return a text of any length in which the secrets, in whatever form, are hidden."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        # As it is, as it stands in a URL, and as a repr and JSON write it.
+        url, written, as_json = quote(secret, safe=""), repr(secret)[1:-1], json.dumps(secret)[1:-1]
+        for form in {secret, url, quote(secret), written, as_json}:
+            text = text.replace(form, HIDDEN)
+    return text
+
+
+def body_without(body: str, secrets: Sequence[str]) -> str:
+    """Return an HTTP body in which the secrets are hidden, those in JSON's escapes too."""
+    try:
+        plain = json.dumps(json.loads(body))  # escapes what it must, and no letter
+    except (ValueError, RecursionError):
+        return without(body, secrets)
+    shown = without(plain, secrets)
+    return without(body, secrets) if shown == plain else shown
 
 
 def secrets_in(options: Mapping[str, object], depth: int = _DEEPEST) -> list[str]:

@@ -191,6 +191,21 @@ async def test_a_key_that_a_refusal_repeats_is_hidden(client: ConsoleClient, con
     assert key not in f"{error!r} {error} {vars(error)}"
 
 
+async def test_a_key_in_the_escapes_of_a_refusal_is_hidden(client: ConsoleClient, console: Console):
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in console.config.api_key)
+    console.says(f'{{"errors": [{{"detail": "no key {escaped}"}}]}}', status=401)
+    error = await refusal(client, console.config)
+    assert error.server_detail == "no key [hidden]"
+    assert escaped not in str(error.raw_body)
+
+
+async def test_a_token_beside_errors_is_hidden(client: ConsoleClient, console: Console):
+    console.says({"errors": [{"detail": "of hush-token"}], "sessionToken": "hush-token"})
+    error = await refusal(client, console.config)
+    assert error.server_detail == "of [hidden]"
+    assert "hush-token" not in str(error.raw_body)
+
+
 async def test_the_local_service_refuses_a_wrong_key(
     client: ConsoleClient, service: LocalAvatarService
 ):

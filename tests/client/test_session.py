@@ -29,6 +29,7 @@ from avatarpool import (
     AvatarSDKErrorCode,
     AvatarSession,
     ConfigurationError,
+    LiveKitEgressConfig,
     OggOpusEncoderConfig,
     PlaybackState,
     PoolError,
@@ -617,19 +618,51 @@ async def raw_ingress(serve: Serve) -> AsyncIterator[SessionConfig]:
         yield replace(there, ingress_endpoint_url=f"ws://127.0.0.1:{port}")
 
 
-async def test_a_token_that_a_refusal_repeats_is_hidden():
+async def test_secrets_that_a_refusal_repeats_are_hidden():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         [key] = [line[15:] for line in request.split(b"\r\n") if line.startswith(b"X-Session-Key")]
-        body = b'{"message": "bad token ' + key + b'"}'
+        body = b'{"message": "bad token ' + key + b' of a%2Fkey"}'
         head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(body)
         writer.write(head + body)
         writer.close()
 
     async with raw_ingress(serve) as config:
-        with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\]"):
-            async with AvatarSession(config):
+        with pytest.raises(AvatarSDKError, match=r"bad token \[hidden\] of \[hidden\]"):
+            async with AvatarSession(replace(config, api_key="a/key")):
                 pass
+
+
+@pytest.mark.parametrize("is_confirmed", [False, True])
+@pytest.mark.parametrize("is_close", [False, True])
+async def test_secrets_that_the_service_repeats_are_hidden(
+    is_close: bool, is_confirmed: bool, heard: Heard, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(0, "avatarpool")
+    words = "credits exhausted: a-token of a-key in a-room's-secret"
+
+    async def behave(websocket: web.WebSocketResponse) -> None:
+        await (confirm(websocket) if is_confirmed else websocket.receive())
+        if is_close:
+            await websocket.close(code=4001, message=words.encode())
+        else:
+            await websocket.send_bytes(encode(ServerError(13, words)))
+        await websocket.receive()
+
+    room = LiveKitEgressConfig("wss://livekit", "room-key", "a-room's-secret", "room", "face")
+    async with peer(behave) as there:
+        config = replace(there, api_key="a-key", livekit_egress=room)
+        try:
+            async with AvatarSession(heard.wire(config)):
+                while not heard.errors:
+                    await asyncio.sleep(0.01)
+        except AvatarSDKError as error:
+            heard.errors.append(error)
+    error = heard.errors[0]
+    assert str(error).endswith("credits exhausted: [hidden] of [hidden] in [hidden]")
+    assert error.code is Code.creditsExhausted
+    for secret in ("a-token", "a-key", "a-room's-secret"):
+        assert secret not in f"{error!r} {vars(error)} {caplog.text}"
 
 
 async def test_a_peer_that_hangs_up_in_the_upgrade_is_connection_failed():

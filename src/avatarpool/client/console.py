@@ -14,9 +14,10 @@ import aiohttp
 
 from avatarpool.config import SessionConfig
 from avatarpool.exceptions import AvatarSDKErrorCode, SessionTokenError
-from avatarpool.protocol.refusals import HIDDEN, token_refused
+from avatarpool.protocol.refusals import token_refused
 from avatarpool.proxies import Proxy, authority, proxy_for
 from avatarpool.tls import default_context, reason
+from avatarpool.untrusted import body_without
 
 TOKEN_PATH = "/session-tokens"  # noqa: S105  # a path, no secret
 
@@ -275,10 +276,11 @@ def _read_token(status: int, body: str, api_key: str) -> str:
     except (ValueError, RecursionError):
         answer = None
     fields = answer if isinstance(answer, dict) else {}
-    if status != 200 or fields.get("errors"):
-        # A console may say which key it does not know.
-        raise token_refused(status, body.replace(api_key, HIDDEN))
     token = fields.get("sessionToken") or fields.get("session_token")
+    if status != 200 or fields.get("errors"):
+        # A console may say which key it does not know, and give a token all the same.
+        secrets = [api_key, token] if isinstance(token, str) else [api_key]
+        raise token_refused(status, body_without(body, secrets))
     if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
         # A token goes into a header, so that a line break in it would be another.
         # Neither the body nor a part of it is shown: it may be a token.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, ConnectionGone
 from avatarpool.protocol.messages import ConfirmSession, Message, ServerError
 from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
 from avatarpool.transport.websocket import Ended
+from avatarpool.untrusted import hidden
 
 _MAX_NAME = 256  # characters of a connection id, which goes into logs and metrics
 
 
 def confirmation(message: Message) -> ConfirmSession:
-    """Return the confirmation that a handshake was answered with.
+    """Return the confirmation that a handshake was answered with; an error is no such answer.
 
     Raises:
-        AvatarSDKError: It was answered with an error, or with nonsense.
+        AvatarSDKError: It was answered with nonsense.
     """
-    if isinstance(message, ServerError):
-        raise server_error(message, phase="websocket_handshake")
     if not isinstance(message, ConfirmSession):
         name = type(message).__name__
         raise protocol_violation(f"the handshake was answered with {name}", "handshake")
@@ -28,16 +30,28 @@ def confirmation(message: Message) -> ConfirmSession:
     return message
 
 
+def failure(error: ServerError, secrets: Iterable[str], *, is_opening: bool) -> AvatarSDKError:
+    """Say what the service reported, without the secrets that it may repeat."""
+    said = replace(error, message=hidden(error.message, secrets))
+    return server_error(said, phase=f"websocket_{'handshake' if is_opening else 'runtime'}")
+
+
 def why_ended(
-    ended: Ended, *, is_opening: bool, connection_id: str | None, req_id: str | None
+    ended: Ended,
+    secrets: Iterable[str],
+    *,
+    is_opening: bool,
+    connection_id: str | None,
+    req_id: str | None,
 ) -> AvatarSDKError:
-    """Say why a connection ended that nobody here has closed."""
+    """Say why a connection ended that nobody here has closed, without the secrets."""
     phase = "handshake" if is_opening else "runtime"
+    reason = hidden(ended.reason, secrets)
     if ended.is_violation:
-        return protocol_violation(ended.reason, phase, connection_id=connection_id)
+        return protocol_violation(reason, phase, connection_id=connection_id)
     return connection_closed(
         ended.code,
-        ended.reason,
+        reason,
         phase=f"websocket_{phase}",
         connection_id=connection_id,
         req_id=req_id,

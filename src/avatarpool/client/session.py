@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ from avatarpool.client import outgoing
 from avatarpool.client.callbacks import call
 from avatarpool.client.console import ConsoleClient
 from avatarpool.client.forwarding import Forwarding, FrameCounter
-from avatarpool.client.incoming import confirmation, gone, why_ended
+from avatarpool.client.incoming import confirmation, failure, gone, why_ended
 from avatarpool.client.routing import Nobody, Router, SessionObserver
 from avatarpool.client.sending import Sending
 from avatarpool.config import SessionConfig
@@ -30,12 +31,13 @@ from avatarpool.protocol.messages import (
     ServerError,
 )
 from avatarpool.protocol.reader import MessageReader
-from avatarpool.protocol.refusals import protocol_violation, server_error
+from avatarpool.protocol.refusals import protocol_violation
 from avatarpool.protocol.requests import RequestLog
 from avatarpool.protocol.state import SessionEvent, SessionState, next_session_state
 from avatarpool.proxies import proxy_for
 from avatarpool.transport.connecting import connect
 from avatarpool.transport.websocket import Ended, WebSocket
+from avatarpool.untrusted import secrets_in
 
 log = logging.getLogger("avatarpool.session")
 
@@ -77,6 +79,7 @@ class AvatarSession:
         "_has_listener",
         "_reader",
         "_router",
+        "_secrets",
         "_sending",
         "_state",
         "_token",
@@ -100,6 +103,7 @@ class AvatarSession:
         self._has_listener = config.transport_frames is not None or config.on_playback is not None
         self._state = _NEW
         self._token: str | None = None
+        self._secrets: Callable[[], list[str]] = list  # what no error may show
         self._websocket: WebSocket | None = None
         self._confirmed: asyncio.Future[None] | None = None  # during the handshake
         self._connection_id: str | None = None
@@ -193,9 +197,12 @@ class AvatarSession:
         if self._state in (_OPENING, _OPEN):
             raise SessionNotReady(f"the session is {self._state.name.lower()} already")
         self._advance(SessionEvent.START)
-        token, self._token = self._token, None  # a token opens one connection
+        token, self._token = self._token or "", None  # a token opens one connection
+        config = self._config
+        # The service knows these and may repeat them. A function shows them in no dump.
+        self._secrets = lambda: secrets_in({"token": token, "config": config})
         try:
-            await self._open(token or "")
+            await self._open(token)
         except BaseException:
             self._state = _CLOSED
             if self._websocket is not None:
@@ -337,6 +344,7 @@ class AvatarSession:
             ping_timeout=config.ping_timeout,
             proxy=proxy_for(url, setting=config.proxy),
             ssl_context=config.ssl_context,
+            more_secrets=[config.api_key],
         )
         if self._confirmed.done():
             self._confirmed.result()  # raises what the service said first
@@ -395,7 +403,7 @@ class AvatarSession:
                 call(self._config.transport_frames, data, message.end)
                 call(self._config.on_playback, message)
         elif isinstance(message, ServerError):
-            self._error_received(server_error(message, phase="websocket_runtime"))
+            self._error_received(failure(message, self._secrets(), is_opening=False))
         elif isinstance(message, PlaybackState):
             self._router.playback(message)
             call(self._config.on_playback_state, message)
@@ -407,6 +415,8 @@ class AvatarSession:
         if confirmed is None or confirmed.done():
             return
         try:
+            if isinstance(message, ServerError):
+                raise failure(message, self._secrets(), is_opening=True)
             confirm = confirmation(message)
         except AvatarSDKError as error:
             confirmed.set_exception(error)
@@ -432,6 +442,7 @@ class AvatarSession:
         if self._failure is None and not ended.is_local:
             self._failure = why_ended(
                 ended,
+                self._secrets(),
                 is_opening=self._state is _OPENING,
                 connection_id=self._connection_id,
                 req_id=self.requests.current,

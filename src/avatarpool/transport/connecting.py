@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from picows.url import parse_url
 
 from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode
-from avatarpool.protocol.refusals import HIDDEN, upgrade_refused
+from avatarpool.protocol.refusals import upgrade_refused
 from avatarpool.proxies import Proxy, ProxyFailed
 from avatarpool.tls import default_context, reason
 from avatarpool.transport import buffers
@@ -18,6 +18,7 @@ from avatarpool.transport.dialing import close_socket, connect_protocol, open_so
 from avatarpool.transport.picows_protocol import client_protocol
 from avatarpool.transport.upgrade import Upgrade, UpgradeFailed
 from avatarpool.transport.websocket import MessageHandler, WebSocket
+from avatarpool.untrusted import body_without
 
 
 async def connect(
@@ -32,12 +33,13 @@ async def connect(
     ping_timeout: float,
     proxy: Proxy | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    more_secrets: Sequence[str] = (),
 ) -> WebSocket:
     """Open a WebSocket within ``timeout`` seconds; TLS certificates are verified.
 
     The seconds include the way through the ``proxy``. Cancelling leaves no socket
     behind. Where a refusal repeats the ``secret`` of the headers or the URL, it is
-    hidden.
+    hidden; in its body ``more_secrets`` are, too.
 
     Raises:
         AvatarSDKError: The peer refused the upgrade, or it or the proxy could not
@@ -79,12 +81,12 @@ async def connect(
             await upgrade.wait_answered()
             is_open = True
     except UpgradeFailed as failed:
-        raise _upgrade_failed(failed, secret) from None
+        raise _upgrade_failed(failed, [secret, *more_secrets]) from None
     except ProxyFailed as error:
         raise _unreachable(str(error), proxy, error.http_status) from error
     except TimeoutError as error:
         if upgrade.refusal is not None:
-            raise _upgrade_failed(upgrade.refusal, secret) from None
+            raise _upgrade_failed(upgrade.refusal, [secret, *more_secrets]) from None
         late = f"no WebSocket connection within {timeout:.2f} s{way}"
         raise _unreachable(late, proxy if sock is None else None) from error
     except OSError as error:
@@ -97,11 +99,11 @@ async def connect(
     return websocket
 
 
-def _upgrade_failed(failed: UpgradeFailed, secret: str) -> AvatarSDKError:
+def _upgrade_failed(failed: UpgradeFailed, secrets: Sequence[str]) -> AvatarSDKError:
     if failed.status is None:
         return _unreachable(str(failed))
     if failed.status != 101:
-        body = failed.body.decode(errors="replace").replace(secret, HIDDEN)
+        body = body_without(failed.body.decode(errors="replace"), secrets)
         return upgrade_refused(failed.status, body)
     return AvatarSDKError(
         AvatarSDKErrorCode.protocolError,
