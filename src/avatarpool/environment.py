@@ -121,8 +121,16 @@ def own_api_key() -> str | None:
     """Return the key that a local service of ours is to have, if one is named.
 
     Whatever the other variables are: those are for its clients.
+
+    Raises:
+        ConfigurationError: It can be no header of theirs.
     """
-    return os.environ.get(_variable("api_key"), "").strip() or None
+    key = os.environ.get(_variable("api_key"), "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            _UNUSABLE, [f"{_variable('api_key')} has characters that no key has"]
+        )
+    return key or None
 
 
 def _in_variables(problem: str) -> str:

@@ -181,3 +181,11 @@ def test_a_timeline_that_cannot_be_used_is_one_sentence(
     assert result.stdout == ""
     assert sentence in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("key", ["k\udcff0123456789", "k0123456789\nexport X=1"])
+def test_a_key_that_no_client_could_send_is_refused_in_a_sentence(key, command):
+    result = command("service", "--port", "0", env={"AVATAR_API_KEY": key})
+    assert result.returncode == 2
+    assert "AVATAR_API_KEY has characters that no key has" in result.stderr
+    assert "0123" not in result.stderr

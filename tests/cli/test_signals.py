@@ -31,6 +31,17 @@ async def test_a_second_signal_while_closing_meets_the_handlers_from_before():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_signal_after_a_block_that_is_told_of_passes(number):
+    before = signal.getsignal(number)
+    async with Interruptible(is_told=True) as scope:
+        await asyncio.sleep(0)
+    signal.raise_signal(number)
+    await asyncio.sleep(0)
+    assert not scope.was_interrupted
+    assert signal.getsignal(number) is before
+
+
 async def test_a_block_that_ends_by_itself_was_not_interrupted():
     async with Interruptible() as scope:
         await asyncio.sleep(0)

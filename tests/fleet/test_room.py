@@ -204,6 +204,17 @@ async def test_a_room_that_gets_no_slot_in_time_leaves_nothing_behind(serve):
         assert group.get_stats()["used"] == 1
 
 
+async def test_a_room_that_is_given_up_while_it_opens_counts_no_more(serve):
+    service = await serve()
+    service.faults.sessions = SessionFault(delay=5.0)
+    async with group_of(service.config_factory(), 2) as group:
+        opening = asyncio.create_task(group.room("a", livekit_egress=egress()).__aenter__())
+        await until(lambda: group.get_stats()["total"]["connections_opening"])
+        opening.cancel()
+        await asyncio.wait([opening])
+        assert group.get_stats()["total"]["connections_opening"] == 0
+
+
 async def test_rooms_of_one_configuration_are_apart(serve):
     service = await serve()
     async with group_of(service.config_factory()) as group:

@@ -13,6 +13,8 @@ from avatarpool import AvatarSDKError, AvatarSDKErrorCode, AvatarSession, LiveKi
 from avatarpool.config import SessionConfig
 from avatarpool.gateway.gateway import Gateway
 from avatarpool.gateway.keys import key_hash
+from avatarpool.gateway.queueing import OwnTurn
+from avatarpool.gateway.rooms import Room
 from avatarpool.gateway.settings import (
     Budget,
     ClientLimits,
@@ -288,3 +290,13 @@ async def test_plain_sessions_are_confirmed_before_there_is_one():
         ) as session:
             assert session.is_open
         opened.set()
+
+
+async def test_a_room_that_is_closed_before_it_began_is_settled_all_the_same():
+    """Who configures a room and leaves in one breath would count as under way for ever."""
+    settled = []
+    room = Room(None, None, OwnTurn(), None, 10.0, settled=settled.append)
+    room.close()
+    await asyncio.wait([room.task])
+    await asyncio.sleep(0)
+    assert settled == [None]

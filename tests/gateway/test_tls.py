@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from echo import EchoDriver
 from gateway_service import GatewayService
@@ -39,6 +41,28 @@ async def test_clients_speak_over_tls(tmp_path, authority):
                 async with pool.borrow() as conn:
                     await conn.session.send_audio(bytes(640_000), end=True)  # 20 s in one message
                     assert sum(len(f.keyframes) for f in await conn.collector.wait()) == 500
+
+
+async def test_who_drops_a_host_connection_writes_no_line_of_the_log(tmp_path, authority, caplog):
+    listen = listening(tmp_path, authority)
+    async with GatewayService(driver=EchoDriver, listen=listen, api_key="key-of-a-host") as service:
+        host, _, port = service.console_url.split("/")[2].partition(":")
+        lines = (
+            "GET /v1/host HTTP/1.1",
+            f"Host: {host}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "X-Api-Key: key-of-a-host",
+        )
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection(host, port, ssl=authority.trusting())
+            writer.write("\r\n".join([*lines, "\r\n"]).encode())
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+            await asyncio.sleep(0.05)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_key_of_another_certificate_is_told_at_the_start(tmp_path, authority):

@@ -384,7 +384,27 @@ def test_a_hook_that_heeds_no_cancelling_holds_up_neither_the_borrower_nor_the_e
         await asyncio.sleep(1.0)
 
     run_virtual(scenario())
-    assert "1 tasks that take no notice of being cancelled" in caplog.text
+    assert "1 tasks that do not end" in caplog.text
+
+
+def test_a_session_whose_close_heeds_no_cancelling_holds_up_the_end_not_for_ever(
+    caplog: pytest.LogCaptureFixture,
+):
+    async def scenario() -> None:
+        script, until = Script(), asyncio.Event()
+        pool = new_pool(script, 1)
+        await pool.initialize(timeout=10.0)
+        script.sessions[0].close = partial(heeds_no_cancelling, until)
+        try:
+            began = now()
+            await pool.close(timeout=1.0)
+            assert now() - began < 20.0
+        finally:
+            until.set()
+        await asyncio.sleep(1.0)
+
+    run_virtual(scenario())
+    assert "1 tasks that do not end" in caplog.text
 
 
 # --- a check that always fails ----------------------------------------------------------------

@@ -106,7 +106,7 @@ class Rounds:
         """Open the pool and run until the last round or the first signal."""
         plan, screen = self._options.plan, self._screen
         started: float | None = None
-        async with Interruptible() as scope:
+        async with Interruptible(is_told=True) as scope:
             await self._initialize()
             screen.line(plan_text(plan))
             started = perf_counter()

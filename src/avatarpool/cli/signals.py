@@ -15,9 +15,15 @@ class Interruptible:
     tells how the block ended. Inside, the signal is an ordinary cancellation.
     After the block the previous handlers are back, so that a second Ctrl-C
     ends what is still closing.
+
+    Args:
+        is_told: Whether the block's end is still to be told of: then the first signal
+            after a block that ended by itself is let pass, and the second is the one
+            that ends what is still closing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_told: bool = False) -> None:
+        self._is_told = is_told
         self.was_interrupted = False
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0  # cancellations from elsewhere, which are not ours to absorb
@@ -30,7 +36,10 @@ class Interruptible:
         self._task, self._cancelling = task, task.cancelling()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(self._interrupt)
+            if self._task is None:
+                self._put_back()
+            else:
+                loop.call_soon_threadsafe(self._interrupt)
 
         # signal.signal and not loop.add_signal_handler: it works on every
         # platform and loop, and can put back what was there before.
@@ -44,13 +53,17 @@ class Interruptible:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
         task, self._task = self._task, None
+        if self.was_interrupted or exc_type is not None or not self._is_told:
+            self._put_back()
         if not self.was_interrupted or task is None:
             return False
         is_ours_alone = task.uncancel() <= self._cancelling
         return exc_type is asyncio.CancelledError and is_ours_alone
+
+    def _put_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _interrupt(self) -> None:
         # A signal that came as the block ended finds no task, and nothing to stop.

@@ -38,7 +38,7 @@ async def run_soak(plan: SoakPlan, json_file: Path | None = None) -> int:
     )
     with ProgressLine(plan) as line:
         async with _prepared(plan, line) as soak:
-            scope = Interruptible()
+            scope = Interruptible(is_told=True)
             try:
                 async with scope:
                     await soak.run()

@@ -188,5 +188,9 @@ class ServerSocket:
 
     def cut(self) -> None:
         """Cut it if it would wait for a peer that does not read."""
-        if self.transport.get_write_buffer_size():
+        try:
+            is_waiting = self.transport.get_write_buffer_size() > 0
+        except AttributeError:  # asyncio's over TLS, once it is closed
+            return
+        if is_waiting:
             self.transport.abort()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from avatarpool.fleet.keys import PoolKey, RoomKey
 from avatarpool.fleet.sharing import Seat, Sharing
-from avatarpool.fleet.stats import total
+from avatarpool.fleet.stats import counted, total
 from avatarpool.pool import AvatarConnectionPool, PoolEvent
 from avatarpool.pool.collector import AnimationCollector
 from avatarpool.pool.factory import takes_collector
@@ -193,7 +193,7 @@ class KeyedPools:
     def _close_early(self, gone: Collection[PoolKey]) -> Collection[AvatarConnectionPool]:
         """Close pools before the group; they open nothing from now on."""
         pools = {self.each.pop(key): self._seats.pop(key) for key in gone}
-        self._gone = total([self._gone, *(pool.get_stats() for pool in pools)], [])
+        self._gone = total([self._gone, *(counted(pool.get_stats()) for pool in pools)], [])
         for pool, seat in pools.items():
             seat.is_leaving = True
             for watcher in self._watchers:

@@ -57,4 +57,19 @@ def total(each: Iterable[PoolStats], meters: Sequence[Measured]) -> PoolStats:
     )
 
 
+def counted(stats: PoolStats) -> PoolStats:
+    """Return what is left of a pool's numbers once it is gone: its counters."""
+    return cast("PoolStats", {**stats, **dict.fromkeys(_GAUGES, 0), "connections": []})
+
+
+_GAUGES = (
+    "total_connections",
+    "available_connections",
+    "connections_lent",
+    "connections_draining",
+    "connections_opening",
+    "requests_waiting",
+    "pool_min",
+    "pool_max",
+)
 _NUMBERS = [name for name in PoolStats.__annotations__ if name not in ("connections", "latency")]

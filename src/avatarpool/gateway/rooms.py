@@ -61,6 +61,7 @@ class Room:
         self._settled: Callable[[Failure | None], object] | None = settled
         self._held: HeldRoom | None = None  # while it is open
         self.task = self._loop.create_task(self._hold())
+        self.task.add_done_callback(self._done)
 
     def __repr__(self) -> str:
         return f"<Room {self.key} {'open' if self._held else 'not open'}>"
@@ -76,6 +77,11 @@ class Room:
             self._turn.end(0.0)
             self._is_settled(failure)
         self.tenant.ended(failure)
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        if self._settled is not None:  # cancelled before its first step: it held nothing yet
+            self._turn.end(0.0)
+            self._is_settled(None)
 
     async def _live(self) -> Failure:
         deadline = self._loop.time() + self._timeout

@@ -85,15 +85,13 @@ class Tasks:
             task.cancel()
 
     async def close(self) -> None:
-        """Wait until everything that is being closed is closed; `cut` does not wait."""
+        """Wait until everything that is being closed is closed, or will not be; `cut` does not."""
         while self._workers or self._closers:
-            if self._closers:
-                await asyncio.wait(self._closers)
-                continue
-            _, left = await asyncio.wait(self._workers, timeout=_STUBBORN_TIMEOUT)
-            if left and not self._closers:
+            waited_for = self._closers or self._workers
+            _, left = await asyncio.wait(waited_for, timeout=_STUBBORN_TIMEOUT)
+            if left and (waited_for is self._closers or not self._closers):
                 log.warning(
-                    "pool %r closes without %d tasks that take no notice of being cancelled",
+                    "pool %r closes without %d tasks that do not end",
                     self._pool,
                     len(left),
                 )
