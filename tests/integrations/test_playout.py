@@ -311,7 +311,8 @@ class Turns(RuleBasedStateMachine):
     def face(self, back: int, messages: int, keyframes: int) -> None:
         turn = self.turns[-1 - min(back, len(self.turns) - 1)]
         for _ in range(messages):
-            self.playout.face(turn, AnimationFrame("r", False, b"x"), keyframes)
+            # As long as it is shown: what is without a keyframe stands for one.
+            self.playout.face(turn, AnimationFrame("r", False, bytes(max(1, keyframes))), keyframes)
 
     @precondition(lambda self: self.turns)
     @rule(back=st.integers(0, 3), is_lost=st.booleans())
@@ -362,7 +363,7 @@ class Turns(RuleBasedStateMachine):
             self.complete.add(item.turn)
         elif isinstance(item, Face) and not item.frames[0].end:
             assert item.start_ms >= self.shown[item.turn]
-            assert item.start_ms + 40 > given_ms - 1
+            assert item.start_ms + 40 * len(item.frames[0].animation) > given_ms - 1
             self.shown[item.turn] = item.start_ms
 
     @invariant()

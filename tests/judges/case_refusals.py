@@ -142,7 +142,7 @@ async def concurrency(judge: Judge) -> Facts:
 
 @case
 async def livekit_token_no_jwt(judge: Judge) -> Facts:
-    return await _with_livekit(judge, api_token="no JWT")
+    return await _with_livekit(judge, api_token="unsigned-token")
 
 
 @case
@@ -158,7 +158,7 @@ async def livekit_without_credentials(judge: Judge) -> Facts:
 
 @case
 async def livekit_without_room(judge: Judge) -> Facts:
-    return await _with_livekit(judge, room_name="", api_token="no JWT")
+    return await _with_livekit(judge, room_name="", api_token="unsigned-token")
 
 
 @case

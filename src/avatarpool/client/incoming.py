@@ -9,7 +9,7 @@ from avatarpool.exceptions import AvatarSDKError, AvatarSDKErrorCode, Connection
 from avatarpool.protocol.messages import ConfirmSession, Message, ServerError
 from avatarpool.protocol.refusals import connection_closed, protocol_violation, server_error
 from avatarpool.transport.websocket import Ended
-from avatarpool.untrusted import hidden
+from avatarpool.untrusted import without
 
 _MAX_NAME = 256  # characters of a connection id, which goes into logs and metrics
 
@@ -32,7 +32,7 @@ def confirmation(message: Message) -> ConfirmSession:
 
 def failure(error: ServerError, secrets: Iterable[str], *, is_opening: bool) -> AvatarSDKError:
     """Say what the service reported, without the secrets that it may repeat."""
-    said = replace(error, message=hidden(error.message, secrets))
+    said = replace(error, message=without(error.message, secrets))
     return server_error(said, phase=f"websocket_{'handshake' if is_opening else 'runtime'}")
 
 
@@ -46,7 +46,7 @@ def why_ended(
 ) -> AvatarSDKError:
     """Say why a connection ended that nobody here has closed, without the secrets."""
     phase = "handshake" if is_opening else "runtime"
-    reason = hidden(ended.reason, secrets)
+    reason = without(ended.reason, secrets)
     if ended.is_violation:
         return protocol_violation(reason, phase, connection_id=connection_id)
     return connection_closed(
