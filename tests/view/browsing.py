@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from playwright.async_api import TimeoutError as Unanswered
 
 SPEECH = files("avatarpool") / "assets" / "speech.wav"
 
@@ -72,10 +73,18 @@ def _address(browser, told):
     pytest.fail("Chromium does not say where it takes commands")
 
 
+async def _reached(chromium, address):
+    """The browser; one that has only just begun may never answer the first who asks."""
+    for _ in range(3):
+        with suppress(Unanswered):
+            return await chromium.connect_over_cdp(address, timeout=15_000)
+    return await chromium.connect_over_cdp(address)
+
+
 @asynccontextmanager
 async def connected(playwright, address):
     """A browser to make contexts in, which are closed at the end."""
-    browser = await playwright.chromium.connect_over_cdp(address)
+    browser = await _reached(playwright.chromium, address)
     try:
         yield browser
     finally:
