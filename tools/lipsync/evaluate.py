@@ -170,7 +170,7 @@ def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, float
         share, opening = targets(utterance.labels)
         shares.append(share)
         openings.append(opening)
-        lengths.append(_closure_rows(utterance.labels.visemes))
+        lengths.append(closure_rows(utterance.labels.visemes))
     jaw, true = np.array(posed), np.concatenate(shares)
     is_closed = true[:, VISEMES.index("PP")] >= 0.5
     is_spoken = true[:, VISEMES.index("sil")] < 0.5
@@ -181,7 +181,7 @@ def closing(utterances: Iterable[corpus.Utterance]) -> tuple[float, float, float
     return ratio, of_short, float(r), int(is_closed.sum())
 
 
-def _closure_rows(visemes: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+def closure_rows(visemes: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     """Return how many rows the longest closure in each keyframe lasts; 0 without one."""
     is_closed = np.pad(visemes == VISEMES.index("PP"), 1).astype(np.int8)
     edges = np.flatnonzero(np.diff(is_closed))

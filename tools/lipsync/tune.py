@@ -18,9 +18,9 @@ import numpy as np
 import recordings
 import torch
 import train
+from evaluate import closure_rows
 from trainable import TrainableNetwork
 
-from avatarpool.lipsync.visemes import VISEMES
 from examples import Example, augmented, example
 
 # Of recordings of people, a copy as it is comes first.
@@ -37,7 +37,6 @@ WEIGHTS = {name: weight for name, weight in train.PEOPLE.items() if name != "sta
 }
 # Nobody holds p, b or m for longer within a word: `align` gave it a neighbour's time.
 LONGEST_CLOSURE_ROWS = 16
-_PP = VISEMES.index("PP")
 
 Utterances = list[corpus.Utterance]
 
@@ -70,12 +69,11 @@ def _where(wanted: corpus.Utterance, said: Utterances) -> int:
 
 
 def _sound(said: Utterances) -> Utterances:
-    return [each for each in said if _longest_closure(each) <= LONGEST_CLOSURE_ROWS]
-
-
-def _longest_closure(said: corpus.Utterance) -> int:
-    edges = np.flatnonzero(np.diff(np.pad(said.labels.visemes == _PP, 1).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    return [
+        each
+        for each in said
+        if closure_rows(each.labels.visemes).max(initial=0) <= LONGEST_CLOSURE_ROWS
+    ]
 
 
 def main() -> None:
